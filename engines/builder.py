@@ -1,0 +1,223 @@
+"""ONNX exported by maskrt -> TensorRT engine and its sidecar, in one call for all flavours.
+
+    read ONNX + contract -> inline operators -> parse -> floor on FP16 -> build -> write the pair
+
+Every step that can fail comes before the first byte is written.
+"""
+
+from __future__ import annotations
+
+import shlex
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from ..runtime.contract import Contract
+from ..runtime.errors import BuildError, InputError
+from ..runtime.files import write_bytes
+from ..runtime.sidecar import Fingerprint, Sidecar
+from .artefact import check_target, write_pair
+from .fingerprint import take_fingerprint
+from .flavours import Flavour, load_flavour, request_precision
+from .inline import portable_model, read_exported, tensor_types
+from .inspection import LayerSummary, engine_layers_or_reason, network_summary
+from .network import make_builder, parse_network, serialize_network
+from .progress import show_progress
+
+OPERATORS = ("auto", "plugin", "portable")
+PORTABLE_REASON = {
+    "portable": "asked for",
+    "auto": "this version of maskrt has no TensorRT plugins; the operators' bodies were inlined",
+}
+
+
+@dataclass(frozen=True)
+class BuildReport:
+    """What a build made."""
+
+    engine_path: Path
+    sidecar_path: Path
+    contract: Contract
+    fingerprint: Fingerprint
+    operators: str
+    """`portable`: operators inlined to standard ONNX (`plugin` is not part of this version)."""
+    operators_reason: str
+    network: LayerSummary
+    """The parsed network: layers, FP16 shares, MACs."""
+    engine_layers: dict[str, Any] | str
+    """The engine's own layers where a GPU could read them, else one line saying why not."""
+    notes: tuple[str, ...]
+    """What a user should know: options that had no effect, timing cache not used."""
+
+
+@dataclass(frozen=True)
+class _Options:
+    operators: str
+    workspace_bytes: int | None
+    timing_cache_path: Path | None
+    min_fp16: float | None
+    tf32: bool
+
+
+def build_engine(
+    onnx_path: Path | str,
+    engine_path: Path | str,
+    runtime: str = "tensorrt-rtx",
+    operators: str = "auto",
+    *,
+    workspace_bytes: int | None = None,
+    timing_cache_path: Path | str | None = None,
+    min_fp16: float | None = None,
+    tf32: bool = False,
+    progress: bool = True,
+) -> BuildReport:
+    """Build an engine and write it with its sidecar, both or neither.
+
+    Args:
+        onnx_path: an `.onnx` file made by `maskrt export`.
+        engine_path: where the engine goes, `X.engine`; the sidecar is `X.engine.json`.
+        runtime: `tensorrt` (needs an NVIDIA GPU here) or `tensorrt-rtx` (builds anywhere).
+        operators: `auto` or `portable`; `plugin` is refused by this version.
+        workspace_bytes: scratch memory the engine may use; None leaves TensorRT's own limit.
+        timing_cache_path: file that is read when there and written back; one per TensorRT and GPU.
+        min_fp16: for an FP16 contract, the least share (0..1) of MACs that must run in FP16.
+        tf32: let FP32 convolutions and products run in TF32.
+        progress: bars on stderr when it is a terminal.
+
+    Raises:
+        InputError: an option, the ONNX file or the target is missing, broken or of the wrong kind.
+        BuildError: TensorRT is missing or refuses, or the FP16 floor is not reached.
+    """
+    source, target = Path(onnx_path), Path(engine_path)
+    cache = Path(timing_cache_path) if timing_cache_path is not None else None
+    options = _Options(operators, workspace_bytes, cache, min_fp16, tf32)
+    _check_options(options, source)
+    check_target(target)
+    exported, contract = read_exported(source)
+    model = portable_model(exported, str(source))
+    flavour = load_flavour(runtime)
+    started = time.perf_counter()
+    engine, network, notes = _build(
+        flavour, model, contract, options, source=source, progress=progress
+    )
+    seconds = time.perf_counter() - started
+    recorded = {"operators": "portable", "workspace_bytes": workspace_bytes, "tf32": tf32}
+    fingerprint = take_fingerprint(source, flavour, engine, recorded, seconds)
+    build = {
+        "command": _command(source, target, flavour, options),
+        "operators": "portable",
+        "operators_reason": PORTABLE_REASON[operators],
+        "network": network.to_dict(),
+        "notes": list(notes),
+    }
+    sidecar = write_pair(target, engine, Sidecar(contract, fingerprint, build))
+    return BuildReport(
+        engine_path=target,
+        sidecar_path=sidecar,
+        contract=contract,
+        fingerprint=fingerprint,
+        operators="portable",
+        operators_reason=PORTABLE_REASON[operators],
+        network=network,
+        engine_layers=engine_layers_or_reason(target),
+        notes=notes,
+    )
+
+
+def _check_options(options: _Options, source: Path) -> None:
+    if options.operators not in OPERATORS:
+        raise InputError(
+            f"operators '{options.operators}': unknown; expected {', '.join(OPERATORS)}. "
+            "Choose one of these."
+        )
+    if options.operators == "plugin":
+        raise BuildError(
+            f"{source}: operators 'plugin' were asked for, but the TensorRT plugins are not part "
+            "of this version. Use '--operators portable', which builds the same model."
+        )
+    if options.min_fp16 is not None and not 0.0 <= options.min_fp16 <= 1.0:
+        raise InputError(f"min_fp16 {options.min_fp16}: expected a share from 0 to 1. Correct it.")
+    if options.workspace_bytes is not None and options.workspace_bytes <= 0:
+        raise InputError(
+            f"workspace of {options.workspace_bytes} bytes: expected more than 0. Correct it."
+        )
+
+
+def _build(
+    flavour: Flavour,
+    model: onnx.ModelProto,
+    contract: Contract,
+    options: _Options,
+    *,
+    source: Path,
+    progress: bool,
+) -> tuple[bytes, LayerSummary, tuple[str, ...]]:
+    """Parse, check the FP16 floor, build; nothing is written but the timing cache."""
+    builder = make_builder(flavour)
+    network = parse_network(flavour, builder, model, contract, str(source))
+    config = _config(flavour, builder, options)
+    request_precision(flavour, config, network, tensor_types(model), options.tf32)
+    summary = network_summary(flavour.trt, network)
+    _require_fp16(summary, contract, options.min_fp16, source)
+    notes = _load_timing_cache(flavour, config, options.timing_cache_path)
+    with show_progress(flavour, config, progress):
+        engine = serialize_network(
+            flavour, builder, network, config, model=model, where=str(source)
+        )
+    if flavour.has_timing_cache and options.timing_cache_path is not None:
+        write_bytes(options.timing_cache_path, bytes(config.get_timing_cache().serialize()))
+    return engine, summary, notes
+
+
+def _config(flavour: Flavour, builder: Any, options: _Options) -> Any:
+    trt = flavour.trt
+    config = builder.create_builder_config()
+    # Without it the engine inspector knows layer names only; it costs a few bytes per layer.
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
+    if options.workspace_bytes is not None:
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_bytes)
+    return config
+
+
+def _require_fp16(
+    summary: LayerSummary, contract: Contract, floor: float | None, source: Path
+) -> None:
+    if floor is None or contract.precision != "fp16" or summary.fp16_mac_share >= floor:
+        return
+    wide = sorted(summary.layers, key=lambda x: -x.macs * (x.precision != "float16"))[:3]
+    named = ", ".join(f"'{x.name}'" for x in wide if x.macs and x.precision != "float16")
+    raise BuildError(
+        f"{source}: {summary.fp16_mac_share:.1%} of the MACs run in FP16; expected at least "
+        f"{floor:.1%}. Widest others: {named or 'none'}. Export with another precision policy, or "
+        "lower --min-fp16."
+    )
+
+
+def _load_timing_cache(flavour: Flavour, config: Any, path: Path | None) -> tuple[str, ...]:
+    """Attach the timing cache; returns the notes for the user."""
+    if path is None:
+        return ()
+    if not flavour.has_timing_cache:
+        return (f"{flavour} has no timing cache: {path} was neither read nor written",)
+    data = path.read_bytes() if path.is_file() else b""
+    if config.set_timing_cache(config.create_timing_cache(data), False):
+        return ()
+    config.set_timing_cache(config.create_timing_cache(b""), False)
+    return (f"{path}: made by another TensorRT or for another GPU; a new timing cache replaces it",)
+
+
+def _command(source: Path, target: Path, flavour: Flavour, options: _Options) -> str:
+    """The command line that repeats this build."""
+    words = ["maskrt", "build", str(source), "-o", str(target), "--runtime", flavour.name]
+    words += ["--operators", options.operators]
+    values = {
+        "--workspace-bytes": options.workspace_bytes,
+        "--timing-cache": options.timing_cache_path,
+        "--min-fp16": options.min_fp16,
+    }
+    for flag, value in values.items():
+        words += [] if value is None else [flag, str(value)]
+    return shlex.join([*words, *(["--tf32"] if options.tf32 else [])])

@@ -1,0 +1,112 @@
+"""What this machine can run, and the pip line for what it cannot.
+
+Each finding is one line of `maskrt doctor`. Packages are asked for their version without importing
+them (torch takes seconds); runtimes are imported: only that proves that their libraries load.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import os
+import platform
+import sys
+from dataclasses import dataclass
+
+from ..runtime.cuda import device_info, missing_device
+from ..runtime.errors import BuildError
+from .flavours import load_flavour
+
+MIN_PYTHON = (3, 11)
+# Distribution, what it is for, the extra of maskrt that brings it.
+PACKAGES = (
+    ("numpy", "everything", ""),
+    ("opencv-python-headless", "pictures", ""),
+    ("onnx", "export, build", "engines"),
+    ("rich", "progress bars", "engines"),
+    ("torch", "train, export", "train"),
+    ("onnxscript", "export", "export"),
+    ("safetensors", "checkpoints", "train"),
+    ("pycocotools", "eval, train", "cpu"),
+    ("matplotlib", "report", "cpu"),
+    ("Jinja2", "report", "cpu"),
+)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked for on this machine."""
+
+    name: str
+    ok: bool
+    found: str
+    """Version or description; why not, when not `ok`."""
+    purpose: str
+    fix: str = ""
+    """What to run when not `ok`."""
+
+
+def diagnose() -> list[Finding]:
+    """Look at everything maskrt can use here; never raises."""
+    return [
+        _python(),
+        *(_package(*row) for row in PACKAGES),
+        _onnxruntime(),
+        _tensorrt("tensorrt-rtx", "build anywhere, run on RTX GPUs"),
+        _tensorrt("tensorrt", "build and run on NVIDIA GPUs"),
+        _gpu(),
+    ]
+
+
+def _python() -> Finding:
+    ok = sys.version_info[:2] >= MIN_PYTHON
+    found = f"{platform.python_version()}, {platform.system()} {platform.machine()}"
+    found += f", {os.cpu_count()} CPU cores"
+    return Finding("python", ok, found, "everything", "" if ok else "Install Python 3.11 or newer")
+
+
+def _package(name: str, purpose: str, extra: str) -> Finding:
+    try:
+        return Finding(name, True, importlib.metadata.version(name), purpose)
+    except importlib.metadata.PackageNotFoundError:
+        return Finding(name, False, "not installed", purpose, _pip(extra))
+
+
+def _onnxruntime() -> Finding:
+    purpose = "run .onnx files"
+    try:
+        module = importlib.import_module("onnxruntime")
+    except ImportError as err:
+        return Finding("onnxruntime", False, str(err), purpose, _pip("cpu"))
+    providers = (
+        name.removesuffix("ExecutionProvider") for name in module.get_available_providers()
+    )
+    return Finding("onnxruntime", True, f"{module.__version__} ({', '.join(providers)})", purpose)
+
+
+def _tensorrt(name: str, purpose: str) -> Finding:
+    try:
+        flavour = load_flavour(name)
+    except BuildError as err:
+        extra = "engines" if name == "tensorrt-rtx" else "gpu"
+        found = str(err).split(". ")[0].removeprefix(f"{name}: ")
+        return Finding(name, False, found, purpose, _pip(extra))
+    typing = "strongly typed" if flavour.strongly_typed else "FP16 by layer precisions"
+    return Finding(name, True, f"{flavour.version_text}, {typing}", purpose)
+
+
+def _gpu() -> Finding:
+    purpose = "run engines"
+    info = device_info()
+    if info is None:
+        reason = missing_device() or "no GPU"
+        return Finding(
+            "NVIDIA GPU", False, reason, purpose, f"On a machine with one: {_pip('gpu')}"
+        )
+    found = f"{info.name}, compute capability {info.compute_capability}, "
+    found += f"{info.memory_bytes / 2**30:.0f} GiB, driver up to CUDA {info.driver_cuda}"
+    return Finding("NVIDIA GPU", True, found, purpose)
+
+
+def _pip(extra: str) -> str:
+    return f'pip install "maskrt[{extra}]"' if extra else "pip install maskrt"

@@ -1,0 +1,90 @@
+"""ONNX with custom operators -> ONNX of standard operators only, with static shapes.
+
+Every `maskrt` operator of an exported file is a local function with a standard body. Inlined,
+the file is *portable*: no TensorRT's parser has to know local functions or plugins. Nodes that have
+no name get one, because TensorRT's errors and layer lists are read by people.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+import onnx.inliner
+import onnx.shape_inference
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+
+from ..runtime.contract import METADATA_KEY, Contract, contract_from_json
+from ..runtime.errors import BuildError, ContractError, InputError
+from ..runtime.files import require_file
+
+STANDARD_DOMAINS = ("", "ai.onnx")
+
+
+def read_exported(onnx_path: Path) -> tuple[onnx.ModelProto, Contract]:
+    """Load an ONNX file that maskrt exported.
+
+    Raises:
+        InputError: missing, not ONNX, broken, or without a contract (made by something else).
+    """
+    require_file(onnx_path, "an ONNX file", (".onnx",))
+    try:
+        model = onnx.load(str(onnx_path))
+        onnx.checker.check_model(model)
+    except (DecodeError, onnx.checker.ValidationError, OSError, ValueError) as err:
+        raise InputError(
+            f"{onnx_path}: not a valid ONNX model ({_first_line(err)}). Export it again."
+        ) from err
+    text = next((p.value for p in model.metadata_props if p.key == METADATA_KEY), None)
+    if text is None:
+        raise InputError(
+            f"{onnx_path}: it carries no maskrt contract, so it was not exported by maskrt; "
+            "expected a file made by 'maskrt export'. Export the checkpoint with it."
+        )
+    try:
+        return model, contract_from_json(text, str(onnx_path))
+    except ContractError as err:
+        raise InputError(str(err)) from err
+
+
+def portable_model(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
+    """Inline all local functions, name all nodes and infer all shapes.
+
+    Raises:
+        BuildError: an operator outside the ONNX standard has no body in the file, or shapes
+            contradict each other.
+    """
+    inlined = onnx.inliner.inline_local_functions(model)
+    foreign = [n for n in inlined.graph.node if n.domain not in STANDARD_DOMAINS]
+    if foreign:
+        node = foreign[0]
+        raise BuildError(
+            f"{where}: node '{node.name}' calls {node.domain}::{node.op_type}, which has no "
+            "portable body in the file; expected a local function. Export it again."
+        )
+    _name_nodes(inlined)
+    try:
+        return onnx.shape_inference.infer_shapes(inlined, data_prop=True)
+    except onnx.shape_inference.InferenceError as err:
+        raise BuildError(
+            f"{where}: its shapes contradict each other ({_first_line(err)}). Export it again."
+        ) from err
+
+
+def tensor_types(model: onnx.ModelProto) -> dict[str, str]:
+    """The numpy dtype name of every tensor whose type is known, by tensor name."""
+    values = (*model.graph.input, *model.graph.value_info, *model.graph.output)
+    return {
+        v.name: onnx.helper.tensor_dtype_to_np_dtype(v.type.tensor_type.elem_type).name
+        for v in values
+        if v.type.tensor_type.elem_type
+    }
+
+
+def _name_nodes(model: onnx.ModelProto) -> None:
+    for index, node in enumerate(model.graph.node):
+        node.name = node.name or f"{node.op_type}_{index}"
+
+
+def _first_line(err: Exception) -> str:
+    return " ".join(str(err).split())[:300] or type(err).__name__

@@ -1,0 +1,285 @@
+"""One hop of the accuracy chain: two artefacts' predictions compared instance by instance.
+
+A hop is checkpoint -> ONNX FP32, ONNX FP32 -> ONNX FP16, or ONNX -> engine. AP alone hides a
+shift that all thresholds forgive and says nothing without ground truth, so instances are compared
+too.
+
+**Pairing.** Per picture, the reference's instances in order of falling score each take the free
+candidate of the same label with the greatest overlap, if that is at least `PAIR_OVERLAP`. Overlap
+is the smaller of box IoU and mask IoU, so a pair agrees at IoU 0.95 when both do. All deltas are
+over pairs, also over those below 0.95, or the worst would be left out by definition.
+
+**Matched share.** An instance *counts* when its score is at least `SCORE_FLOOR`; its partner may
+have any score. The floor is twice the threshold of 0.05 at which such graphs drop detections, so
+no counted instance can lack a partner merely because one side's score fell a hair below that
+threshold. The share is taken in both directions (reference instances found in the candidate,
+candidate instances found in the reference: lost ones and invented ones) and the smaller of the
+two is `matched`.
+
+**The slot limit.** An artefact has D detection slots. When a picture fills all D on both sides,
+which of two instances with equal scores got the last slot is chance, so an unmatched instance
+within `TIE_MARGIN` of its own side's last score is *excused*: it leaves the share and is reported
+in `excused`. Only the tail of a full list can be excused, so a broken artefact cannot hide behind
+this.
+
+Nothing else is forgiven: two candidates of one object whose order flips in NMS count as
+unmatched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..runtime.contract import Precision
+from ..runtime.errors import InputError
+from .coco_ap import NO_TRUTH
+from .predictions import Prediction
+
+Array = npt.NDArray[np.float64]
+
+MATCH_IOU = 0.95
+PAIR_OVERLAP = 0.5
+SCORE_FLOOR = 0.1
+TIE_MARGIN = 0.005  # FP16 scores near 0.1 to 1 are 0.0001 to 0.001 apart; several roundings
+
+AP_GATE = {"fp32": 0.1, "fp16": 0.3}
+"""Greatest |AP change| in points, box and mask each; MLPerf's 99 % rule is far looser."""
+MATCHED_GATE = {"fp32": 0.995, "fp16": 0.0}
+"""Least matched share. FP16 moves masks by pixels, so there only AP decides."""
+
+
+@dataclass(frozen=True)
+class Parity:
+    """What changed from a reference artefact to a candidate; terms as in the module docstring."""
+
+    images: int
+    pairs: int
+    reference_counted: int
+    candidate_counted: int
+    reference_found: int
+    candidate_found: int
+    excused: int
+    box_delta_max_px: float
+    """Over pairs: greatest change of any of the four edges, original-picture pixels; 0 if none."""
+    box_delta_mean_px: float
+    """Over pairs: mean over all four edges of all pairs."""
+    score_delta_max: float
+    score_delta_mean: float
+    mask_iou_mean: float
+    """Over pairs; 1 if there are none."""
+    box_ap_delta: float | None
+    """Candidate's AP minus the reference's, in points; None when AP was not measured."""
+    mask_ap_delta: float | None
+
+    @property
+    def matched(self) -> float:
+        """The smaller of the two directions' shares, in [0, 1]; 1 when nothing counts."""
+        return min(
+            _share(self.reference_found, self.reference_counted),
+            _share(self.candidate_found, self.candidate_counted),
+        )
+
+
+@dataclass(frozen=True)
+class Hop:
+    """A named parity with its verdict, one line of the hop table."""
+
+    reference: str
+    candidate: str
+    precision: Precision
+    """The candidate's precision: which gate applies."""
+    parity: Parity
+    failures: tuple[str, ...]
+    """Sentences of `check_gates`; empty when the hop passed."""
+
+
+def compare(
+    reference: Sequence[Prediction],
+    candidate: Sequence[Prediction],
+    *,
+    slots: int | None = None,
+    reference_ap: dict[str, dict[str, float]] | None = None,
+    candidate_ap: dict[str, dict[str, float]] | None = None,
+) -> Parity:
+    """Compare two artefacts' predictions picture by picture.
+
+    Args:
+        reference: predictions of the artefact believed right.
+        candidate: predictions of the other, same pictures in the same order.
+        slots: detections per picture that both graphs can hold (D); None when there is no limit.
+        reference_ap: `coco_ap` of the reference, where there is ground truth.
+        candidate_ap: `coco_ap` of the candidate.
+
+    Raises:
+        InputError: the two were not made on the same pictures.
+    """
+    if [p.image_id for p in reference] != [p.image_id for p in candidate]:
+        raise InputError(
+            f"parity: {len(reference)} and {len(candidate)} predictions are not of the same "
+            "pictures in the same order; expected one each per picture. Predict the same data."
+        )
+    pictures = [_compare_one(r, c, slots) for r, c in zip(reference, candidate, strict=True)]
+    box_deltas = _joined([picture.box_deltas for picture in pictures])
+    score_deltas = _joined([picture.score_deltas for picture in pictures])
+    mask_ious = _joined([picture.mask_ious for picture in pictures])
+    return Parity(
+        images=len(pictures),
+        pairs=len(score_deltas),
+        reference_counted=sum(picture.reference.counted for picture in pictures),
+        candidate_counted=sum(picture.candidate.counted for picture in pictures),
+        reference_found=sum(picture.reference.found for picture in pictures),
+        candidate_found=sum(picture.candidate.found for picture in pictures),
+        excused=sum(picture.reference.excused + picture.candidate.excused for picture in pictures),
+        box_delta_max_px=float(box_deltas.max(initial=0.0)),
+        box_delta_mean_px=_mean(box_deltas, 0.0),
+        score_delta_max=float(score_deltas.max(initial=0.0)),
+        score_delta_mean=_mean(score_deltas, 0.0),
+        mask_iou_mean=_mean(mask_ious, 1.0),
+        box_ap_delta=_ap_delta(reference_ap, candidate_ap, "box"),
+        mask_ap_delta=_ap_delta(reference_ap, candidate_ap, "mask"),
+    )
+
+
+def check_gates(parity: Parity, precision: Precision) -> list[str]:
+    """The gates a hop fails, as sentences; empty when it passes.
+
+    FP32: |box AP| and |mask AP| change at most 0.1 points, and at least 99.5 % matched at IoU 0.95.
+    FP16: each at most 0.3 points. What was not measured has not passed.
+    """
+    failures = []
+    for kind, delta in (("box", parity.box_ap_delta), ("mask", parity.mask_ap_delta)):
+        allowed = AP_GATE[precision]
+        if delta is None:
+            failures.append(f"{kind} AP was not measured on both; {precision} needs the change.")
+        elif not abs(delta) <= allowed:  # written so that NaN fails
+            failures.append(
+                f"{kind} AP changed by {delta:+.2f} points; {precision} allows {allowed}."
+            )
+    needed = MATCHED_GATE[precision]
+    if not parity.matched >= needed:
+        failures.append(
+            f"{100 * parity.matched:.2f} % of instances matched at IoU {MATCH_IOU}; "
+            f"{precision} needs {100 * needed} %."
+        )
+    if parity.reference_counted + parity.candidate_counted + parity.excused == 0:
+        failures.append(
+            f"no instance scored {SCORE_FLOOR} or more on either side, so nothing was compared."
+        )
+    return failures
+
+
+def make_hop(reference: str, candidate: str, precision: Precision, parity: Parity) -> Hop:
+    """A hop with its gates checked."""
+    return Hop(reference, candidate, precision, parity, tuple(check_gates(parity, precision)))
+
+
+def hop_json(hop: Hop) -> dict[str, Any]:
+    """The hop as plain JSON values, with the derived `matched` and `passed`."""
+    values = asdict(hop)
+    values["parity"]["matched"] = hop.parity.matched
+    return {**values, "passed": not hop.failures}
+
+
+@dataclass(frozen=True)
+class _Side:
+    counted: int
+    found: int
+    excused: int
+
+
+@dataclass(frozen=True)
+class _Picture:
+    reference: _Side
+    candidate: _Side
+    box_deltas: Array
+    score_deltas: Array
+    mask_ious: Array
+
+
+def _compare_one(reference: Prediction, candidate: Prediction, slots: int | None) -> _Picture:
+    box_iou, mask_iou = _box_iou(reference, candidate), _mask_iou(reference, candidate)
+    overlap = np.minimum(box_iou, mask_iou)
+    overlap[reference.labels[:, None] != candidate.labels[None, :]] = 0.0
+    pairs = _pairs(overlap, reference.scores)
+    rows, columns = pairs[:, 0], pairs[:, 1]
+    agrees = overlap[rows, columns] >= MATCH_IOU
+    full = slots is not None and len(reference) >= slots and len(candidate) >= slots
+    boxes = np.abs(reference.boxes[rows].astype(float) - candidate.boxes[columns]).ravel()
+    return _Picture(
+        reference=_side(reference.scores, rows[agrees], full),
+        candidate=_side(candidate.scores, columns[agrees], full),
+        box_deltas=boxes,
+        score_deltas=np.abs(reference.scores[rows].astype(float) - candidate.scores[columns]),
+        mask_ious=mask_iou[rows, columns],
+    )
+
+
+def _pairs(overlap: Array, scores: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
+    """Greedy one-to-one pairing in order of falling reference score: (P, 2) row, column."""
+    free = overlap.copy()
+    pairs = []
+    if free.size:
+        for row in np.argsort(-scores, kind="stable"):
+            column = int(free[row].argmax())
+            if free[row, column] >= PAIR_OVERLAP:
+                pairs.append((int(row), column))
+                free[:, column] = 0.0
+    return np.array(pairs, dtype=np.int64).reshape(-1, 2)
+
+
+def _side(scores: npt.NDArray[np.float32], matched: npt.NDArray[np.int64], full: bool) -> _Side:
+    counts = scores >= SCORE_FLOOR
+    found = np.zeros(len(scores), bool)
+    found[matched] = True
+    tail = scores <= scores.min(initial=1.0) + TIE_MARGIN
+    excused = counts & ~found & tail & full
+    return _Side(int((counts & ~excused).sum()), int((counts & found).sum()), int(excused.sum()))
+
+
+def _box_iou(reference: Prediction, candidate: Prediction) -> Array:
+    a = reference.boxes.astype(float)[:, None]  # (R, 1, 4)
+    b = candidate.boxes.astype(float)[None]  # (1, C, 4)
+    sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
+    shared = sides.clip(min=0).prod(-1)  # (R, C)
+    union = (a[..., 2:] - a[..., :2]).prod(-1) + (b[..., 2:] - b[..., :2]).prod(-1) - shared
+    return np.asarray(shared / np.maximum(union, 1e-9), dtype=np.float64)
+
+
+def _mask_iou(reference: Prediction, candidate: Prediction) -> Array:
+    """(R, C) IoU of full masks; two empty masks agree, an empty and another one do not."""
+    from pycocotools import mask
+
+    if not len(reference) or not len(candidate):
+        return np.zeros((len(reference), len(candidate)))
+    a, b = list(reference.rles), list(candidate.rles)
+    iou = np.asarray(mask.iou(a, b, [0] * len(b)), dtype=np.float64)
+    iou[np.ix_(mask.area(a) == 0, mask.area(b) == 0)] = 1.0
+    return iou
+
+
+def _joined(parts: list[Array]) -> Array:
+    return np.concatenate(parts) if parts else np.zeros(0)
+
+
+def _mean(values: Array, of_none: float) -> float:
+    return float(values.mean()) if values.size else of_none
+
+
+def _share(found: int, counted: int) -> float:
+    return found / counted if counted else 1.0
+
+
+def _ap_delta(
+    reference: dict[str, dict[str, float]] | None,
+    candidate: dict[str, dict[str, float]] | None,
+    kind: str,
+) -> float | None:
+    """Change of AP in points; None where it was not measured or there is no ground truth."""
+    if reference is None or candidate is None or reference[kind]["AP"] == NO_TRUTH:
+        return None
+    return candidate[kind]["AP"] - reference[kind]["AP"]

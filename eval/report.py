@@ -1,0 +1,163 @@
+"""One run as two files: `report.html` for people, self-contained, and `report.json` for programs.
+
+The page loads nothing: pictures are data URIs, figures inline SVG, no script. Every text goes
+through Jinja2's autoescape, because class and file names come from users. The JSON holds the same
+values with all raw samples, so that any figure can be made again.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ..runtime.files import write_text
+from .coco_ap import Accuracy, accuracy_json
+from .latency import SCOPES, Bench, bench_json
+from .parity import Hop, hop_json
+from .pictures import Picture
+from .plots import latency_plot, phase_plot
+from .tables import (
+    Table,
+    accuracy_table,
+    hop_table,
+    latency_table,
+    phase_table,
+    spread_table,
+)
+
+SCHEMA_VERSION = 1
+
+_SCOPE_TITLES = {
+    "engine": "Engine: device in, device out",
+    "model": "Model: host bytes in, results on host",
+    "pipeline": "Pipeline: decoded picture in, run-length masks out",
+}
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything one run has to say; parts that were not measured stay empty."""
+
+    title: str
+    dataset: str
+    """What was predicted, one sentence: name, split, number of pictures."""
+    environment: dict[str, Any]
+    """`environment()` of the measuring machine."""
+    summary: tuple[str, ...] = ()
+    """The few sentences to read first."""
+    commands: tuple[str, ...] = ()
+    """What to type to get this again."""
+    accuracy: tuple[Accuracy, ...] = ()
+    hops: tuple[Hop, ...] = ()
+    latency: Bench | None = None
+    pictures: tuple[Picture, ...] = ()
+    """On the page only; the JSON counts them."""
+    created: str = field(default_factory=lambda: datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"))
+
+
+def write_report(report: Report, html_path: Path) -> tuple[Path, Path]:
+    """Write the page and, beside it, the same name with `.json`; each is whole or absent.
+
+    Returns:
+        The paths of the page and of the JSON.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    page, data = report_html(report), json.dumps(report_json(report), indent=1)
+    json_path = html_path.with_suffix(".json")
+    write_text(json_path, data + "\n")
+    write_text(html_path, page)
+    return html_path, json_path
+
+
+def report_tables(report: Report) -> list[Table]:
+    """The tables of a report, in reading order, for the terminal or Markdown."""
+    tables = []
+    if report.accuracy:
+        tables.append(accuracy_table(report.accuracy))
+    if report.hops:
+        tables.append(hop_table(report.hops))
+    if report.latency is not None:
+        gpu = report.environment.get("gpus", "none") != "none"
+        tables.append(latency_table(report.latency, report.accuracy, gpu=gpu))
+        tables.append(spread_table(report.latency))
+        tables.append(phase_table(report.latency))
+    return tables
+
+
+def report_json(report: Report) -> dict[str, Any]:
+    """The report as plain JSON values, raw samples included."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "title": report.title,
+        "created": report.created,
+        "dataset": report.dataset,
+        "summary": list(report.summary),
+        "commands": list(report.commands),
+        "accuracy": [accuracy_json(accuracy) for accuracy in report.accuracy],
+        "hops": [hop_json(hop) for hop in report.hops],
+        "latency": None if report.latency is None else bench_json(report.latency),
+        "environment": report.environment,
+        "pictures": len(report.pictures),
+    }
+
+
+def report_html(report: Report) -> str:
+    """The page as one string that refers to nothing outside itself."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    templates = Environment(
+        loader=PackageLoader(__package__ or "maskrt.eval"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return templates.get_template("report.html").render(
+        report=report,
+        failed=[hop for hop in report.hops if hop.failures],
+        tables=report_tables(report),
+        plots=_plots(report.latency),
+        environment=_environment_rows(report.environment),
+        data_uri=_data_uri,
+    )
+
+
+def _plots(latency: Bench | None) -> list[dict[str, Any]]:
+    from markupsafe import Markup
+
+    if latency is None:
+        return []
+    offered = [s for s in SCOPES if any(s in b.samples_ms for b in latency.backends)]
+    # Our own SVG: matplotlib has escaped the names in it, so it goes onto the page as it is.
+    figures = [
+        {"title": _SCOPE_TITLES[scope], "svg": Markup(latency_plot(latency, scope))}
+        for scope in offered
+    ]
+    phases = {"title": "Where the pipeline's time goes", "svg": Markup(phase_plot(latency))}
+    return [*figures, phases]
+
+
+def _environment_rows(environment: dict[str, Any]) -> list[tuple[str, str]]:
+    """Nested values flattened to one line each."""
+    rows = []
+    for key, value in environment.items():
+        if isinstance(value, dict):
+            rows += [(f"{key}: {name}", str(inner)) for name, inner in value.items()]
+        else:
+            rows.append((key, ", ".join(map(str, value)) if _is_list(value) else str(value)))
+    return [(key.replace("_", " "), text) for key, text in rows]
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str)
+
+
+def _data_uri(jpeg: bytes) -> str:
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii")

@@ -1,0 +1,169 @@
+"""A checkpoint as one verified ONNX file.
+
+    checkpoint -> deploy form -> dynamo export -> local functions -> [FP16] -> contract -> checker
+               -> the same picture through torch and ONNX Runtime -> the file appears
+
+The file gets its name only when the last step agreed. Node metadata keeps the module path (`namespace`),
+which precision rules and layer reports read; stack traces of the exporting machine are taken out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx
+import torch
+from onnx.defs import OpSchema
+
+from ..runtime.contract import METADATA_KEY, Contract, Precision
+from ..runtime.errors import ExportError, InputError
+from ..runtime.files import atomic_path
+from ..train.checkpoint import load_checkpoint
+from ..train.deployment import Deployment, Shapes, deploy
+from .operators import DOMAIN, ROI_ALIGN, add_functions
+from .precision import to_fp16
+from .verify import Verification, verify
+
+OPSET = 18
+"""The dynamo exporter's lowest; every supported TensorRT parses it."""
+KEPT_METADATA = "namespace"
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """What `export` wrote."""
+
+    path: Path
+    contract: Contract
+    nodes: int
+    verification: Verification
+
+
+def export(
+    checkpoint_path: Path,
+    onnx_path: Path,
+    *,
+    precision: Precision = "fp32",
+    shapes: Shapes = Shapes(),  # noqa: B008 (frozen value)
+    keep_fp32: tuple[str, ...] = (),
+) -> ExportReport:
+    """Export a checkpoint.
+
+    Args:
+        checkpoint_path: `.safetensors` with its `.yaml`.
+        onnx_path: where the file goes; an existing one is replaced only by a verified one.
+        precision: fp16 converts what the policy of `precision.py` allows.
+        shapes: canvas, batch, proposals and detections of the graph.
+        keep_fp32: names of node groups that stay FP32 although the policy allows FP16.
+
+    Raises:
+        InputError, ConfigError: the checkpoint or the shapes are not usable.
+        ExportError: torch cannot export it, or ONNX Runtime does not agree with torch.
+    """
+    if onnx_path.suffix != ".onnx":
+        raise InputError(f"{onnx_path}: an export ends in .onnx; found '{onnx_path.suffix}'. Rename it.")
+    deployment = deploy(load_checkpoint(checkpoint_path), shapes)
+    model = onnx_from_torch(deployment)
+    contract = deployment.contract
+    if precision == "fp16":
+        model = to_fp16(model, keep_fp32)
+        contract = dataclasses.replace(contract, precision="fp16")
+    contract = dataclasses.replace(contract, versions=contract.versions | {"onnx": onnx.__version__})
+    onnx.helper.set_model_props(model, {METADATA_KEY: contract.to_json()})
+    onnx.checker.check_model(model, full_check=True)
+    with atomic_path(onnx_path) as temporary:
+        onnx.save(model, temporary)
+        verification = verify(deployment, temporary, precision, str(onnx_path))
+    return ExportReport(onnx_path, contract, len(model.graph.node), verification)
+
+
+def onnx_from_torch(deployment: Deployment) -> onnx.ModelProto:
+    """The FP32 graph of a deploy form, custom operators attached as local functions.
+
+    Raises:
+        ExportError: torch's exporter refused the network.
+    """
+    contract = deployment.contract
+    images, sizes = (spec.shape for spec in contract.inputs)
+    example = (torch.zeros(images, dtype=torch.uint8), torch.ones(sizes, dtype=torch.int32))
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it names operators it lacks, unasked
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # deprecations inside torch's own exporter
+            program = torch.onnx.export(
+                deployment.module,
+                example,
+                dynamo=True,
+                opset_version=OPSET,
+                verbose=False,
+                input_names=[spec.name for spec in contract.inputs],
+                output_names=[spec.name for spec in contract.outputs],
+                custom_translation_table={torch.ops.maskrt.roi_align.default: _roi_align_node},
+            )
+    except torch.onnx.OnnxExporterError as err:
+        raise ExportError(
+            f"{contract.variant}: torch's ONNX exporter refused the network "
+            f"({str(err).strip().splitlines()[-1]}). Report it with this recipe."
+        ) from err
+    assert program is not None, "dynamo export always returns a program"
+    model = add_functions(program.model_proto)
+    _clean(model)
+    return model
+
+
+def _clean(model: onnx.ModelProto) -> None:
+    """Keep each node's module path, drop the rest of the exporter's notes (they hold local paths)."""
+    for node in model.graph.node:
+        kept = [(p.key, p.value) for p in node.metadata_props if p.key == KEPT_METADATA]
+        del node.metadata_props[:]
+        for key, value in kept:
+            node.metadata_props.add(key=key, value=value)
+    for value in (*model.graph.value_info, *model.graph.input, *model.graph.output):
+        del value.metadata_props[:]
+    for initializer in model.graph.initializer:
+        del initializer.metadata_props[:]
+    del model.metadata_props[:]
+    del model.graph.metadata_props[:]
+    model.producer_name, model.producer_version = "maskrt", ""
+
+
+def _schema() -> OpSchema:
+    """The operator's signature, which is all the exporter needs to write a node."""
+    kinds = OpSchema.AttrType
+    attributes = {
+        "output_size": kinds.INT,
+        "spatial_scale": kinds.FLOAT,
+        "sampling_ratio": kinds.INT,
+    }
+    return OpSchema(
+        ROI_ALIGN,
+        DOMAIN,
+        1,
+        inputs=[
+            OpSchema.FormalParameter("X", "T"),
+            OpSchema.FormalParameter("rois", "tensor(float)"),
+        ],
+        outputs=[OpSchema.FormalParameter("Y", "T")],
+        type_constraints=[("T", ["tensor(float)", "tensor(float16)"], "")],
+        attributes=[OpSchema.Attribute(n, k, "", required=True) for n, k in attributes.items()],
+    )
+
+
+def _roi_align_node(
+    features: Any, rois: Any, output_size: int, spatial_scale: float, sampling_ratio: int
+) -> Any:
+    """Translate torch.ops.maskrt.roi_align to one `MaskrtRoiAlign` node."""
+    from onnxscript.values import Op, Opset
+
+    return Op(Opset(DOMAIN, 1), ROI_ALIGN, _schema())(
+        features,
+        rois,
+        output_size=output_size,
+        spatial_scale=spatial_scale,
+        sampling_ratio=sampling_ratio,
+    )

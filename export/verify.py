@@ -1,0 +1,110 @@
+"""The last step of an export: the same picture through torch and through ONNX Runtime.
+
+Each detection of one side is looked for on the other: same label, box IoU at least 0.95, score within a
+tolerance. At the score threshold and at near-equal scores the two may honestly differ in what they keep, so
+detections within the tolerance of the threshold or of the last slot's score are not asked for. An untrained
+network detects nothing; then the two must agree on that.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from ..runtime.contract import Contract, Precision
+from ..runtime.errors import ExportError
+from ..runtime.ort_session import OrtSession
+from ..runtime.preprocess import place_on_canvas
+from ..runtime.session import Outputs
+from ..train.deployment import Deployment
+from ..train.shape_scenes import draw_scene
+
+SCORE_TOLERANCE = {"fp32": 1e-3, "fp16": 5e-2}
+"""FP32: sums in another order. FP16: 11 bits of mantissa through some fifty layers."""
+WANTED_SHARE = {"fp32": 0.99, "fp16": 0.9}
+BOX_IOU = 0.95
+
+
+@dataclass(frozen=True)
+class Verification:
+    """How far ONNX Runtime and torch agreed on one picture per canvas of the batch."""
+
+    asked: int
+    """Detections looked for, both directions together."""
+    found: int
+
+
+def verify(deployment: Deployment, path: Path, precision: Precision, name: str) -> Verification:
+    """Compare the ONNX file at `path` with its network; `name` stands for it in the error.
+
+    Raises:
+        ExportError: outputs are not finite or the two do not agree.
+    """
+    contract = deployment.contract
+    scenes = [draw_scene(np.random.default_rng([7, i])).image for i in range(contract.batch)]
+    images, sizes = place_on_canvas(scenes, contract)
+    with torch.inference_mode():
+        values = deployment.module(torch.from_numpy(images), torch.from_numpy(sizes))
+    names = (spec.name for spec in contract.outputs)
+    wanted = {n: v.numpy() for n, v in zip(names, values, strict=True)}
+    session = OrtSession(path)
+    try:
+        found = session.run(images, sizes)
+    finally:
+        session.close()
+    _check_finite(found, name)
+    result = _compare(wanted, found, SCORE_TOLERANCE[precision], contract)
+    if result.found < WANTED_SHARE[precision] * result.asked:
+        raise ExportError(
+            f"{name}: ONNX Runtime gives {result.found} of {result.asked} detections that torch "
+            f"gives; expected {WANTED_SHARE[precision]:.0%}. The file was not kept: report it, or "
+            "export with --precision fp32."
+        )
+    return result
+
+
+def _check_finite(outputs: Outputs, name: str) -> None:
+    for key, value in outputs.items():
+        if not np.isfinite(value).all():
+            raise ExportError(
+                f"{name}: output '{key}' holds NaN or infinite values in ONNX Runtime; expected finite "
+                "numbers. The file was not kept: export with --precision fp32."
+            )
+
+
+def _compare(
+    first: Outputs, second: Outputs, tolerance: float, contract: Contract
+) -> Verification:
+    asked = found = 0
+    for image in range(contract.batch):
+        for a, b in ((first, second), (second, first)):
+            count, other = int(a["counts"][image]), int(b["counts"][image])
+            slots = a["scores"].shape[1]
+            floor = a["scores"][image, count - 1] + tolerance if count else 0.0
+            for slot in range(count):
+                if a["scores"][image, slot] < floor and (count == slots or other != count):
+                    continue
+                asked += 1
+                found += _has(a, b, image, slot, other, tolerance)
+    return Verification(asked, found)
+
+
+def _has(a: Outputs, b: Outputs, image: int, slot: int, count: int, tolerance: float) -> bool:
+    """Whether `b` holds detection `slot` of `a`."""
+    same = b["labels"][image, :count] == a["labels"][image, slot]
+    close = np.abs(b["scores"][image, :count] - a["scores"][image, slot]) <= tolerance
+    overlap = _iou(a["boxes"][image, slot], b["boxes"][image, :count])
+    return bool((same & close & (overlap >= BOX_IOU)).any())
+
+
+def _iou(box: npt.NDArray[np.generic], boxes: npt.NDArray[np.generic]) -> npt.NDArray[np.float64]:
+    """(4,) and (N, 4) -> (N,)."""
+    one, many = box.astype(np.float64), boxes.astype(np.float64)
+    low, high = np.maximum(one[:2], many[:, :2]), np.minimum(one[2:], many[:, 2:])
+    inter = np.clip(high - low, 0, None).prod(axis=1)
+    union = (one[2:] - one[:2]).prod() + (many[:, 2:] - many[:, :2]).prod(axis=1) - inter
+    return np.asarray(inter / np.maximum(union, 1e-9))

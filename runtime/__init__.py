@@ -1,0 +1,55 @@
+"""Any artefact to instances, without torch: contract, sessions, pre- and post-processing.
+
+    picture --read_image--> uint8 RGB --place_on_canvas--> canvas --Session.run--> raw outputs
+            --instances_from_outputs--> Instances --masks, to_coco, draw--> the user
+
+Importing this package loads numpy and nothing else; OpenCV, pycocotools, onnxruntime and TensorRT
+are imported by the function that needs them.
+"""
+
+from .contract import Contract, ResizeRule, TensorSpec, contract_from_json
+from .errors import (
+    BuildError,
+    ConfigError,
+    ContractError,
+    ExportError,
+    GateError,
+    InputError,
+    MaskRTError,
+    SessionError,
+)
+from .instances import Instances
+from .masks import paste_masks, paste_one
+from .open import open_artefact
+from .postprocess import instances_from_outputs
+from .predictor import Predictor
+from .preprocess import place_on_canvas, read_image, scaled_size_hw
+from .rle import rle_from_crop
+from .session import Session, check_inputs
+
+__all__ = [
+    "BuildError",
+    "ConfigError",
+    "Contract",
+    "ContractError",
+    "ExportError",
+    "GateError",
+    "InputError",
+    "Instances",
+    "MaskRTError",
+    "Predictor",
+    "ResizeRule",
+    "Session",
+    "SessionError",
+    "TensorSpec",
+    "check_inputs",
+    "contract_from_json",
+    "instances_from_outputs",
+    "open_artefact",
+    "paste_masks",
+    "paste_one",
+    "place_on_canvas",
+    "read_image",
+    "rle_from_crop",
+    "scaled_size_hw",
+]

@@ -1,0 +1,126 @@
+"""The contract: everything a runtime may believe about an artefact, as one frozen value.
+
+Export writes it into the ONNX file's `metadata_props` under `METADATA_KEY`; build copies it into the
+`.json` beside the engine. Sessions, pre- and post-processing read nothing else: what the contract does
+not say is not assumed. It is plain JSON with a schema version, so that a newer file fails with a clear
+sentence instead of being misread.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from .errors import ContractError
+
+SCHEMA_VERSION = 1
+METADATA_KEY = "maskrt.contract"
+
+Task = Literal["instances", "proposals"]
+Precision = Literal["fp32", "fp16"]
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One graph input or output: `name`, static `shape`, numpy `dtype` name."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+
+@dataclass(frozen=True)
+class ResizeRule:
+    """How a picture is scaled before it is placed on the canvas (aspect ratio kept)."""
+
+    short_side_px: int
+    """The shorter side is scaled to this; 0 means that only the longer side decides."""
+    long_side_px: int
+    """The longer side never exceeds this."""
+    multiple_px: int = 1
+    """Scaled sides are rounded down to a multiple of this (FastMask uses 4); 1 rounds to nearest."""
+
+
+@dataclass(frozen=True)
+class Contract:
+    """What an artefact takes and gives. See the module docstring."""
+
+    model: str
+    """Network family: `mask_rcnn` or `fastmask`."""
+    variant: str
+    """Recipe the checkpoint was made from, e.g. `lsc_mask_rcnn_tiny`."""
+    task: Task
+    class_names: tuple[str, ...]
+    """Names of labels 0..C-1; ("object",) for class-agnostic proposals."""
+    canvas_hw: tuple[int, int]
+    """Height and width in pixels of the uint8 RGB canvas the graph takes."""
+    batch: int
+    resize: ResizeRule
+    channel_order: str
+    """Documentation only: the order the weights were trained in; the graph itself takes RGB."""
+    mean: tuple[float, ...]
+    """Documentation only: per channel, 0..255 scale; normalization is inside the graph."""
+    std: tuple[float, ...]
+    """Documentation only, as `mean`."""
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    precision: Precision
+    operators: tuple[str, ...]
+    """Custom operators (domain `maskrt`) the graph calls, empty when none."""
+    checkpoint_sha256: str
+    measured: dict[str, float] = field(default_factory=dict)
+    """Accuracy measured on the checkpoint, e.g. {"box_ap": 51.2}; empty when never measured."""
+    versions: dict[str, str] = field(default_factory=dict)
+    """Versions of what wrote the artefact (maskrt, torch, onnx, ...)."""
+    schema_version: int = SCHEMA_VERSION
+
+    def to_json(self) -> str:
+        """The contract as one JSON object with sorted keys."""
+        return json.dumps(dataclasses.asdict(self), sort_keys=True)
+
+    def output(self, name: str) -> TensorSpec:
+        """The spec of output `name`; ContractError when the artefact has no such output."""
+        for spec in self.outputs:
+            if spec.name == name:
+                return spec
+        names = ", ".join(s.name for s in self.outputs)
+        raise ContractError(f"{self.variant}: no output '{name}'; the artefact has {names}.")
+
+
+def contract_from_json(text: str, where: str) -> Contract:
+    """Read a contract; `where` names the file in errors.
+
+    Raises:
+        ContractError: not JSON, another schema version, or fields missing or unknown.
+    """
+    try:
+        raw: dict[str, Any] = json.loads(text)
+        version = raw["schema_version"]
+    except (json.JSONDecodeError, KeyError, TypeError) as err:
+        raise ContractError(
+            f"{where}: the maskrt contract in it is unreadable ({err}); expected one JSON object. "
+            "Export or build the artefact again."
+        ) from err
+    if version != SCHEMA_VERSION:
+        raise ContractError(
+            f"{where}: contract schema {version}; this maskrt reads schema {SCHEMA_VERSION}. "
+            "Export or build the artefact again with this version."
+        )
+    try:
+        return _contract_from_dict(raw)
+    except (TypeError, KeyError, ValueError) as err:
+        raise ContractError(
+            f"{where}: the maskrt contract has wrong fields ({err}). Export or build it again."
+        ) from err
+
+
+def _contract_from_dict(raw: dict[str, Any]) -> Contract:
+    values = dict(raw)
+    values["resize"] = ResizeRule(**raw["resize"])
+    for key in ("inputs", "outputs"):
+        values[key] = tuple(TensorSpec(s["name"], tuple(s["shape"]), s["dtype"]) for s in raw[key])
+    for key in ("class_names", "canvas_hw", "mean", "std", "operators"):
+        values[key] = tuple(raw[key])
+    return Contract(**values)

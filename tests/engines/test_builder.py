@@ -1,0 +1,202 @@
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from maskrt.engines.builder import build_engine
+from maskrt.runtime.contract import METADATA_KEY, Contract
+from maskrt.runtime.errors import BuildError, InputError
+from maskrt.runtime.files import sha256_of
+from maskrt.runtime.sidecar import read_sidecar, sidecar_path
+
+pytest.importorskip("tensorrt_rtx", reason='needs pip install "maskrt[engines]"')
+
+
+def leftovers(folder: Path) -> list[str]:
+    """Names of everything but the ONNX file."""
+    return sorted(p.name for p in folder.iterdir() if p.suffix != ".onnx")
+
+
+def test_engine_and_sidecar_are_written_and_describe_each_other(tiny_onnx: Path) -> None:
+    engine = tiny_onnx.with_suffix(".engine")
+    report = build_engine(tiny_onnx, engine)
+    sidecar = read_sidecar(engine)
+    assert leftovers(tiny_onnx.parent) == ["tiny.engine", "tiny.engine.json"]
+    assert sidecar.fingerprint.engine_sha256 == hashlib.sha256(engine.read_bytes()).hexdigest()
+    assert sidecar.fingerprint.onnx_sha256 == sha256_of(tiny_onnx)
+    assert sidecar.fingerprint.engine_bytes == engine.stat().st_size
+    assert sidecar.fingerprint.runtime == "tensorrt-rtx"
+    assert sidecar.contract == report.contract
+    assert sidecar.contract.outputs[0].name == "scores"
+    assert report.fingerprint == sidecar.fingerprint
+
+
+def test_auto_means_portable_and_the_sidecar_says_why(tiny_onnx: Path) -> None:
+    engine = tiny_onnx.with_suffix(".engine")
+    report = build_engine(tiny_onnx, engine, operators="auto")
+    build = read_sidecar(engine).build
+    assert (report.operators, build["operators"]) == ("portable", "portable")
+    assert "no TensorRT plugins" in build["operators_reason"]
+
+
+def test_sidecar_keeps_the_command_that_repeats_the_build(tiny_onnx: Path) -> None:
+    engine = tiny_onnx.with_suffix(".engine")
+    build_engine(tiny_onnx, engine, min_fp16=0.5)
+    command = read_sidecar(engine).rebuild_command(engine)
+    assert command == (
+        f"maskrt build {tiny_onnx} -o {engine} --runtime tensorrt-rtx "
+        "--operators auto --min-fp16 0.5"
+    )
+
+
+def test_plugins_are_refused_in_one_sentence(tiny_onnx: Path) -> None:
+    with pytest.raises(BuildError, match="plugins are not part of this version"):
+        build_engine(tiny_onnx, tiny_onnx.with_suffix(".engine"), operators="plugin")
+    assert leftovers(tiny_onnx.parent) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"operators": "fast"}, "operators 'fast': unknown; expected auto, plugin, portable"),
+        ({"min_fp16": 1.5}, "expected a share from 0 to 1"),
+        ({"workspace_bytes": 0}, "expected more than 0"),
+    ],
+    ids=["operators", "floor", "workspace"],
+)
+def test_impossible_options_are_refused(
+    tiny_onnx: Path, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        build_engine(tiny_onnx, tiny_onnx.with_suffix(".engine"), **options)
+
+
+def test_unknown_runtime_is_refused(tiny_onnx: Path) -> None:
+    with pytest.raises(BuildError, match="runtime 'openvino': unknown; expected tensorrt or"):
+        build_engine(tiny_onnx, tiny_onnx.with_suffix(".engine"), runtime="openvino")
+
+
+def test_share_of_macs_below_the_floor_fails_and_names_the_layer(tiny_onnx: Path) -> None:
+    engine = tiny_onnx.with_suffix(".engine")
+    with pytest.raises(BuildError, match=r"96\.4% of the MACs run in FP16.*'MatMul_6'"):
+        build_engine(tiny_onnx, engine, min_fp16=0.99)
+    assert leftovers(tiny_onnx.parent) == []
+
+
+def test_floor_does_not_apply_to_an_fp32_contract(
+    onnx_file: Callable[..., Path], fp32_contract: Contract
+) -> None:
+    path = onnx_file(carried=fp32_contract)
+    report = build_engine(path, path.with_suffix(".engine"), min_fp16=1.0)
+    assert report.network.fp16_mac_share < 1.0
+
+
+def test_missing_onnx_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"gone\.onnx: no such file"):
+        build_engine(tmp_path / "gone.onnx", tmp_path / "x.engine")
+
+
+def test_wrong_suffixes_are_refused(tmp_path: Path, tiny_onnx: Path) -> None:
+    photo = tmp_path / "photo.jpg"
+    photo.write_bytes(b"jpeg")
+    with pytest.raises(InputError, match=r"suffix '\.jpg' is not an ONNX file"):
+        build_engine(photo, tmp_path / "x.engine")
+    with pytest.raises(InputError, match=r"expected \.engine"):
+        build_engine(tiny_onnx, tmp_path / "x.plan")
+
+
+def test_empty_and_corrupt_onnx_files_are_refused(tmp_path: Path, tiny_onnx: Path) -> None:
+    bad = tmp_path / "bad.onnx"
+    bad.write_bytes(b"")
+    with pytest.raises(InputError, match="the file is empty"):
+        build_engine(bad, tmp_path / "x.engine")
+    whole = tiny_onnx.read_bytes()
+    for data in (b"not an onnx file", whole[: len(whole) // 2]):
+        bad.write_bytes(data)
+        with pytest.raises(InputError, match=r"bad\.onnx: not a valid ONNX model"):
+            build_engine(bad, tmp_path / "x.engine")
+    assert leftovers(tmp_path) == []
+
+
+def test_foreign_onnx_without_contract_is_refused(tiny_onnx: Path) -> None:
+    model = onnx.load(str(tiny_onnx))
+    del model.metadata_props[:]
+    onnx.save(model, str(tiny_onnx))
+    with pytest.raises(InputError, match="carries no maskrt contract"):
+        build_engine(tiny_onnx, tiny_onnx.with_suffix(".engine"))
+
+
+def test_contract_of_another_schema_is_refused(tiny_onnx: Path) -> None:
+    model = onnx.load(str(tiny_onnx))
+    helper.set_model_props(model, {METADATA_KEY: json.dumps({"schema_version": 99})})
+    onnx.save(model, str(tiny_onnx))
+    with pytest.raises(InputError, match="contract schema 99"):
+        build_engine(tiny_onnx, tiny_onnx.with_suffix(".engine"))
+
+
+def test_failed_build_keeps_the_older_pair(tiny_onnx: Path, onnx_file: Callable[..., Path]) -> None:
+    engine = tiny_onnx.with_suffix(".engine")
+    build_engine(tiny_onnx, engine)
+    before = (engine.read_bytes(), sidecar_path(engine).read_bytes())
+    with pytest.raises(BuildError):
+        build_engine(tiny_onnx, engine, min_fp16=1.0)
+    assert (engine.read_bytes(), sidecar_path(engine).read_bytes()) == before
+
+
+def test_target_in_a_place_that_cannot_be_written_is_refused_before_the_build(
+    tiny_onnx: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("maskrt.engines.builder.load_flavour", _never)
+    blocker = tiny_onnx.parent / "file"
+    blocker.write_text("in the way")
+    with pytest.raises(InputError, match=r"file is not a folder that can be written"):
+        build_engine(tiny_onnx, blocker / "x.engine")
+    folder = tiny_onnx.parent / "x.engine"
+    folder.mkdir()
+    with pytest.raises(InputError, match="is a folder; expected a file name"):
+        build_engine(tiny_onnx, folder)
+
+
+def test_full_disk_leaves_nothing(tiny_onnx: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any, **__: Any) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(InputError, match=r"tiny\.engine: could not be written \(No space left"):
+        build_engine(tiny_onnx, tiny_onnx.with_suffix(".engine"))
+    assert leftovers(tiny_onnx.parent) == []
+
+
+def test_timing_cache_is_not_used_by_rtx_and_the_report_says_so(tiny_onnx: Path) -> None:
+    cache = tiny_onnx.parent / "cache.bin"
+    report = build_engine(tiny_onnx, tiny_onnx.with_suffix(".engine"), timing_cache_path=cache)
+    assert "has no timing cache" in report.notes[0]
+    assert not cache.exists()
+
+
+def test_custom_operator_without_a_body_is_refused(onnx_file: Callable[..., Path]) -> None:
+    path = onnx_file(functions=())
+    with pytest.raises(BuildError, match="node 'custom' calls maskrt::MaskrtTwice"):
+        build_engine(path, path.with_suffix(".engine"))
+
+
+def test_graph_that_differs_from_its_contract_is_refused(onnx_file: Callable[..., Path]) -> None:
+    inputs = [
+        helper.make_tensor_value_info("images", TensorProto.UINT8, ["batch", 8, 8, 3]),
+        helper.make_tensor_value_info("image_sizes", TensorProto.INT32, [1, 2]),
+    ]
+    path = onnx_file(graph_inputs=inputs)
+    with pytest.raises(BuildError, match=r"only the graph has 'images' \(-1, 8, 8, 3\)"):
+        build_engine(path, path.with_suffix(".engine"))
+
+
+def _never(*_: Any) -> None:
+    raise AssertionError("the build began before the target was checked")

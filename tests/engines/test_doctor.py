@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from maskrt.engines.doctor import diagnose
+from maskrt.runtime.cuda import missing_device
+
+
+def test_every_missing_thing_has_a_fix_and_every_present_one_none() -> None:
+    findings = diagnose()
+    assert all(bool(f.fix) != f.ok for f in findings)
+    assert all(f.found for f in findings)
+    assert {
+        "python",
+        "numpy",
+        "torch",
+        "onnxruntime",
+        "tensorrt",
+        "tensorrt-rtx",
+        "NVIDIA GPU",
+    } <= {f.name for f in findings}
+
+
+def test_missing_tensorrt_gets_the_pip_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    finding = next(f for f in diagnose() if f.name == "tensorrt")
+    assert not finding.ok
+    assert finding.fix == 'pip install "maskrt[gpu]"'
+
+
+def test_gpu_finding_agrees_with_cuda() -> None:
+    finding = next(f for f in diagnose() if f.name == "NVIDIA GPU")
+    assert finding.ok is (missing_device() is None)
+
+
+def test_doctor_does_not_import_torch() -> None:
+    code = "import sys; from maskrt.engines.doctor import diagnose; diagnose(); "
+    code += "assert 'torch' not in sys.modules, 'torch was imported'"
+    subprocess.run([sys.executable, "-c", code], check=True)

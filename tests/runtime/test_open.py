@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from maskrt.runtime.contract import Contract
+from maskrt.runtime.errors import InputError, SessionError
+from maskrt.runtime.open import open_artefact
+from maskrt.runtime.ort_session import OrtSession
+
+
+def test_onnx_opens_in_onnx_runtime(
+    write_onnx: Callable[[str | None], Path], tiny_contract: Contract
+) -> None:
+    session = open_artefact(write_onnx(tiny_contract.to_json()))
+    assert isinstance(session, OrtSession)
+    session.close()
+
+
+def test_the_suffix_may_be_upper_case(
+    write_onnx: Callable[[str | None], Path], tiny_contract: Contract
+) -> None:
+    path = write_onnx(tiny_contract.to_json())
+    assert open_artefact(str(path.rename(path.with_suffix(".ONNX")))).contract == tiny_contract
+
+
+def test_an_engine_without_its_sidecar_is_refused(tmp_path: Path) -> None:
+    engine = tmp_path / "model.engine"
+    engine.write_bytes(b"engine")
+    with pytest.raises(SessionError, match=r"model\.engine"):
+        open_artefact(engine)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        ("model.pth", b"x", r"suffix '.pth' is not .* expected \.onnx or \.engine"),
+        ("model", b"x", "suffix '' is not"),
+        ("model.onnx", None, "no such file"),
+        ("empty.onnx", b"", "the file is empty"),
+    ],
+)
+def test_what_cannot_be_opened_is_said_in_a_sentence(
+    tmp_path: Path, name: str, data: bytes | None, message: str
+) -> None:
+    if data is not None:
+        (tmp_path / name).write_bytes(data)
+    with pytest.raises(InputError, match=message):
+        open_artefact(tmp_path / name)

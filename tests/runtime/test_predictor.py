@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from maskrt.runtime.contract import Contract
+from maskrt.runtime.errors import ContractError, SessionError
+from maskrt.runtime.ort_session import CPU, OrtSession
+from maskrt.runtime.predictor import Predictor
+
+
+@pytest.fixture
+def predictor(write_onnx: Callable[[str | None], Path], tiny_contract: Contract) -> Predictor:
+    path = write_onnx(tiny_contract.to_json())
+    return Predictor(OrtSession(path, providers=[CPU], threads=1))
+
+
+def pictures(*sizes: tuple[int, int]) -> list[np.ndarray]:
+    """One flat picture per size, each brighter than the one before."""
+    return [np.full((*size, 3), 51 * (i + 1), np.uint8) for i, size in enumerate(sizes)]
+
+
+def test_each_picture_gets_its_instances_in_its_own_pixels(predictor: Predictor) -> None:
+    images = pictures((64, 96), (100, 40), (7, 500))
+    found = predictor.predict(images)
+    assert [one.image_hw for one in found] == [(64, 96), (100, 40), (7, 500)]
+    for index, (one, image) in enumerate(zip(found, images, strict=True)):
+        height, width = image.shape[:2]
+        assert one.boxes[0].tolist() == [0, 0, width, height]
+        assert one.boxes[1].tolist() == pytest.approx([width / 2, height / 2, width, height])
+        assert one.scores[0] == pytest.approx(0.2 * (index + 1), abs=1e-6)
+        # Ones fill the picture to its last row and column; zero padding rounds only the corners.
+        assert one.masks[0].any(axis=0).all()
+        assert one.masks[0].any(axis=1).all()
+
+
+def test_batches_do_not_depend_on_their_neighbours(predictor: Predictor) -> None:
+    images = pictures((64, 96), (100, 40), (30, 30))
+    together = predictor.predict(images)
+    alone = [predictor.predict([image])[0] for image in images]
+    for one, other in zip(together, alone, strict=True):
+        assert np.array_equal(one.boxes, other.boxes)
+        assert np.array_equal(one.scores, other.scores)
+
+
+def test_no_pictures_give_no_instances(predictor: Predictor) -> None:
+    assert predictor.predict([]) == []
+
+
+def test_the_phases_are_what_predict_does(predictor: Predictor) -> None:
+    images = pictures((64, 96), (100, 40))
+    canvases, sizes = predictor.preprocess(images)
+    found = predictor.postprocess(predictor.run(canvases, sizes), images, sizes)
+    for one, other in zip(found, predictor.predict(images), strict=True):
+        assert np.array_equal(one.boxes, other.boxes)
+
+
+def test_one_array_instead_of_a_list_is_explained(predictor: Predictor) -> None:
+    with pytest.raises(ContractError, match=r"Write predict\(\[image\]\)"):
+        predictor.predict(np.zeros((8, 8, 3), np.uint8))  # type: ignore[arg-type]
+
+
+def test_leaving_the_context_closes_the_session(predictor: Predictor) -> None:
+    with predictor as opened:
+        assert opened is predictor
+        assert opened.contract.variant == "tiny"
+    with pytest.raises(SessionError, match="closed"):
+        predictor.predict(pictures((8, 8)))
+
+
+def test_importing_the_runtime_loads_numpy_alone() -> None:
+    heavy = ["cv2", "onnxruntime", "pycocotools", "tensorrt", "tensorrt_rtx", "torch", "matplotlib"]
+    code = f"import maskrt.runtime, sys; print([m for m in {heavy} if m in sys.modules])"
+    printed = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    ).stdout
+    assert printed.strip() == "[]"
+
+
+def test_every_public_name_exists() -> None:
+    from maskrt import runtime
+
+    assert sorted(runtime.__all__) == runtime.__all__
+    assert all(hasattr(runtime, name) for name in runtime.__all__)

@@ -1,0 +1,116 @@
+"""Convolution with an optional norm and ReLU: the one layer all networks here are made of.
+
+Keys follow Detectron2 (`conv1.weight`, `conv1.norm.running_mean`, ...). `fold` is the deploy form: the
+norm's fixed affine y = s x + t, s = weight / sqrt(var + eps), t = bias - mean * s, moves into the
+convolution, W' = s W and b' = s b + t.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+EPS = 1e-5
+
+Norm = Literal["frozen", "batch"]
+
+
+class FrozenNorm(nn.Module):
+    """A fixed per-channel affine in batch norm's clothes: four buffers, no parameters."""
+
+    weight: Tensor
+    bias: Tensor
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.register_buffer("weight", torch.ones(channels))
+        self.register_buffer("bias", torch.zeros(channels))
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels) - EPS)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> the same shape."""
+        scale = self.weight * (self.running_var + EPS).rsqrt()
+        shift = self.bias - self.running_mean * scale
+        return x * scale[:, None, None].to(x.dtype) + shift[:, None, None].to(x.dtype)
+
+
+class BatchNorm(nn.Module):
+    """Batch norm with `FrozenNorm`'s keys (torch's own adds a step counter nothing here reads)."""
+
+    running_mean: Tensor
+    running_var: Tensor
+    momentum = 0.1
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> the same shape; batch statistics while training, running ones otherwise."""
+        return F.batch_norm(
+            x,
+            self.running_mean,
+            self.running_var,
+            self.weight,
+            self.bias,
+            self.training,
+            self.momentum,
+            EPS,
+        )
+
+
+class Conv(nn.Conv2d):
+    """Convolution that keeps the map's size (divided by stride), then norm, then ReLU."""
+
+    def __init__(
+        self,
+        channels_in: int,
+        channels_out: int,
+        kernel: int | tuple[int, int] = 1,
+        *,
+        stride: int = 1,
+        norm: Norm | None = None,
+        relu: bool = False,
+    ) -> None:
+        sides = (kernel, kernel) if isinstance(kernel, int) else kernel
+        padding = (sides[0] // 2, sides[1] // 2)
+        super().__init__(channels_in, channels_out, sides, stride, padding, bias=norm is None)
+        makers = {"frozen": FrozenNorm, "batch": BatchNorm}
+        self.norm: FrozenNorm | BatchNorm | None = makers[norm](channels_out) if norm else None
+        self.relu = relu
+        nn.init.kaiming_normal_(self.weight, mode="fan_out", nonlinearity="relu")
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, Cin, H, W) -> (B, Cout, ceil(H / stride), ceil(W / stride))."""
+        x = super().forward(x)
+        if self.norm is not None:
+            x = self.norm(x)
+        return x.relu_() if self.relu else x
+
+    @torch.no_grad()
+    def fold(self) -> None:
+        """Move the norm into weight and bias (inference only; the norm is gone afterwards)."""
+        if self.norm is None:
+            return
+        scale = self.norm.weight / (self.norm.running_var + EPS).sqrt()
+        self.weight.mul_(scale[:, None, None, None])
+        self.bias = nn.Parameter(self.norm.bias - self.norm.running_mean * scale)
+        self.norm = None
+
+
+def fold_norms(model: nn.Module) -> None:
+    """Fold every norm of `model` into its convolution, in place."""
+    for module in model.modules():
+        if isinstance(module, Conv):
+            module.fold()

@@ -1,0 +1,102 @@
+"""ResNet with bottlenecks, cut after res4 (stride 16), and its res5 as a stage of its own.
+
+Source: He et al. 2016, Deep Residual Learning, table 1 (ResNet-50); layout and names as Detectron2
+modeling/backbone/resnet.py at 02b5c4e2. `stride_in_1x1` is the MSRA layout of Detectron's weights,
+its absence torchvision's.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .layers import Conv, Norm
+
+
+class Bottleneck(nn.Module):
+    """1x1 reduce, 3x3, 1x1 expand, plus shortcut; ReLU after the sum."""
+
+    def __init__(
+        self,
+        channels_in: int,
+        channels_out: int,
+        channels_mid: int,
+        *,
+        stride: int,
+        stride_in_1x1: bool,
+        norm: Norm,
+    ) -> None:
+        super().__init__()
+        first, second = (stride, 1) if stride_in_1x1 else (1, stride)
+        self.shortcut: Conv | None = None
+        if channels_in != channels_out or stride != 1:
+            self.shortcut = Conv(channels_in, channels_out, stride=stride, norm=norm)
+        self.conv1 = Conv(channels_in, channels_mid, stride=first, norm=norm, relu=True)
+        self.conv2 = Conv(channels_mid, channels_mid, 3, stride=second, norm=norm, relu=True)
+        self.conv3 = Conv(channels_mid, channels_out, norm=norm)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, Cin, H, W) -> (B, Cout, ceil(H / stride), ceil(W / stride))."""
+        identity = x if self.shortcut is None else self.shortcut(x)
+        return (self.conv3(self.conv2(self.conv1(x))) + identity).relu_()
+
+
+def stage(
+    blocks: int, channels_in: int, channels_out: int, *, stride: int, stride_in_1x1: bool, norm: Norm
+) -> nn.Sequential:
+    """`blocks` bottlenecks, the first with the stride and the change of width."""
+    return nn.Sequential(
+        *(
+            Bottleneck(
+                channels_in if i == 0 else channels_out,
+                channels_out,
+                channels_out // 4,
+                stride=stride if i == 0 else 1,
+                stride_in_1x1=stride_in_1x1,
+                norm=norm,
+            )
+            for i in range(blocks)
+        )
+    )
+
+
+class Stem(nn.Module):
+    """7x7 stride 2 convolution and 3x3 stride 2 max pooling."""
+
+    def __init__(self, channels: int, norm: Norm) -> None:
+        super().__init__()
+        self.conv1 = Conv(3, channels, 7, stride=2, norm=norm, relu=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, 3, H, W) -> (B, C, ceil(H / 4), ceil(W / 4))."""
+        return F.max_pool2d(self.conv1(x), kernel_size=3, stride=2, padding=1)
+
+
+class ResNetC4(nn.Module):
+    """Stem to res4: (B, 3, H, W) -> (B, 4 * channels, ceil(H / 16), ceil(W / 16))."""
+
+    def __init__(
+        self,
+        stem_channels: int,
+        channels: int,
+        blocks: tuple[int, ...],
+        *,
+        stride_in_1x1: bool,
+        norm: Norm,
+        freeze_at: int,
+    ) -> None:
+        super().__init__()
+        self.stem = Stem(stem_channels, norm)
+        make = partial(stage, stride_in_1x1=stride_in_1x1, norm=norm)
+        self.res2 = make(blocks[0], stem_channels, channels, stride=1)
+        self.res3 = make(blocks[1], channels, 2 * channels, stride=2)
+        self.res4 = make(blocks[2], 2 * channels, 4 * channels, stride=2)
+        stages = (self.stem, self.res2, self.res3, self.res4)
+        for frozen in stages[:freeze_at]:
+            frozen.requires_grad_(requires_grad=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See the class docstring."""
+        return self.res4(self.res3(self.res2(self.stem(x))))  # type: ignore[no-any-return]
