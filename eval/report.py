@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ..runtime.files import write_text
+from ..runtime.files import atomic_path
 from .coco_ap import Accuracy, accuracy_json
 from .latency import SCOPES, Bench, bench_json
 from .parity import Hop, hop_json
@@ -61,7 +61,7 @@ class Report:
 
 
 def write_report(report: Report, html_path: Path) -> tuple[Path, Path]:
-    """Write the page and, beside it, the same name with `.json`; each is whole or absent.
+    """Write the page and, beside it, the same name with `.json`; both or neither.
 
     Returns:
         The paths of the page and of the JSON.
@@ -71,8 +71,9 @@ def write_report(report: Report, html_path: Path) -> tuple[Path, Path]:
     """
     page, data = report_html(report), json.dumps(report_json(report), indent=1)
     json_path = html_path.with_suffix(".json")
-    write_text(json_path, data + "\n")
-    write_text(html_path, page)
+    with atomic_path(json_path) as temporary_json, atomic_path(html_path) as temporary_page:
+        temporary_json.write_text(data + "\n", encoding="utf-8")
+        temporary_page.write_text(page, encoding="utf-8")
     return html_path, json_path
 
 

@@ -46,18 +46,17 @@ class ExportReport:
 
 def export(
     checkpoint_path: Path,
-    onnx_path: Path,
+    onnx_paths: dict[Precision, Path],
     *,
-    precision: Precision = "fp32",
     shapes: Shapes = Shapes(),  # noqa: B008 (frozen value)
     keep_fp32: tuple[str, ...] = (),
-) -> ExportReport:
-    """Export a checkpoint.
+) -> list[ExportReport]:
+    """Export a checkpoint once and write it in one or both precisions.
 
     Args:
         checkpoint_path: `.safetensors` with its `.yaml`.
-        onnx_path: where the file goes; an existing one is replaced only by a verified one.
-        precision: fp16 converts what the policy of `precision.py` allows.
+        onnx_paths: where each precision goes; an existing file is replaced only by a verified one.
+            fp16 converts what the policy of `precision.py` allows.
         shapes: canvas, batch, proposals and detections of the graph.
         keep_fp32: names of node groups that stay FP32 although the policy allows FP16.
 
@@ -65,21 +64,38 @@ def export(
         InputError, ConfigError: the checkpoint or the shapes are not usable.
         ExportError: torch cannot export it, or ONNX Runtime does not agree with torch.
     """
-    if onnx_path.suffix != ".onnx":
-        raise InputError(f"{onnx_path}: an export ends in .onnx; found '{onnx_path.suffix}'. Rename it.")
+    for path in onnx_paths.values():
+        if path.suffix != ".onnx":
+            raise InputError(f"{path}: an export ends in .onnx; found '{path.suffix}'. Rename it.")
     deployment = deploy(load_checkpoint(checkpoint_path), shapes)
     model = onnx_from_torch(deployment)
-    contract = deployment.contract
+    return [
+        _write(model, deployment, precision, path, keep_fp32)
+        for precision, path in onnx_paths.items()
+    ]
+
+
+def _write(
+    model: onnx.ModelProto,
+    deployment: Deployment,
+    precision: Precision,
+    path: Path,
+    keep_fp32: tuple[str, ...],
+) -> ExportReport:
+    """Convert, attach the contract, check, verify, and only then name the file."""
     if precision == "fp16":
         model = to_fp16(model, keep_fp32)
-        contract = dataclasses.replace(contract, precision="fp16")
-    contract = dataclasses.replace(contract, versions=contract.versions | {"onnx": onnx.__version__})
+    contract = dataclasses.replace(
+        deployment.contract,
+        precision=precision,
+        versions=deployment.contract.versions | {"onnx": onnx.__version__},
+    )
     onnx.helper.set_model_props(model, {METADATA_KEY: contract.to_json()})
     onnx.checker.check_model(model, full_check=True)
-    with atomic_path(onnx_path) as temporary:
+    with atomic_path(path) as temporary:
         onnx.save(model, temporary)
-        verification = verify(deployment, temporary, precision, str(onnx_path))
-    return ExportReport(onnx_path, contract, len(model.graph.node), verification)
+        verification = verify(deployment, temporary, precision, str(path))
+    return ExportReport(path, contract, len(model.graph.node), verification)
 
 
 def onnx_from_torch(deployment: Deployment) -> onnx.ModelProto:

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from ..runtime.errors import InputError
 from .augment import Augmentation, augment
 from .dataset import CocoInstances, Sample
 
@@ -66,6 +67,9 @@ def loader(
         multiple_px: canvas sides are multiples of this.
         first_step: steps already done; they are skipped without decoding anything.
         shard: (rank, number of ranks) of a distributed run; each rank gets batches of its own.
+
+    Raises:
+        InputError: a picture is missing or broken; raised when its batch is reached.
     """
     rank, ranks = shard
     plan = _plan(dataset, batch_size, seed, epoch)
@@ -74,11 +78,13 @@ def loader(
         _Augmented(dataset, augmentation, seed, epoch),
         batch_sampler=plan,
         num_workers=workers,
-        collate_fn=functools.partial(_packed, multiple_px=multiple_px),
+        collate_fn=functools.partial(_packed_or_error, multiple_px=multiple_px),
     )
     with _opencv_threads(1) if workers else contextlib.nullcontext():
         packs = iter(batches)  # forks the workers
     for pack in packs:
+        if isinstance(pack, InputError):
+            raise pack
         yield _unpacked(pack)
 
 
@@ -149,8 +155,23 @@ def _unpacked(pack: _Pack) -> Batch:
     )
 
 
-class _Augmented(Dataset[Sample]):
-    """`dataset` seen through `augment` in one epoch."""
+def _packed_or_error(
+    samples: Sequence[Sample | InputError], multiple_px: int
+) -> _Pack | InputError:
+    whole = []
+    for sample in samples:
+        if isinstance(sample, InputError):
+            return sample
+        whole.append(sample)
+    return _packed(whole, multiple_px)
+
+
+class _Augmented(Dataset[Sample | InputError]):
+    """`dataset` seen through `augment` in one epoch.
+
+    A broken picture is returned as its error: raised in a worker process it would reach the user
+    with a traceback in the place of its sentence.
+    """
 
     def __init__(
         self, dataset: CocoInstances, augmentation: Augmentation, seed: int, epoch: int
@@ -158,9 +179,12 @@ class _Augmented(Dataset[Sample]):
         self._dataset, self._augmentation = dataset, augmentation
         self._seed, self._epoch = seed, epoch
 
-    def __getitem__(self, index: int) -> Sample:
+    def __getitem__(self, index: int) -> Sample | InputError:
         rng = np.random.default_rng([self._seed, self._epoch, index])
-        return augment(self._dataset[index], self._augmentation, rng)
+        try:
+            return augment(self._dataset[index], self._augmentation, rng)
+        except InputError as err:
+            return err
 
 
 def _plan(dataset: CocoInstances, batch_size: int, seed: int, epoch: int) -> list[list[int]]:

@@ -39,25 +39,34 @@ class Checkpoint:
 def save_checkpoint(
     path: Path, model: MaskRCNN, *, steps: int = 0, measured: dict[str, float] | None = None
 ) -> None:
-    """Write weights and recipe, each atomically; the recipe first, so weights never stand alone."""
+    """Write weights and recipe, each atomically.
+
+    The recipe is put in place between the writing and the renaming of the weights: weights never stand
+    alone, and a disk that is full leaves an older pair as it was.
+    """
     require_suffix(path)
     metadata = {
         "maskrt.recipe": model.recipe.name,
         "maskrt.steps": str(steps),
         "maskrt.measured": json.dumps(measured or {}),
     }
-    write_text(path.with_suffix(".yaml"), dump_recipe(model.recipe))
-    save_tensors(path, model.state_dict(), metadata)
+    with atomic_path(path) as temporary:
+        _write_tensors(temporary, model.state_dict(), metadata)
+        write_text(path.with_suffix(".yaml"), dump_recipe(model.recipe))
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
     """Write tensors as safetensors, atomically; InputError when the disk refuses."""
-    plain = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
     with atomic_path(path) as temporary:
-        try:
-            save_file(plain, temporary, metadata)
-        except SafetensorError as err:
-            raise OSError(str(err)) from err
+        _write_tensors(temporary, tensors, metadata)
+
+
+def _write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    plain = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
+    try:
+        save_file(plain, path, metadata)
+    except SafetensorError as err:
+        raise OSError(str(err)) from err
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -129,6 +138,12 @@ def _check_tensors(path: Path, found: dict[str, Tensor], expected: dict[str, Ten
                 f"{path}: '{name}' holds NaN or infinite values; expected finite weights. Training "
                 "diverged: take an earlier checkpoint or train with a lower solver.lr."
             )
+
+
+def record_accuracy(path: Path, measured: dict[str, float]) -> None:
+    """Write measured accuracy into a checkpoint's header (its bytes, so its SHA-256, change)."""
+    tensors, metadata = load_tensors(path)
+    save_tensors(path, tensors, metadata | {"maskrt.measured": json.dumps(measured)})
 
 
 def new_checkpoint(recipe: Recipe, path: Path, backbone: Path | None = None) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import types
 import typing
 from collections.abc import Sequence
@@ -36,9 +37,9 @@ class InputConfig:
     """Default canvas of exported graphs, multiples of 16."""
     channel_order: Literal["RGB", "BGR"] = "BGR"
     """Order the first convolution's weights expect; the exported graph always takes RGB."""
-    mean: tuple[float, ...] = (103.530, 116.280, 123.675)
+    mean: tuple[float, float, float] = (103.530, 116.280, 123.675)
     """Per channel in `channel_order`, 0..255 scale."""
-    std: tuple[float, ...] = (1.0, 1.0, 1.0)
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
     """Per channel in `channel_order`, 0..255 scale."""
     color_jitter: float = 0.0
     """Training only: relative strength of random brightness, contrast and channel gain."""
@@ -86,7 +87,7 @@ class MaskRCNNConfig:
 
     def __post_init__(self) -> None:
         """Reject settings that no network of the family has."""
-        if self.subnet == "light" and self.roi_size % self.pooling:
+        if self.subnet == "light" and (self.pooling < 1 or self.roi_size % self.pooling):
             raise ConfigError(
                 f"model.pooling={self.pooling}: does not divide model.roi_size={self.roi_size}; "
                 "expected 7 or 14 for 14x14 RoIs. Choose a divisor."
@@ -185,6 +186,14 @@ class Recipe:
     detections: DetectionConfig = field(default_factory=DetectionConfig)
     solver: SolverConfig = field(default_factory=SolverConfig)
 
+    def __post_init__(self) -> None:
+        """Reject what no data set can have."""
+        if len(set(self.class_names)) != len(self.class_names) or not self.class_names:
+            raise ConfigError(
+                f"classes={list(self.class_names)}: expected at least one name and none twice. "
+                "Name the classes in label order."
+            )
+
     @property
     def class_names(self) -> tuple[str, ...]:
         """The resolved class names."""
@@ -240,7 +249,11 @@ def _override(raw: dict[str, Any], text: str) -> None:
         raw = raw.setdefault(parent, {})
         if not isinstance(raw, dict):
             raise ConfigError(f"'{text}': '{parent}' is a value, not a section.")
-    raw[leaf] = yaml.safe_load(value)
+    try:
+        raw[leaf] = yaml.safe_load(value)
+    except yaml.YAMLError as err:
+        reason = str(err).splitlines()[0]
+        raise ConfigError(f"'{text}': the value is not valid YAML ({reason}).") from err
 
 
 def _build(cls: type[Any], raw: Any, where: str, prefix: str) -> Any:
@@ -278,21 +291,38 @@ def _converted(hint: Any, value: Any) -> Any:
     if origin is Literal:
         return value if value in typing.get_args(hint) else None
     if origin is tuple:
-        item = typing.get_args(hint)[0]
-        items = [_converted(item, v) for v in value] if isinstance(value, list) else [None]
-        return None if None in items else tuple(items)
+        return _converted_items(typing.get_args(hint), value)
     if hint is bool or isinstance(value, bool):
         return value if hint is bool and isinstance(value, bool) else None
     if hint is float:
-        return float(value) if isinstance(value, (int, float)) else None
+        return _number(value)
     return value if isinstance(value, hint) else None
+
+
+def _converted_items(hints: tuple[Any, ...], value: Any) -> tuple[Any, ...] | None:
+    """A list as `tuple[item, ...]`, or as a tuple of exactly so many items."""
+    if not isinstance(value, list) or (Ellipsis not in hints and len(value) != len(hints)):
+        return None
+    items = tuple(_converted(hints[0], v) for v in value)
+    return None if None in items else items
+
+
+def _number(value: Any) -> float | None:
+    """A finite number; YAML 1.1 reads 1e-4, which has no dot, as text."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) else None
 
 
 def _spoken(hint: Any) -> str:
     if typing.get_origin(hint) is Literal:
         return " or ".join(repr(v) for v in typing.get_args(hint))
     if typing.get_origin(hint) is tuple:
-        return f"a list of {_spoken(typing.get_args(hint)[0])}"
+        item, *others = typing.get_args(hint)
+        how_many = "of" if Ellipsis in others else f"of {1 + len(others)}, each"
+        return f"a list {how_many} {_spoken(item)}"
     return {int: "a whole number", float: "a number", bool: "true or false"}.get(hint, "text")
 
 

@@ -80,7 +80,7 @@ class C5Subnet(nn.Module):
 
     def pooled(self, x: Tensor) -> Tensor:
         """(N, channels, h, w) -> (N, box_features)."""
-        return x.mean(dim=(2, 3))
+        return nn.functional.avg_pool2d(x, x.shape[-1]).flatten(1)
 
 
 class LightSubnet(nn.Module):

@@ -10,13 +10,14 @@ Source of the schedule and the decay groups: Detectron2 solver/build.py at 02b5c
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +25,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ..runtime.contract import ResizeRule
 from ..runtime.errors import InputError, TrainError
+from ..runtime.files import write_bytes
 from .augment import Augmentation
 from .batches import Batch, loader, steps_per_epoch
 from .checkpoint import load_tensors, save_checkpoint, save_tensors, take_backbone
@@ -71,11 +73,11 @@ def train(
     workers: int = 1,
     backbone: Path | None = None,
     progress: bool = True,
-) -> MaskRCNN:
+) -> Path:
     """Train `recipe` on the `train` split of `data` and leave a checkpoint in `out`.
 
     Returns:
-        The trained network in evaluation mode (the average when `solver.ema_decay` is set).
+        Path of the checkpoint (of the average when `solver.ema_decay` is set).
 
     Raises:
         InputError: the data cannot be read, or `out` already holds a run and `resume` is not set.
@@ -98,7 +100,7 @@ def train(
     final = run.average.module if run.average is not None else run.model
     if rank == 0:
         save_checkpoint(out / "model.safetensors", final, steps=run.step)
-    return final.eval()  # type: ignore[no-any-return]
+    return out / "model.safetensors"
 
 
 def _steps(
@@ -110,19 +112,25 @@ def _steps(
     rank: int,
     progress: bool,
 ) -> None:
+    from rich.console import Console
     from rich.progress import track
 
     solver = recipe.solver
-    log = Log(out, run.step) if rank == 0 else None
-    left = range(run.step, solver.steps)
-    for _ in track(left, recipe.name, disable=not progress, update_period=0.5):
-        terms = _one_step(run, module, next(batches), solver, rank)
-        if log is not None:
+    bar = track(
+        range(run.step, solver.steps),
+        recipe.name,
+        console=Console(stderr=True),
+        disable=not progress,
+        update_period=0.5,
+    )
+    with contextlib.closing(Log(out, run.step)) as log:
+        for _ in bar:
+            terms = _one_step(run, module, next(batches), solver, rank)
+            if rank != 0:
+                continue
             log.write(run.step, learning_rate(solver, run.step - 1), terms)
-        if rank == 0 and (run.step % solver.checkpoint_every == 0 or run.step == solver.steps):
-            _save_state(run, out / "resume.safetensors")
-    if log is not None:
-        log.close()
+            if run.step % solver.checkpoint_every == 0 or run.step == solver.steps:
+                _save_state(run, out / "resume.safetensors")
 
 
 def _one_step(
@@ -140,7 +148,7 @@ def _one_step(
     total = torch.stack(list(terms.values())).sum()
     if not torch.isfinite(total):
         raise TrainError(
-            f"step {run.step}: the loss is {float(total)}; training diverged. Resume from the last "
+            f"step {run.step}: the loss is {total.item()}; training diverged. Resume from the last "
             "checkpoint with a lower solver.lr or solver.clip_norm=5."
         )
     run.optimizer.zero_grad(set_to_none=True)
@@ -168,30 +176,67 @@ def learning_rate(solver: SolverConfig, step: int) -> float:
 
 
 class Log:
-    """`log.csv` and TensorBoard events, one row every `LOG_EVERY` steps."""
+    """`log.csv` and TensorBoard events, one row every `LOG_EVERY` steps, begun with the first row.
+
+    The CSV row goes first: a disk that refuses it is reported here, where TensorBoard's own writer,
+    a thread, would print its traceback.
+    """
 
     def __init__(self, out: Path, first_step: int) -> None:
-        from torch.utils.tensorboard import SummaryWriter
-
-        self._board: Any = SummaryWriter(str(out), purge_step=first_step)
-        self._stream = (out / "log.csv").open("a", newline="", encoding="utf-8")
-        self._csv = csv.writer(self._stream)
+        self._out, self._first_step = out, first_step
+        self._stream: TextIO | None = None
+        self._board: Any = None
 
     def write(self, step: int, rate: float, terms: dict[str, float]) -> None:
-        """Log one step when its turn has come."""
-        if self._stream.tell() == 0:
-            self._csv.writerow(["step", "lr", *terms])
+        """Log one step when its turn has come; TrainError when the disk refuses."""
         if step % LOG_EVERY and step != 1:
             return
-        self._csv.writerow([step, f"{rate:.6g}", *(f"{v:.9g}" for v in terms.values())])
-        self._stream.flush()
-        for name, value in {"lr": rate, **terms, "total": sum(terms.values())}.items():
+        with self._reported():
+            stream = self._stream = self._stream or self._open()
+            rows = csv.writer(stream)
+            if stream.tell() == 0:
+                rows.writerow(["step", "lr", *terms])
+            rows.writerow([step, f"{rate:.6g}", *(f"{v:.9g}" for v in terms.values())])
+            stream.flush()
+            self._add_scalars(step, {"lr": rate, **terms, "total": sum(terms.values())})
+
+    def _open(self) -> TextIO:
+        path = self._out / "log.csv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            _forget_rows_after(self._first_step, path)
+        return path.open("a", newline="", encoding="utf-8")
+
+    def _add_scalars(self, step: int, values: dict[str, float]) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        if self._board is None:
+            self._board = SummaryWriter(str(self._out), purge_step=self._first_step)
+        for name, value in values.items():
             self._board.add_scalar(name, value, step)
 
     def close(self) -> None:
         """Flush and close both."""
-        self._stream.close()
-        self._board.close()
+        with self._reported(), contextlib.ExitStack() as stack:
+            for part in (self._stream, self._board):
+                if part is not None:
+                    stack.callback(part.close)
+
+    @contextlib.contextmanager
+    def _reported(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as err:
+            raise TrainError(
+                f"{self._out / 'log.csv'}: could not be written ({err.strerror or err}); the last "
+                "saved state is whole. Free some space, then use --resume or start again."
+            ) from err
+
+
+def _forget_rows_after(step: int, path: Path) -> None:
+    """Drop what a run that was cut off had logged since its last checkpoint."""
+    head, *rows = path.read_bytes().splitlines(keepends=True) or [b""]
+    write_bytes(path, head + b"".join(row for row in rows if int(row.split(b",")[0]) <= step))
 
 
 def _new_run(recipe: Recipe, device: torch.device, backbone: Path | None) -> Run:
@@ -285,12 +330,18 @@ def _restore(run: Run, path: Path) -> None:
     for key, value in tensors.items():
         part, _, name = key.partition(".")
         parts[part][name] = value
-    run.model.load_state_dict(parts["model"])
+    try:
+        run.model.load_state_dict(parts["model"])
+        if run.average is not None:
+            run.average.load_state_dict(parts["average"])
+    except RuntimeError as err:
+        raise TrainError(
+            f"{path}: weights of another network ({str(err).splitlines()[1].strip()}). Resume with the "
+            "overrides that the run was started with or choose another --out."
+        ) from err
     state = run.optimizer.state_dict()
     state["state"] = {int(k): {"momentum_buffer": v} for k, v in parts["momentum"].items()}
     run.optimizer.load_state_dict(state)
-    if run.average is not None:
-        run.average.load_state_dict(parts["average"])
     if "scale" in metadata:
         run.scaler.update(float(metadata["scale"]))
     run.step = int(metadata["step"])

@@ -160,7 +160,9 @@ def roi_losses(
     logits, deltas = model.box_predictor(model.subnet.pooled(x))
     used = int((labels != IGNORE).sum())
     positive = ((labels != IGNORE) & (labels != logits.shape[1] - 1)).nonzero()[:, 0]
-    terms = {"box_class": F.cross_entropy(logits, labels, ignore_index=IGNORE)}
+    # not reduction="mean", which is NaN when a crowd leaves nothing to use
+    confusion = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum")
+    terms = {"box_class": confusion / max(used, 1)}
     wanted = [
         t.boxes[s.matches] if len(t.boxes) else torch.zeros_like(s.boxes)
         for s, t in zip(sampled, targets, strict=True)
@@ -184,7 +186,7 @@ def mask_targets(
         positive = (rois.labels != IGNORE) & (rois.labels != background)
         if positive.any():
             masks = target.masks[rois.matches[positive]].float()[:, None]  # (F, 1, h, w)
-            cut.append(roi_align(masks, rois.boxes[positive][:, None], side, 1.0, 2)[:, 0] >= 0.5)
+            cut.append(roi_align(masks, rois.boxes[positive][:, None], side, 1.0, 1)[:, 0] >= 0.5)
     return torch.cat(cut).float() if cut else sampled[0].boxes.new_zeros(0, side, side)
 
 

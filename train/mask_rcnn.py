@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from .boxes import anchors_for, clip, decode
 from .config import DetectionConfig, MaskRCNNConfig, ProposalConfig, Recipe
@@ -68,7 +69,7 @@ class MaskRCNN(nn.Module):
 
     def normalize(self, images: Tensor, image_sizes: Tensor) -> Tensor:
         """(B, H, W, 3) uint8 RGB and (B, 2) sizes -> (B, 3, H, W) float32, zero outside the picture."""
-        x = images.permute(0, 3, 1, 2).float()
+        x = images.float().permute(0, 3, 1, 2)  # cast first: TensorRT moves no uint8 around
         if self.recipe.input.channel_order == "BGR":
             x = x.flip(1)
         x = (x - self.mean[:, None, None]) / self.std[:, None, None]
@@ -192,7 +193,7 @@ class DeployMaskRCNN(nn.Module):
         valid = (scores > config.score_threshold) & _not_empty(boxes)
         keep = fixpoint_nms(suppression(boxes, config.nms_iou, labels), valid)
         packed = torch.cat((boxes, scores[..., None], labels[..., None].float()), dim=2)
-        packed, found = _first_kept(keep, min(config.per_image, top), packed)
+        packed, found = _first_kept(keep, config.per_image, packed)
         return packed[..., :4], packed[..., 4], packed[..., 5].long(), found
 
     def masks(self, features: Tensor, boxes: Tensor, labels: Tensor) -> Tensor:
@@ -216,6 +217,9 @@ def _first_kept(keep: Tensor, slots: int, rows: Tensor) -> tuple[Tensor, Tensor]
 
     Ranks are unique, so the choice does not depend on how a runtime's TopK breaks ties.
     """
+    if slots > keep.shape[1]:  # a small canvas has fewer candidates than the contract has slots
+        missing = slots - keep.shape[1]
+        keep, rows = F.pad(keep, (0, missing)), F.pad(rows, (0, 0, 0, missing))
     rank = torch.arange(keep.shape[1], device=keep.device, dtype=torch.float32)
     key, index = torch.topk(torch.where(keep, -rank, NEVER), slots, dim=1)
     real = key > NEVER / 2

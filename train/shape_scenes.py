@@ -34,11 +34,13 @@ PICTURE_SIDE_PX = (240, 320)
 OBJECTS = (1, 15)
 SMALLEST_PX = 12
 LARGEST_SHARE = 0.8
-MIN_VISIBLE_SHARE = 0.25
+MIN_VISIBLE_SHARE = 0.4
 MIN_VISIBLE_PX = 30
 
 _PLACES_TRIED = 6
-_BACKGROUND_CONTRAST = 70.0  # RGB distance of mean colours; below it even people miss small shapes
+_TILT_RAD = 0.35  # standard deviation of an object's turn
+_GROUND_DEPTH, _OBJECT_DEPTH = 0.5, 0.75  # contrast within a texture, of that of its two colours
+_BACKGROUND_CONTRAST = 90.0  # RGB distance of mean colours; below it even people miss small shapes
 _TURN = 2 * np.pi * np.arange(256) / 256
 _SINE: Bytes = np.round(127.5 + 127.5 * np.sin(_TURN)).astype(np.uint8)
 _SQUARE: Bytes = np.round(127.5 + 127.5 * np.clip(4 * np.sin(_TURN), -1, 1)).astype(np.uint8)
@@ -63,11 +65,11 @@ def draw_scene(rng: np.random.Generator) -> Scene:
     """Draw one picture; everything in it is decided by `rng`.
 
     Returns:
-        A `Scene` of 240..320 px per side with 1..15 objects; each object shows at least a quarter
+        A `Scene` of 240..320 px per side with 1..15 objects; each object shows at least two fifths
         of its whole area and at least 30 px.
     """
     height, width = (int(v) for v in rng.integers(*PICTURE_SIDE_PX, size=2, endpoint=True))
-    ground = _colours(rng, saturation=0.55)
+    ground = _colours(rng, saturation=0.55, depth=_GROUND_DEPTH)
     image = _texture(rng, (height, width), ground, (8.0, 80.0))
     owner = np.zeros((height, width), np.uint8)
     labels: list[int] = []
@@ -89,11 +91,12 @@ def draw_scene(rng: np.random.Generator) -> Scene:
 
 def _object_sides(rng: np.random.Generator, picture_px: int) -> list[float]:
     """Long sides in px, roughly the largest first so that small objects mostly lie on top."""
-    count = int(rng.integers(*OBJECTS, endpoint=True))
+    # The smaller of two draws: sparse pictures are commoner than crowded ones.
+    count = int(rng.integers(*OBJECTS, size=2, endpoint=True).min())
     top = LARGEST_SHARE * picture_px
-    sides = np.exp(rng.uniform(np.log(SMALLEST_PX), np.log(top), count))
-    # Log-uniform alone leaves few large objects; three in ten are drawn from the upper half.
-    large = rng.random(count) < 0.3
+    # Log-uniform would make half of all objects small; the exponent moves them up the scale.
+    sides = SMALLEST_PX * (top / SMALLEST_PX) ** (rng.uniform(0, 1, count) ** 0.6)
+    large = rng.random(count) < 0.2
     sides[large] = rng.uniform(0.5 * top, top, count)[large]
     order = np.argsort(-np.log(sides) + rng.normal(0, 0.6, count))
     return [float(v) for v in sides[order]]
@@ -152,7 +155,7 @@ _OUTLINES: dict[str, tuple[Floats, ...]] = {
 
 def _silhouette(rng: np.random.Generator, label: int, side_px: float) -> Bytes:
     """Anti-aliased coverage (h, w) uint8 of one turned and stretched shape, its window tight."""
-    angle, stretch = rng.uniform(0, 2 * np.pi), np.exp(rng.uniform(-0.2, 0.2))
+    angle, stretch = rng.normal(0, _TILT_RAD), np.exp(rng.uniform(-0.2, 0.2))
     turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     outlines = [(o * [stretch, 1]) @ turn for o in _OUTLINES[CLASS_NAMES[label]]]
     low, high = outlines[0].min(axis=0), outlines[0].max(axis=0)
@@ -220,9 +223,9 @@ def _paint(
     side_px = max(alpha.shape)
     if side_px > 20 and rng.random() < 0.5:
         _cast_shadow(rng, image, alpha, corner)
-    pair = _colours(rng, saturation=1.0)
+    pair = _colours(rng, saturation=1.0, depth=_OBJECT_DEPTH)
     while np.linalg.norm(pair.mean(axis=0) - ground) < _BACKGROUND_CONTRAST:
-        pair = _colours(rng, saturation=1.0)
+        pair = _colours(rng, saturation=1.0, depth=_OBJECT_DEPTH)
     fill = _texture(rng, alpha.shape, pair, (max(4.0, side_px / 8), max(6.0, side_px / 2)))
     there, here = _windows(alpha.shape, owner.shape, corner)
     weight = cv2.cvtColor(alpha[here], cv2.COLOR_GRAY2RGB).astype(np.uint16)
@@ -245,12 +248,16 @@ def _cast_shadow(
     image[there] = (image[there] * keep) // 255
 
 
-def _colours(rng: np.random.Generator, saturation: float) -> Floats:
-    """Two RGB colours (2, 3) in 0..255; `saturation` is the upper limit."""
+def _colours(rng: np.random.Generator, saturation: float, depth: float) -> Floats:
+    """Two RGB colours (2, 3) in 0..255; `saturation` is the upper limit, `depth` (0..1) draws the
+    two together.
+    """
     hue = rng.uniform(0, 180) + np.array([0.0, rng.normal(0, 25)])
     hsv = np.stack([hue % 180, 255 * rng.uniform(0.1, saturation, 2), rng.uniform(40, 255, 2)])
     pixels = np.clip(hsv.T, 0, 255).astype(np.uint8)[None]
-    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_HSV2RGB)[0], np.float64)
+    pair = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_HSV2RGB)[0], np.float64)
+    mean = pair.mean(axis=0)
+    return np.asarray(mean + depth * (pair - mean))
 
 
 def _texture(

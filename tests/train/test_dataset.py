@@ -372,3 +372,12 @@ def test_an_rle_of_another_size_is_refused(tmp_path: Path) -> None:
     dataset = CocoInstances(write(tmp_path, coco_of([box(segmentation=rle)])), "train")
     with pytest.raises(InputError, match=r"annotation 1 has an RLE of \[9, 9\]"):
         dataset[0]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_broken_picture_reaches_the_user_as_one_sentence(tmp_path: Path, workers: int) -> None:
+    dataset = CocoInstances(write(tmp_path, coco_of([])), "train")
+    (tmp_path / "train" / "b.png").write_bytes(b"not a picture")
+    with pytest.raises(InputError, match=r"b\.png: not a whole picture") as caught:
+        epoch_of(dataset, batch_size=2, workers=workers)
+    assert "Traceback" not in str(caught.value)

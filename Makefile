@@ -1,0 +1,38 @@
+# Two commands on a bare machine with Python 3.11: `make demo` and `make test`. Both set up .venv first.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test check format clean
+
+demo: $(READY)
+	$(BIN)/maskrt demo --out out/demo
+
+test: $(READY) build/link/maskrt
+	$(BIN)/python -m pytest -q
+
+check: $(READY) build/link/maskrt
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# torch first and alone: pip then takes its CPU build where the index has one.
+$(READY): requirements.txt pyproject.toml
+	test -x $(BIN)/python || $$(command -v $(PYTHON) || command -v python3) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	touch $@
+
+# mypy resolves the package through this link: the repository root is `maskrt`.
+build/link/maskrt:
+	mkdir -p build/link
+	ln -sfn "$(CURDIR)" $@
+
+clean:
+	rm -rf build out $(VENV)

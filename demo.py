@@ -1,0 +1,172 @@
+"""`maskrt demo`: the main job on this machine, with the shipped checkpoints.
+
+    drawn val set -> checkpoint -> ONNX FP32, FP16 -> TensorRT engine -> accuracy, hops, latency -> report.html
+
+Every number printed is measured in the run. Where an NVIDIA GPU is missing, engines are still built (by
+TensorRT-RTX, which needs none) but not run, and the tables say which rows a GPU would add.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .runtime.files import sha256_of, write_bytes
+
+if TYPE_CHECKING:
+    from .engines.builder import BuildReport
+    from .eval import Accuracy, Bench, CocoData, Hop
+    from .eval.predictions import Prediction
+
+CHECKPOINTS = Path(__file__).parent / "train" / "checkpoints"
+SHIPPED = ("lsc_mask_rcnn_tiny", "mask_rcnn_tiny")
+SEED = 2026
+"""Of the demo's val set; the shipped checkpoints were trained on seed 0."""
+
+
+@dataclass
+class Measured:
+    """What the demo has measured so far."""
+
+    accuracies: list[Accuracy] = field(default_factory=list)
+    hops: list[Hop] = field(default_factory=list)
+    runnable: list[Path] = field(default_factory=list)
+    """Artefacts that this machine can run, in bench order."""
+    predictions: dict[Path, list[Prediction]] = field(default_factory=dict)
+    builds: list[BuildReport] = field(default_factory=list)
+
+
+def run_demo(out: Path, images: int) -> dict[str, Any]:
+    """Run the whole chain into folder `out` on `images` pictures; returns what was written."""
+    from .eval import load_coco
+    from .train.shapes import draw_shapes
+
+    data = draw_shapes(out / f"shapes-{images}", images=1, val_images=images, seed=SEED)
+    coco = load_coco(data, "val")
+    measured = Measured()
+    for name in SHIPPED:
+        _one_network(CHECKPOINTS / f"{name}.safetensors", out, coco, measured)
+    latency = _bench(measured.runnable, coco)
+    summary = _summary(measured)
+    page = _report(out, coco, measured, latency, summary)
+    _overlays(out / "pictures", measured.runnable[0], coco)
+    for line in (*summary, f"Report: {page}"):
+        print(line)
+    failed = [hop for hop in measured.hops if hop.failures]
+    return {
+        "report": str(page),
+        "engines": [str(build.engine_path) for build in measured.builds],
+        "accuracy": {a.name: {"box": a.box, "mask": a.mask} for a in measured.accuracies},
+        "exit_code": 1 if failed else 0,
+    }
+
+
+def _one_network(checkpoint: Path, out: Path, coco: CocoData, measured: Measured) -> None:
+    """Export, build and measure one checkpoint."""
+    from .engines.builder import build_engine
+    from .export.to_onnx import export
+
+    fp32, fp16 = (out / f"{checkpoint.stem}-{p}.onnx" for p in ("fp32", "fp16"))
+    print(f"{checkpoint.stem}: export to ONNX (FP32, FP16), checked against torch")
+    export(checkpoint, {"fp32": fp32, "fp16": fp16})
+    runtime = _engine_runtime()
+    engine = out / f"{checkpoint.stem}-fp16.engine"
+    print(f"{checkpoint.stem}: build {runtime} engine")
+    measured.builds.append(build_engine(fp16, engine, runtime))
+    artefacts = [checkpoint, fp32, fp16] + ([engine] if _has_gpu() else [])
+    _measure_chain(artefacts, coco, measured)
+    # FP16 on ONNX Runtime's CPU provider is emulated: accurate, but no row for a latency table.
+    measured.runnable += artefacts if _has_gpu() else [checkpoint, fp32]
+
+
+def _measure_chain(artefacts: list[Path], coco: CocoData, measured: Measured) -> None:
+    """Accuracy of each artefact, and the hop from each to the next."""
+    from .verbs import hop_between, measure, slots_of
+
+    slots = slots_of(artefacts[1])
+    before: tuple[Accuracy, list[Prediction]] | None = None
+    for path in artefacts:
+        accuracy, predictions = measure(path, coco)
+        measured.accuracies.append(accuracy)
+        measured.predictions[path] = predictions
+        if before is not None:
+            measured.hops.append(hop_between(*before, accuracy, predictions, slots))
+        before = accuracy, predictions
+
+
+def _bench(paths: list[Path], coco: CocoData) -> Bench:
+    from . import load
+    from .eval import Target, bench, quick_options, read_record
+
+    targets = [Target(path.name, load(path), sha256_of(path)) for path in paths]
+    pictures = [read_record(record) for record in coco.images[:16]]
+    result = bench(targets, pictures, quick_options())
+    for target in targets:
+        target.predictor.close()
+    return result
+
+
+def _summary(measured: Measured) -> tuple[str, ...]:
+    engines = [
+        f"{b.engine_path.name}: {b.engine_path.stat().st_size / 1e6:.1f} MB, built by "
+        f"{b.fingerprint.flavour} {b.fingerprint.version}, {b.network.fp16_mac_share:.0%} of MACs FP16"
+        for b in measured.builds
+    ]
+    passed = sum(not hop.failures for hop in measured.hops)
+    return (f"Parity gates passed: {passed} of {len(measured.hops)}.", *engines)
+
+
+def _report(
+    out: Path, coco: CocoData, measured: Measured, latency: Bench, summary: tuple[str, ...]
+) -> Path:
+    """Write report.html and print its tables."""
+    from rich.console import Console
+
+    from .eval import Report, environment, example_pictures, print_table, report_tables, write_report
+
+    best = measured.runnable[0]
+    report = Report(
+        title="maskrt demo",
+        dataset=f"{len(coco.images)} drawn val pictures (seed {SEED}), none seen in training",
+        environment=environment([*measured.predictions]),
+        summary=summary,
+        commands=("make demo",),
+        accuracy=tuple(measured.accuracies),
+        hops=tuple(measured.hops),
+        latency=latency,
+        pictures=example_pictures(coco, measured.predictions[best], coco.class_names),
+    )
+    console = Console()
+    for table in report_tables(report):
+        print_table(table, console)
+        console.print()
+    return write_report(report, out / "report.html")[0]
+
+
+def _overlays(folder: Path, model: Path, coco: CocoData, count: int = 6) -> None:
+    """Draw the model's instances on a few pictures."""
+    import cv2
+
+    from . import load
+    from .eval import read_record
+
+    with load(model) as predictor:
+        for record in coco.images[:count]:
+            image = read_record(record)
+            (found,) = predictor.predict([image])
+            encoded = cv2.imencode(".png", found.draw(image)[:, :, ::-1])[1]
+            write_bytes(folder / f"{record.path.stem}.png", encoded.tobytes())
+
+
+def _has_gpu() -> bool:
+    from .runtime.cuda import missing_device
+
+    return missing_device() is None
+
+
+def _engine_runtime() -> str:
+    """Plain TensorRT where it can build, TensorRT-RTX anywhere else."""
+    from importlib.util import find_spec
+
+    return "tensorrt" if _has_gpu() and find_spec("tensorrt") else "tensorrt-rtx"

@@ -1,0 +1,127 @@
+"""One very narrow network through the whole chain, once per run, by the command line itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from maskrt.cli import main
+
+RECIPE = "lsc_mask_rcnn_tiny"
+NARROW = (
+    "model.stem_channels=8",
+    "model.backbone_channels=16",
+    "model.blocks=[1,1,1,1]",
+    "model.separable_channels=8",
+    "model.subnet_mid_channels=8",
+    "model.subnet_channels=8",
+    "model.mask_channels=8",
+    "input.canvas_hw=[64,64]",
+    "input.short_side_px=64",
+    "input.long_side_px=64",
+    "input.train_short_sides_px=[64]",
+    "proposals.pre_nms_test=48",
+    "proposals.post_nms_test=16",
+    "detections.candidates=32",
+    "detections.per_image=8",
+    "solver.steps=2",
+    "solver.batch=2",
+    "solver.warmup_steps=0",
+    "solver.precision=fp32",
+)
+"""Seconds to export and build, and every layer of the family is still there."""
+
+
+@dataclass(frozen=True)
+class Chain:
+    """The files of one untrained network; read them, never change them."""
+
+    checkpoint: Path
+    onnx: Path
+    onnx_fp16: Path
+    engine: Path
+    """Built from `onnx_fp16` by TensorRT-RTX, which needs no GPU."""
+    other_engine: Path
+    """Built from `onnx`."""
+    data: Path
+    """A shapes data set of 4 train and 3 val pictures."""
+
+
+@dataclass(frozen=True)
+class Ran:
+    """One finished command."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> dict[str, Any]:
+        """The last line of standard output."""
+        read: dict[str, Any] = json.loads(self.out.splitlines()[-1])
+        return read
+
+
+@pytest.fixture(scope="session")
+def narrow_recipe() -> tuple[str, ...]:
+    """Recipe and overrides, as `maskrt new` and `train` take them."""
+    return (RECIPE, *NARROW)
+
+
+@pytest.fixture(scope="session")
+def chain(tmp_path_factory: pytest.TempPathFactory, narrow_recipe: tuple[str, ...]) -> Chain:
+    folder = tmp_path_factory.mktemp("chain")
+    made = Chain(
+        folder / "net.safetensors",
+        folder / "net.onnx",
+        folder / "net16.onnx",
+        folder / "net16.engine",
+        folder / "net.engine",
+        folder / "shapes",
+    )
+    commands: tuple[tuple[Any, ...], ...] = (
+        ("new", *narrow_recipe, "-o", made.checkpoint),
+        ("export", made.checkpoint, "-o", made.onnx),
+        ("export", made.checkpoint, "-o", made.onnx_fp16, "--precision", "fp16"),
+        ("build", made.onnx_fp16, "-o", made.engine),
+        ("build", made.onnx, "-o", made.other_engine),
+        ("data", "shapes", "--out", made.data, "--images", 4, "--val-images", 3),
+    )
+    for command in commands:
+        assert main([str(word) for word in command]) == 0, command
+    return made
+
+
+@pytest.fixture
+def maskrt(capsys: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
+    """Runs `maskrt WORD...` in this process; bad usage gives code 2 as it does for a shell."""
+
+    def run(*words: object) -> Ran:
+        capsys.readouterr()
+        try:
+            code = main([str(word) for word in words])
+        except SystemExit as err:  # argparse
+            code = int(err.code or 0)
+        return Ran(code, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def changed_copy() -> Callable[[Path, Path, Callable[[dict[str, Any]], None]], Path]:
+    """Writes a checkpoint and its recipe again, its tensors changed in place by a function."""
+    from maskrt.train.checkpoint import load_tensors, save_tensors
+
+    def write(path: Path, copy: Path, change: Callable[[dict[str, Any]], None]) -> Path:
+        tensors, metadata = load_tensors(path)
+        change(tensors)
+        save_tensors(copy, tensors, metadata)
+        copy.with_suffix(".yaml").write_bytes(path.with_suffix(".yaml").read_bytes())
+        return copy
+
+    return write

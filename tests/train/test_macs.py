@@ -1,0 +1,69 @@
+"""Parameters and MACs of every row of the paper's comparison.
+
+Expected values were counted apart from this code, by closed formulas over layer shapes (800 x 1200 input, so
+a 50 x 75 map; 15 anchors, 80 classes, 100 detections in the mask branch; biases counted, norms not).
+"""
+
+import pytest
+
+from maskrt.train.config import load_recipe
+from maskrt.train.macs import mask_rcnn_cost
+
+LSC = "lsc_mask_rcnn_r50_512"
+# recipe, overrides, millions of parameters, GMAC at 300 and at 1000 RoIs, million MACs per RoI
+ROWS = {
+    "baseline": ("mask_rcnn_r50_c4", [], 35.91, 399.2, 912.3, 733.0),
+    "sep64 c5": (LSC, ["separable_channels=64", "subnet=c5"], 26.07, 323.4, 752.2, 612.6),
+    "sep128 c5": (LSC, ["separable_channels=128", "subnet=c5"], 28.68, 335.8, 770.2, 620.6),
+    "sep256 c5": (LSC, ["subnet=c5"], 34.87, 364.2, 809.8, 636.7),
+    "sep64 light": (LSC, ["separable_channels=64"], 13.34, 183.9, 366.6, 260.9),
+    "sep128 light": (LSC, ["separable_channels=128"], 15.94, 204.7, 407.6, 289.8),
+    "framework 1": (LSC, [], 22.09, 249.8, 493.1, 347.6),
+    "Cout 256 global": (LSC, ["subnet_channels=256", "pooling=14"], 20.52, 198.2, 360.1, 231.3),
+    "Cout 256": (LSC, ["subnet_channels=256"], 20.83, 198.3, 360.4, 231.6),
+    "Cout 512 global": (LSC, ["pooling=14"], 21.48, 249.6, 492.5, 347.0),
+    "framework 2": ("lsc_mask_rcnn_r50_1024", [], 24.62, 352.8, 758.5, 579.7),
+}
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_counts_are_those_of_the_table(row: str) -> None:
+    name, changes, parameters, at_300, at_1000, per_roi = ROWS[row]
+    recipe = load_recipe(name, [f"model.{change}" for change in changes])
+    few, many = mask_rcnn_cost(recipe, rois=300), mask_rcnn_cost(recipe, rois=1000)
+    assert few.parameters / 1e6 == pytest.approx(parameters, abs=0.01)
+    assert few.total / 1e9 == pytest.approx(at_300, rel=0.01)
+    assert many.total / 1e9 == pytest.approx(at_1000, rel=0.01)
+    assert many.box_branch / 1000 / 1e6 == pytest.approx(per_roi, rel=0.01)
+
+
+def test_fixed_parts_are_those_of_the_table() -> None:
+    base = mask_rcnn_cost(load_recipe("mask_rcnn_r50_c4"))
+    one = mask_rcnn_cost(load_recipe(LSC))
+    giga = 1e9
+    assert base.separable == 0
+    assert [round(n / giga, 1) for n in (base.backbone, base.rpn, base.mask_branch)] == [
+        59.8,
+        35.7,
+        83.9,
+    ]
+    assert [round(n / giga, 1) for n in (one.separable, one.rpn, one.mask_branch)] == [
+        36.9,
+        2.3,
+        46.6,
+    ]
+    torchvision = load_recipe("mask_rcnn_r50_c4", ["model.stride_in_1x1=false"])
+    assert round(mask_rcnn_cost(torchvision).backbone / giga, 1) == 62.7
+
+
+def test_the_papers_claims_hold() -> None:
+    base, one = (mask_rcnn_cost(load_recipe(name)) for name in ("mask_rcnn_r50_c4", LSC))
+    assert 1 - one.parameters / base.parameters == pytest.approx(0.385, abs=0.001)
+    assert base.total / one.total == pytest.approx(1.85, abs=0.01)
+
+
+def test_detections_cost_only_the_mask_branch() -> None:
+    recipe = load_recipe("lsc_mask_rcnn_tiny")
+    few, many = (mask_rcnn_cost(recipe, (384, 384), 100, n) for n in (10, 50))
+    assert many.mask_branch == 5 * few.mask_branch
+    assert many.total - few.total == many.mask_branch - few.mask_branch

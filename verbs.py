@@ -1,0 +1,319 @@
+"""What each `maskrt VERB` does: parse nothing, call one function of the folder, print a few lines.
+
+Every function takes the parsed arguments and returns what `--json` prints; `VERBS` at the end names them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .runtime.errors import InputError
+
+if TYPE_CHECKING:
+    from .eval import Accuracy, CocoData, Hop
+    from .eval.predictions import Prediction
+
+Arguments = argparse.Namespace
+Result = dict[str, Any]
+
+
+def demo(arguments: Arguments) -> Result:
+    """See demo.py."""
+    from .demo import run_demo
+
+    return run_demo(arguments.out, arguments.images)
+
+
+def data(arguments: Arguments) -> Result:
+    """Draw the shapes data set."""
+    from .train.shapes import draw_shapes
+
+    _at_least_one(images=arguments.images, val_images=arguments.val_images)
+    draw_shapes(arguments.out, arguments.images, arguments.val_images, arguments.seed)
+    print(f"{arguments.out}: {arguments.images} train and {arguments.val_images} val pictures")
+    return {"out": str(arguments.out)}
+
+
+def new(arguments: Arguments) -> Result:
+    """Write an untrained checkpoint."""
+    from .train.checkpoint import new_checkpoint
+    from .train.config import load_recipe
+
+    recipe = load_recipe(arguments.recipe, arguments.overrides)
+    new_checkpoint(recipe, arguments.out, arguments.backbone)
+    print(f"{arguments.out}: untrained {recipe.name}")
+    return {"checkpoint": str(arguments.out)}
+
+
+def import_weights(arguments: Arguments) -> Result:
+    """Convert published weights."""
+    from .train.import_weights import import_checkpoint
+
+    report = import_checkpoint(arguments.file, arguments.format, arguments.out)
+    print(f"{arguments.out}: {report}")
+    return {"checkpoint": str(arguments.out)}
+
+
+def train(arguments: Arguments) -> Result:
+    """Train, then measure the result on the val split."""
+    from .train.config import load_recipe
+    from .train.loop import train as run
+
+    recipe = load_recipe(arguments.recipe, arguments.overrides)
+    coco = _coco(arguments.data, "val", None)  # before the hours of training, not after them
+    path = run(
+        recipe,
+        arguments.data,
+        arguments.out,
+        resume=arguments.resume,
+        workers=arguments.workers,
+        backbone=arguments.backbone,
+    )
+    accuracy, _ = measure(path, coco)
+    _print_accuracy([accuracy])
+    from .train.checkpoint import record_accuracy
+
+    measured = {"box_ap": accuracy.box["AP"], "mask_ap": accuracy.mask["AP"]}
+    record_accuracy(path, measured)
+    return {"checkpoint": str(path), **measured}
+
+
+def export(arguments: Arguments) -> Result:
+    """Checkpoint to ONNX."""
+    from .export.to_onnx import export as run
+    from .train.deployment import Shapes
+
+    shapes = Shapes(
+        arguments.canvas, arguments.batch, arguments.proposals, arguments.detections
+    )
+    (report,) = run(arguments.checkpoint, {arguments.precision: arguments.out}, shapes=shapes)
+    check = report.verification
+    print(
+        f"{report.path}: {report.nodes} nodes, {arguments.precision}; ONNX Runtime agrees with torch "
+        f"on {check.found} of {check.asked} detections"
+    )
+    return {"onnx": str(report.path), "nodes": report.nodes, **dataclasses.asdict(check)}
+
+
+def build(arguments: Arguments) -> Result:
+    """ONNX to engine."""
+    from .engines.builder import build_engine
+
+    report = build_engine(
+        arguments.onnx,
+        arguments.out,
+        arguments.runtime,
+        arguments.operators,
+        workspace_bytes=arguments.workspace_bytes,
+        timing_cache_path=arguments.timing_cache,
+        min_fp16=arguments.min_fp16,
+        tf32=arguments.tf32,
+    )
+    network = report.network
+    print(
+        f"{report.engine_path}: {report.engine_path.stat().st_size / 1e6:.1f} MB, "
+        f"{len(network.layers)} layers, {network.fp16_mac_share:.0%} of MACs in FP16; "
+        f"operators {report.operators}: {report.operators_reason}"
+    )
+    for note in report.notes:
+        print(f"  {note}")
+    return {"engine": str(report.engine_path), "sidecar": str(report.sidecar_path)}
+
+
+def predict(arguments: Arguments) -> Result:
+    """Pictures, folders or videos to overlays and COCO results."""
+    from . import load
+    from .runtime.sources import predict_sources
+
+    with load(arguments.model) as predictor:
+        written = predict_sources(predictor, arguments.sources, arguments.out, arguments.score)
+    print(f"{arguments.out}: {written.pictures} pictures, {written.instances} instances")
+    return dataclasses.asdict(written)
+
+
+def evaluate(arguments: Arguments) -> Result:
+    """COCO AP, and the parity gate against a reference."""
+    coco = _coco(arguments.data, arguments.split, arguments.images)
+    accuracy, predictions = measure(arguments.model, coco)
+    if arguments.against is None:
+        _print_accuracy([accuracy])
+        return {"box": accuracy.box, "mask": accuracy.mask}
+    reference, wanted = measure(arguments.against, coco)
+    _print_accuracy([reference, accuracy])
+    hop = hop_between(reference, wanted, accuracy, predictions, slots_of(arguments.model))
+    _print_hops([hop])
+    for failure in hop.failures:
+        print(f"gate failed: {failure}")
+    from .eval import hop_json
+
+    return {**hop_json(hop), "exit_code": 1 if hop.failures else 0}
+
+
+def bench(arguments: Arguments) -> Result:
+    """Latency beside accuracy."""
+    from . import load
+    from .eval import BenchOptions, Target, bench_json, environment, latency_table, print_table
+    from .eval import bench as run
+    from .runtime.files import sha256_of
+
+    if arguments.html is not None and arguments.html.suffix != ".html":
+        raise InputError(
+            f"{arguments.html}: a report ends in .html; found '{arguments.html.suffix}'. Rename it."
+        )
+    accuracies, images = _bench_data(arguments)
+    targets = [Target(p.name, load(p), sha256_of(p)) for p in arguments.models]
+    result = run(targets, images, BenchOptions(arguments.samples, arguments.seconds))
+    console = _console()
+    print_table(latency_table(result, accuracies), console)
+    if arguments.html:
+        from .eval import Report, write_report
+
+        report = Report(
+            "maskrt bench",
+            f"{len(images)} pictures",
+            environment(arguments.models),
+            commands=(f"maskrt bench {' '.join(map(str, arguments.models))}",),
+            accuracy=tuple(accuracies),
+            latency=result,
+        )
+        write_report(report, arguments.html)
+        print(f"{arguments.html}: written")
+    for target in targets:
+        target.predictor.close()
+    return bench_json(result)
+
+
+def inspect(arguments: Arguments) -> Result:
+    """What a file is."""
+    from .inspection import inspect_file
+
+    return inspect_file(arguments.file)
+
+
+def doctor(arguments: Arguments) -> Result:
+    """What this machine can run."""
+    del arguments
+    from .engines.doctor import diagnose
+
+    findings = diagnose()
+    for finding in findings:
+        print(f"{'ok     ' if finding.ok else 'missing'}  {finding.name}: {finding.found}")
+        if not finding.ok:
+            print(f"         {finding.purpose}; {finding.fix}")
+    return {"findings": [dataclasses.asdict(finding) for finding in findings]}
+
+
+def measure(path: Path, coco: CocoData) -> tuple[Accuracy, list[Prediction]]:
+    """Accuracy and predictions of one artefact on `coco`."""
+    from . import load
+    from .eval import Accuracy, coco_ap, predict_data
+    from .runtime.files import sha256_of
+
+    with load(path) as predictor:
+        predictions = predict_data(predictor, coco)
+        contract = predictor.contract
+        ap = coco_ap(coco, predictions, contract.class_names)
+        backend = predictor.session.backend
+    accuracy = Accuracy(
+        path.name, backend, contract.precision, sha256_of(path), len(coco.images), ap["box"], ap["mask"]
+    )
+    return accuracy, predictions
+
+
+
+def hop_between(
+    reference: Accuracy,
+    wanted: list[Prediction],
+    candidate: Accuracy,
+    found: list[Prediction],
+    slots: int,
+) -> Hop:
+    """The parity of two measured artefacts under the candidate's gate."""
+    from .eval import compare, make_hop
+
+    parity = compare(
+        wanted,
+        found,
+        slots=slots,
+        reference_ap={"box": reference.box, "mask": reference.mask},
+        candidate_ap={"box": candidate.box, "mask": candidate.mask},
+    )
+    precision = "fp16" if candidate.precision == "fp16" else "fp32"
+    return make_hop(reference.name, candidate.name, precision, parity)
+
+
+def slots_of(path: Path) -> int:
+    """Detections per picture that an artefact can hold."""
+    from . import load
+
+    with load(path) as predictor:
+        return predictor.contract.output("scores").shape[1]
+
+
+def _coco(folder: Path, split: str, images: int | None) -> CocoData:
+    from .eval import load_coco
+
+    coco = load_coco(folder, split)
+    if images is not None:
+        _at_least_one(images=images)
+        coco = coco.first(images)
+    return coco
+
+
+def _bench_data(arguments: Arguments) -> tuple[list[Accuracy], list[Any]]:
+    """Accuracies on --data and its pictures; without data, drawn pictures and no accuracy."""
+    if arguments.data is None:
+        import numpy as np
+
+        from .train.shape_scenes import draw_scene
+
+        return [], [draw_scene(np.random.default_rng([11, i])).image for i in range(32)]
+    from .eval.predictions import read_record
+
+    coco = _coco(arguments.data, arguments.split, arguments.images)
+    accuracies = [measure(path, coco)[0] for path in arguments.models]
+    return accuracies, [read_record(record) for record in coco.images[:64]]
+
+
+def _print_accuracy(accuracies: list[Accuracy]) -> None:
+    from .eval import accuracy_table, print_table
+
+    print_table(accuracy_table(accuracies), _console())
+
+
+def _print_hops(hops: list[Hop]) -> None:
+    from .eval import hop_table, print_table
+
+    print_table(hop_table(hops), _console())
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    return Console()
+
+
+def _at_least_one(**counts: int) -> None:
+    for name, count in counts.items():
+        if count < 1:
+            raise InputError(f"--{name.replace('_', '-')} {count}: expected at least 1.")
+
+
+VERBS: dict[str, Callable[[Arguments], Result]] = {
+    "demo": demo,
+    "data": data,
+    "new": new,
+    "import": import_weights,
+    "train": train,
+    "export": export,
+    "build": build,
+    "predict": predict,
+    "eval": evaluate,
+    "bench": bench,
+    "inspect": inspect,
+    "doctor": doctor,
+}
