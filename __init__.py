@@ -1,6 +1,7 @@
 """maskrt: train, export, build, prove and time LSC Mask R-CNN and FastMask on ONNX and TensorRT.
 
-`load(path)` opens a checkpoint, `.onnx` or `.engine` as a `Predictor`; everything else is `maskrt VERB`.
+`load(path)` opens a checkpoint, `.onnx` or `.engine` as a `Predictor`; everything else is `maskrt
+VERB`.
 """
 
 from __future__ import annotations

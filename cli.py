@@ -1,7 +1,8 @@
 """The front door: `maskrt VERB ...`.
 
-Only argparse is imported here, so that `--help` answers at once; `verbs.py` does the work and imports a folder
-when its verb is used. Exit codes: 0 done, 1 an accuracy gate failed, 2 bad usage or bad input.
+Only argparse is imported here, so that `--help` answers at once; `verbs.py` does the work and
+imports a folder when its verb is used. Exit codes: 0 done, 1 an accuracy gate failed, 2 bad usage
+or bad input.
 """
 
 from __future__ import annotations
@@ -50,14 +51,18 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    top = argparse.ArgumentParser(prog="maskrt", description=(__package__ or "maskrt") + ": "
-        "train, export, build, prove and time LSC Mask R-CNN on ONNX and TensorRT.")
+    top = argparse.ArgumentParser(
+        prog="maskrt",
+        description=(__package__ or "maskrt") + ": "
+        "train, export, build, prove and time LSC Mask R-CNN on ONNX and TensorRT.",
+    )
     from . import __version__
 
     top.add_argument("--version", action="version", version=f"maskrt {__version__}")
     verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
     for add in (
-        _demo, _data, _new, _import, _train, _export, _build, _predict, _eval, _bench, _inspect, _doctor,
+        _demo, _data, _new, _import, _train, _export,
+        _build, _predict, _eval, _bench, _inspect, _doctor,
     ):  # fmt: skip
         add(verbs)
     return top

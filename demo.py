@@ -1,9 +1,11 @@
 """`maskrt demo`: the main job on this machine, with the shipped checkpoints.
 
-    drawn val set -> checkpoint -> ONNX FP32, FP16 -> TensorRT engine -> accuracy, hops, latency -> report.html
+    drawn val set -> checkpoint -> ONNX FP32, FP16 -> TensorRT engine
+                  -> accuracy, hops, latency -> report.html
 
-Every number printed is measured in the run. Where an NVIDIA GPU is missing, engines are still built (by
-TensorRT-RTX, which needs none) but not run, and the tables say which rows a GPU would add.
+Every number printed is measured in the run. Where an NVIDIA GPU is missing, engines are still
+built (by TensorRT-RTX, which needs none) but not run, and the tables say which rows a GPU would
+add.
 """
 
 from __future__ import annotations
@@ -110,7 +112,8 @@ def _bench(paths: list[Path], coco: CocoData) -> Bench:
 def _summary(measured: Measured) -> tuple[str, ...]:
     engines = [
         f"{b.engine_path.name}: {b.engine_path.stat().st_size / 1e6:.1f} MB, built by "
-        f"{b.fingerprint.flavour} {b.fingerprint.version}, {b.network.fp16_mac_share:.0%} of MACs FP16"
+        f"{b.fingerprint.flavour} {b.fingerprint.version}, "
+        f"{b.network.fp16_mac_share:.0%} of MACs in FP16"
         for b in measured.builds
     ]
     passed = sum(not hop.failures for hop in measured.hops)
@@ -123,7 +126,14 @@ def _report(
     """Write report.html and print its tables."""
     from rich.console import Console
 
-    from .eval import Report, environment, example_pictures, print_table, report_tables, write_report
+    from .eval import (
+        Report,
+        environment,
+        example_pictures,
+        print_table,
+        report_tables,
+        write_report,
+    )
 
     best = measured.runnable[0]
     report = Report(

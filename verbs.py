@@ -1,6 +1,7 @@
 """What each `maskrt VERB` does: parse nothing, call one function of the folder, print a few lines.
 
-Every function takes the parsed arguments and returns what `--json` prints; `VERBS` at the end names them.
+Every function takes the parsed arguments and returns what `--json` prints; `VERBS` at the end
+names them.
 """
 
 from __future__ import annotations
@@ -87,14 +88,12 @@ def export(arguments: Arguments) -> Result:
     from .export.to_onnx import export as run
     from .train.deployment import Shapes
 
-    shapes = Shapes(
-        arguments.canvas, arguments.batch, arguments.proposals, arguments.detections
-    )
+    shapes = Shapes(arguments.canvas, arguments.batch, arguments.proposals, arguments.detections)
     (report,) = run(arguments.checkpoint, {arguments.precision: arguments.out}, shapes=shapes)
     check = report.verification
     print(
-        f"{report.path}: {report.nodes} nodes, {arguments.precision}; ONNX Runtime agrees with torch "
-        f"on {check.found} of {check.asked} detections"
+        f"{report.path}: {report.nodes} nodes, {arguments.precision}; ONNX Runtime agrees with "
+        f"torch on {check.found} of {check.asked} detections"
     )
     return {"onnx": str(report.path), "nodes": report.nodes, **dataclasses.asdict(check)}
 
@@ -219,10 +218,15 @@ def measure(path: Path, coco: CocoData) -> tuple[Accuracy, list[Prediction]]:
         ap = coco_ap(coco, predictions, contract.class_names)
         backend = predictor.session.backend
     accuracy = Accuracy(
-        path.name, backend, contract.precision, sha256_of(path), len(coco.images), ap["box"], ap["mask"]
+        path.name,
+        backend,
+        contract.precision,
+        sha256_of(path),
+        len(coco.images),
+        ap["box"],
+        ap["mask"],
     )
     return accuracy, predictions
-
 
 
 def hop_between(

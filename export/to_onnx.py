@@ -3,8 +3,9 @@
     checkpoint -> deploy form -> dynamo export -> local functions -> [FP16] -> contract -> checker
                -> the same picture through torch and ONNX Runtime -> the file appears
 
-The file gets its name only when the last step agreed. Node metadata keeps the module path (`namespace`),
-which precision rules and layer reports read; stack traces of the exporting machine are taken out.
+The file gets its name only when the last step agreed. Node metadata keeps the module path
+(`namespace`), which precision rules and layer reports read; stack traces of the exporting machine
+are taken out.
 """
 
 from __future__ import annotations
@@ -133,7 +134,7 @@ def onnx_from_torch(deployment: Deployment) -> onnx.ModelProto:
 
 
 def _clean(model: onnx.ModelProto) -> None:
-    """Keep each node's module path, drop the rest of the exporter's notes (they hold local paths)."""
+    """Keep each node's module path, drop the exporter's other notes (they hold local paths)."""
     for node in model.graph.node:
         kept = [(p.key, p.value) for p in node.metadata_props if p.key == KEPT_METADATA]
         del node.metadata_props[:]

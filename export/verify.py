@@ -1,9 +1,9 @@
 """The last step of an export: the same picture through torch and through ONNX Runtime.
 
-Each detection of one side is looked for on the other: same label, box IoU at least 0.95, score within a
-tolerance. At the score threshold and at near-equal scores the two may honestly differ in what they keep, so
-detections within the tolerance of the threshold or of the last slot's score are not asked for. An untrained
-network detects nothing; then the two must agree on that.
+Each detection of one side is looked for on the other: same label, box IoU at least 0.95, score
+within a tolerance. At the score threshold and at near-equal scores the two may honestly differ in
+what they keep, so detections within the tolerance of the threshold or of the last slot's score are
+not asked for. An untrained network detects nothing; then the two must agree on that.
 """
 
 from __future__ import annotations
@@ -71,14 +71,12 @@ def _check_finite(outputs: Outputs, name: str) -> None:
     for key, value in outputs.items():
         if not np.isfinite(value).all():
             raise ExportError(
-                f"{name}: output '{key}' holds NaN or infinite values in ONNX Runtime; expected finite "
-                "numbers. The file was not kept: export with --precision fp32."
+                f"{name}: output '{key}' holds NaN or infinite values in ONNX Runtime; expected "
+                "finite numbers. The file was not kept: export with --precision fp32."
             )
 
 
-def _compare(
-    first: Outputs, second: Outputs, tolerance: float, contract: Contract
-) -> Verification:
+def _compare(first: Outputs, second: Outputs, tolerance: float, contract: Contract) -> Verification:
     asked = found = 0
     for image in range(contract.batch):
         for a, b in ((first, second), (second, first)):

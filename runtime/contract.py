@@ -1,9 +1,9 @@
 """The contract: everything a runtime may believe about an artefact, as one frozen value.
 
-Export writes it into the ONNX file's `metadata_props` under `METADATA_KEY`; build copies it into the
-`.json` beside the engine. Sessions, pre- and post-processing read nothing else: what the contract does
-not say is not assumed. It is plain JSON with a schema version, so that a newer file fails with a clear
-sentence instead of being misread.
+Export writes it into the ONNX file's `metadata_props` under `METADATA_KEY`; build copies it into
+the `.json` beside the engine. Sessions, pre- and post-processing read nothing else: what the
+contract does not say is not assumed. It is plain JSON with a schema version, so that a newer file
+fails with a clear sentence instead of being misread.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class ResizeRule:
     long_side_px: int
     """The longer side never exceeds this."""
     multiple_px: int = 1
-    """Scaled sides are rounded down to a multiple of this (FastMask uses 4); 1 rounds to nearest."""
+    """Scaled sides are floored to a multiple of this (FastMask uses 4); 1 rounds to nearest."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """What goes wrong in maskrt, as one small tree.
 
     MaskRTError
-    ├── InputError      a file, picture or option given by the user is missing, broken or of the wrong kind
+    ├── InputError      a file, picture or option is missing, broken or of the wrong kind
     ├── ConfigError     a recipe or an override names an unknown key or an impossible value
     ├── ContractError   arrays do not have the name, shape or dtype the artefact's contract states
     ├── TrainError      a training run could not start, resume or go on
@@ -16,7 +16,7 @@ The command line prints it as it is and leaves with `exit_code`.
 
 
 class MaskRTError(Exception):
-    """Base of every error maskrt raises on purpose; `exit_code` is what the command line returns."""
+    """Base of every error raised on purpose; `exit_code` is what the command line returns."""
 
     exit_code = 2
 

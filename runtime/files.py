@@ -1,4 +1,4 @@
-"""Files that are either whole or absent: atomic writes, SHA-256, and checks on what a user named."""
+"""Files that are either whole or absent: atomic writes, SHA-256, checks on what a user named."""
 
 from __future__ import annotations
 

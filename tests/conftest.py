@@ -48,6 +48,8 @@ class Chain:
     """Built from `onnx_fp16` by TensorRT-RTX, which needs no GPU."""
     other_engine: Path
     """Built from `onnx`."""
+    recipe: tuple[str, ...]
+    """A recipe's name and overrides, as `maskrt new` and `train` take them."""
     data: Path
     """A shapes data set of 4 train and 3 val pictures."""
 
@@ -68,13 +70,7 @@ class Ran:
 
 
 @pytest.fixture(scope="session")
-def narrow_recipe() -> tuple[str, ...]:
-    """Recipe and overrides, as `maskrt new` and `train` take them."""
-    return (RECIPE, *NARROW)
-
-
-@pytest.fixture(scope="session")
-def chain(tmp_path_factory: pytest.TempPathFactory, narrow_recipe: tuple[str, ...]) -> Chain:
+def chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
     folder = tmp_path_factory.mktemp("chain")
     made = Chain(
         folder / "net.safetensors",
@@ -82,10 +78,11 @@ def chain(tmp_path_factory: pytest.TempPathFactory, narrow_recipe: tuple[str, ..
         folder / "net16.onnx",
         folder / "net16.engine",
         folder / "net.engine",
+        (RECIPE, *NARROW),
         folder / "shapes",
     )
     commands: tuple[tuple[Any, ...], ...] = (
-        ("new", *narrow_recipe, "-o", made.checkpoint),
+        ("new", *made.recipe, "-o", made.checkpoint),
         ("export", made.checkpoint, "-o", made.onnx),
         ("export", made.checkpoint, "-o", made.onnx_fp16, "--precision", "fp16"),
         ("build", made.onnx_fp16, "-o", made.engine),

@@ -106,7 +106,7 @@ def test_an_empty_model_is_refused(
 
 
 def test_every_other_missing_file_is_named(
-    refuses: Callable[..., None], chain: Any, box: Path, narrow_recipe: tuple[str, ...]
+    refuses: Callable[..., None], chain: Any, box: Path
 ) -> None:
     absent, data = box / "absent", ("--data", chain.data)
     weights, page = absent.with_suffix(".safetensors"), box / "page.html"
@@ -117,26 +117,35 @@ def test_every_other_missing_file_is_named(
     refuses(
         *using("predict", chain.onnx, chain, box)[:2], absent, "--out", box / "out", words=(absent,)
     )
-    train = ("train", *narrow_recipe, "--out", box / "run")
+    train = ("train", *chain.recipe, "--out", box / "run")
     refuses(*train, "--data", absent, words=(absent, "no such folder"))
     refuses(*train, *data, "--backbone", weights, words=(weights, "no such file"))
-    new = ("new", *narrow_recipe, "-o", box / "a.safetensors", "--backbone", weights)
+    new = ("new", *chain.recipe, "-o", box / "a.safetensors", "--backbone", weights)
     refuses(*new, words=(weights, "no such file"))
     imported = ("import", absent.with_suffix(".pkl"), "--format", "detectron2")
     refuses(*imported, "-o", box / "a.safetensors", words=(absent, "no such file"))
 
 
 def test_an_output_of_the_wrong_kind_is_refused_before_the_work(
-    refuses: Callable[..., None], chain: Any, box: Path, narrow_recipe: tuple[str, ...]
+    refuses: Callable[..., None], chain: Any, box: Path
 ) -> None:
     out = box / "out.txt"
     out.write_text("old")
-    refuses("new", *narrow_recipe, "-o", out, words=(out, ".safetensors", "'.txt'"))
+    refuses("new", *chain.recipe, "-o", out, words=(out, ".safetensors", "'.txt'"))
     refuses("export", chain.checkpoint, "-o", out, words=(out, ".onnx", "'.txt'"))
     refuses("build", chain.onnx, "-o", out, words=(out, ".engine", "'.txt'"))
     refuses("bench", chain.onnx, "--html", out, words=(out, ".html", "'.txt'"))
     refuses("predict", chain.onnx, chain.data / "val", "--out", out, words=(out, "folder"))
     refuses("data", "shapes", "--out", out, words=(out, "expected a folder"))
+
+
+def test_import_refuses_what_holds_no_weights(refuses: Callable[..., None], box: Path) -> None:
+    file, out = box / "model_final.pkl", box / "out.safetensors"
+    file.write_text("text, renamed\n")
+    out.write_text("old")
+    command = ("import", file, "--format", "detectron2", "-o")
+    refuses(*command, out, words=(file, "expected"))
+    refuses(*command, box / "out.pt", words=(box / "out.pt", ".safetensors", "Rename it"))
 
 
 def test_predict_refuses_a_source_of_another_kind(
@@ -180,7 +189,7 @@ def test_predict_keeps_what_it_wrote_whole(maskrt: Run, chain: Any, box: Path) -
 
 @pytest.mark.parametrize("verb", ["eval", "bench", "train"])
 def test_a_data_set_with_a_broken_picture_is_refused(
-    refuses: Callable[..., None], chain: Any, box: Path, verb: str, narrow_recipe: tuple[str, ...]
+    refuses: Callable[..., None], chain: Any, box: Path, verb: str
 ) -> None:
     data = box / "data"
     shutil.copytree(chain.data, data)
@@ -189,14 +198,14 @@ def test_a_data_set_with_a_broken_picture_is_refused(
     command: dict[str, list[object]] = {
         "eval": ["eval", chain.onnx],
         "bench": ["bench", chain.onnx, "--html", box / "page.html"],
-        "train": ["train", *narrow_recipe, "--out", box / "run", "--workers", 0],
+        "train": ["train", *chain.recipe, "--out", box / "run", "--workers", 0],
     }
     refuses(*command[verb], "--data", data, words=(data, ".jpg: not a whole picture"))
 
 
 @pytest.mark.parametrize("verb", ["eval", "bench", "train"])
 def test_a_data_set_with_broken_annotations_is_refused(
-    refuses: Callable[..., None], chain: Any, box: Path, verb: str, narrow_recipe: tuple[str, ...]
+    refuses: Callable[..., None], chain: Any, box: Path, verb: str
 ) -> None:
     data = box / "data"
     shutil.copytree(chain.data, data)
@@ -205,7 +214,7 @@ def test_a_data_set_with_broken_annotations_is_refused(
     command: dict[str, list[object]] = {
         "eval": ["eval", chain.onnx],
         "bench": ["bench", chain.onnx, "--html", box / "page.html"],
-        "train": ["train", *narrow_recipe, "--out", box / "run", "--workers", 0],
+        "train": ["train", *chain.recipe, "--out", box / "run", "--workers", 0],
     }
     refuses(*command[verb], "--data", data, words=(data / "annotations", "JSON"))
 
@@ -371,7 +380,7 @@ def test_a_session_refuses_arrays_that_its_contract_does_not_state(chain: Any, k
 
 @pytest.mark.parametrize("verb", ["new", "train"])
 @pytest.mark.parametrize(
-    ("recipe", "override", "words"),
+    "wrong",
     [
         ("lsc_mask_rcnn_tiny", "solver.lrr=1", ("unknown key 'solver.lrr'", "'solver.lr'")),
         ("lsc_mask_rcnn_tiny", "modle.pooling=7", ("'modle'", "'model'")),
@@ -386,10 +395,9 @@ def test_a_wrong_recipe_is_named_with_what_is_near(
     chain: Any,
     box: Path,
     verb: str,
-    recipe: str,
-    override: str,
-    words: tuple[str, ...],
+    wrong: tuple[str, str, tuple[str, ...]],
 ) -> None:
+    recipe, override, words = wrong
     rest: dict[str, list[object]] = {
         "new": ["-o", box / "a.safetensors"],
         "train": ["--data", chain.data, "--out", box / "run"],
@@ -461,13 +469,13 @@ def test_bad_usage_is_exit_code_2(maskrt: Run, chain: Any) -> None:
 
 
 def test_a_model_of_other_classes_is_refused(
-    refuses: Callable[..., None], chain: Any, box: Path, narrow_recipe: tuple[str, ...], maskrt: Run
+    refuses: Callable[..., None], chain: Any, box: Path, maskrt: Run
 ) -> None:
     other = box / "coco.safetensors"
-    assert maskrt("new", *narrow_recipe, "classes=coco", "-o", other).code == 0
+    assert maskrt("new", *chain.recipe, "classes=coco", "-o", other).code == 0
     words = (chain.data, "categories do not match", "circle")
     refuses("eval", other, "--data", chain.data, words=words)
-    train = ("train", *narrow_recipe, "classes=coco", "--data", chain.data, "--out", box / "run")
+    train = ("train", *chain.recipe, "classes=coco", "--data", chain.data, "--out", box / "run")
     refuses(*train, words=(chain.data, "categories", "classes"))
 
 
@@ -503,7 +511,7 @@ def no_file_beyond(limit_bytes: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def writing(verb: str, chain: Any, box: Path, recipe: tuple[str, ...]) -> list[object]:
+def writing(verb: str, chain: Any, box: Path) -> list[object]:
     """A right command of `verb` that writes into `box`, over older files where there are any."""
     old: dict[str, tuple[str, ...]] = {
         "new": ("old.safetensors", "old.yaml"),
@@ -517,8 +525,17 @@ def writing(verb: str, chain: Any, box: Path, recipe: tuple[str, ...]) -> list[o
         (box / name).write_text(f"old {name}")
     return {
         "data": ["data", "shapes", "--out", box / "new", "--images", 1, "--val-images", 1],
-        "new": ["new", *recipe, "-o", box / "old.safetensors"],
-        "train": ["train", *recipe, "--data", chain.data, "--out", box / "run", "--workers", 0],
+        "new": ["new", *chain.recipe, "-o", box / "old.safetensors"],
+        "train": [
+            "train",
+            *chain.recipe,
+            "--data",
+            chain.data,
+            "--out",
+            box / "run",
+            "--workers",
+            0,
+        ],
         "export": ["export", chain.checkpoint, "-o", box / "old.onnx"],
         "build": ["build", chain.onnx, "-o", box / "old.engine"],
         "predict": ["predict", chain.onnx, chain.data / "val", "--out", box / "old"],
@@ -528,9 +545,9 @@ def writing(verb: str, chain: Any, box: Path, recipe: tuple[str, ...]) -> list[o
 
 @pytest.mark.parametrize("verb", ["data", "new", "export", "build", "predict", "bench"])
 def test_a_disk_that_fills_up_leaves_every_file_as_it_was(
-    refuses: Callable[..., None], chain: Any, box: Path, verb: str, narrow_recipe: tuple[str, ...]
+    refuses: Callable[..., None], chain: Any, box: Path, verb: str
 ) -> None:
-    command = writing(verb, chain, box, narrow_recipe)
+    command = writing(verb, chain, box)
     with no_file_beyond(3000):
         refuses(*command, words=(box, "could not be written", "Free some space"))
 
@@ -541,22 +558,21 @@ def test_a_disk_without_space_leaves_every_file_as_it_was(
     chain: Any,
     box: Path,
     verb: str,
-    narrow_recipe: tuple[str, ...],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    command = writing(verb, chain, box, narrow_recipe)
+    command = writing(verb, chain, box)
     monkeypatch.setattr("tempfile.mkstemp", full)
     monkeypatch.setattr("tempfile.mkdtemp", full)
     refuses(*command, words=(box, "No space left on device", "Free some space"))
 
 
 def test_training_on_a_disk_that_fills_up_keeps_the_last_state(
-    maskrt: Run, chain: Any, box: Path, narrow_recipe: tuple[str, ...]
+    maskrt: Run, chain: Any, box: Path
 ) -> None:
-    command = writing("train", chain, box, narrow_recipe)
+    command = writing("train", chain, box)
     assert maskrt(*command).code == 0
     before = tree(box / "run")
     with no_file_beyond(3000):
@@ -572,10 +588,10 @@ def test_training_on_a_disk_that_fills_up_keeps_the_last_state(
 
 @pytest.mark.parametrize("limit_bytes", [0, 3000])
 def test_training_that_cannot_write_says_so_and_leaves_no_checkpoint(
-    maskrt: Run, chain: Any, box: Path, narrow_recipe: tuple[str, ...], limit_bytes: int
+    maskrt: Run, chain: Any, box: Path, limit_bytes: int
 ) -> None:
     with no_file_beyond(limit_bytes):
-        ran = maskrt(*writing("train", chain, box, narrow_recipe))
+        ran = maskrt(*writing("train", chain, box))
     assert ran.code == 2, ran.err
     assert "could not be written" in ran.err
     assert "Traceback" not in ran.err

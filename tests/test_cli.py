@@ -40,22 +40,22 @@ def test_data_draws_what_was_asked_for(maskrt: Run, tmp_path: Path) -> None:
 
 
 def test_new_writes_weights_and_their_resolved_recipe(
-    maskrt: Run, tmp_path: Path, narrow_recipe: tuple[str, ...]
+    maskrt: Run, chain: Any, tmp_path: Path
 ) -> None:
     path = tmp_path / "deep" / "net.safetensors"
-    ran = maskrt("new", *narrow_recipe, "-o", path, "--json")
+    ran = maskrt("new", *chain.recipe, "-o", path, "--json")
     assert (ran.code, ran.json) == (0, {"checkpoint": str(path)})
     assert sorted(p.name for p in path.parent.iterdir()) == ["net.safetensors", "net.yaml"]
     assert "backbone_channels: 16" in path.with_suffix(".yaml").read_text()
 
 
 def test_new_takes_the_backbone_of_another_checkpoint(
-    maskrt: Run, chain: Any, tmp_path: Path, narrow_recipe: tuple[str, ...]
+    maskrt: Run, chain: Any, tmp_path: Path
 ) -> None:
     from maskrt.train.checkpoint import load_tensors
 
     path = tmp_path / "net.safetensors"
-    ran = maskrt("new", *narrow_recipe, "solver.seed=1", "--backbone", chain.checkpoint, "-o", path)
+    ran = maskrt("new", *chain.recipe, "solver.seed=1", "--backbone", chain.checkpoint, "-o", path)
     assert ran.code == 0, ran.err
     given, taken = load_tensors(chain.checkpoint)[0], load_tensors(path)[0]
     same = {key for key in given if given[key].equal(taken[key])}
@@ -63,10 +63,34 @@ def test_new_takes_the_backbone_of_another_checkpoint(
     assert same != set(given)
 
 
-def test_train_leaves_a_measured_checkpoint_that_resumes(
-    maskrt: Run, chain: Any, tmp_path: Path, narrow_recipe: tuple[str, ...]
+def test_import_turns_published_weights_into_a_checkpoint(
+    maskrt: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    words = ("train", *narrow_recipe, "--data", chain.data, "--out", tmp_path / "run")
+    import pickle
+
+    from maskrt.train import import_weights
+    from maskrt.train.config import load_recipe
+    from maskrt.train.mask_rcnn import MaskRCNN
+
+    # ResNet-50's blocks at a sixteenth of their width.
+    recipe = tmp_path / "narrow.yaml"
+    recipe.write_text(
+        "name: narrow\nmodel: {stem_channels: 4, backbone_channels: 16, mask_channels: 4}\n"
+    )
+    monkeypatch.setattr(import_weights, "RECIPE", str(recipe))
+    state = MaskRCNN(load_recipe(recipe)).state_dict()
+    weights = {import_weights.detectron2_name(k): v.numpy() for k, v in state.items()}
+    file, path = tmp_path / "model_final.pkl", tmp_path / "out.safetensors"
+    file.write_bytes(pickle.dumps({"model": weights}))
+    ran = maskrt("import", file, "--format", "detectron2", "-o", path, "--json")
+    assert (ran.code, ran.json) == (0, {"checkpoint": str(path)}), ran.err
+    assert maskrt("inspect", path).code == 0
+
+
+def test_train_leaves_a_measured_checkpoint_that_resumes(
+    maskrt: Run, chain: Any, tmp_path: Path
+) -> None:
+    words = ("train", *chain.recipe, "--data", chain.data, "--out", tmp_path / "run")
     ran = maskrt(*words, "--workers", 0, "--json")
     assert ran.code == 0, ran.err
     assert ran.json["checkpoint"] == str(tmp_path / "run" / "model.safetensors")
@@ -142,11 +166,11 @@ def test_one_broken_weight_fails_the_gate(maskrt: Run, tmp_path: Path, changed_c
 def test_bench_times_models_and_writes_its_report(maskrt: Run, chain: Any, tmp_path: Path) -> None:
     page = tmp_path / "bench.html"
     ran = maskrt(
-        *("bench", chain.onnx, chain.checkpoint, "--data", chain.data, "--images", 2),
+        *("bench", chain.onnx, chain.onnx_fp16, "--data", chain.data, "--images", 2),
         *("--samples", 3, "--html", page, "--json"),
     )
     assert ran.code == 0, ran.err
-    assert [backend["name"] for backend in ran.json["backends"]] == ["net.onnx", "net.safetensors"]
+    assert [backend["name"] for backend in ran.json["backends"]] == ["net.onnx", "net16.onnx"]
     assert ran.json["pictures"] == 2
     assert "net.onnx" in page.read_text()
     assert len(json.loads(page.with_suffix(".json").read_text())["accuracy"]) == 2

@@ -9,8 +9,9 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-import maskrt
 import pytest
+
+import maskrt
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("train", "export", "engines", "runtime", "eval")

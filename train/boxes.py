@@ -19,7 +19,7 @@ MAX_LOG_SCALE = math.log(1000.0 / 16)
 def anchors_for(
     map_hw: tuple[int, int], stride: int, sizes_px: Sequence[float], ratios: Sequence[float]
 ) -> Tensor:
-    """(H * W * sizes * ratios, 4) anchors in order y, x, size, ratio, centred on (stride * x, stride * y)."""
+    """(H * W * sizes * ratios, 4) anchors, order y, x, size, ratio, centred on stride * (x, y)."""
     cells = []
     for size in sizes_px:
         for ratio in ratios:

@@ -1,8 +1,8 @@
 """Checkpoints: `NAME.safetensors` with the resolved recipe `NAME.yaml` beside it.
 
-The safetensors header carries `maskrt` metadata: the recipe's name, training steps and, when it was
-measured, the accuracy. Norm statistics are stored, optimizer state is not (that is `resume.safetensors`
-in a run's folder). Pickles are never read here.
+The safetensors header carries `maskrt` metadata: the recipe's name, training steps and, when it
+was measured, the accuracy. Norm statistics are stored, optimizer state is not (that is
+`resume.safetensors` in a run's folder). Pickles are never read here.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def save_checkpoint(
 ) -> None:
     """Write weights and recipe, each atomically.
 
-    The recipe is put in place between the writing and the renaming of the weights: weights never stand
+    The recipe is put in place between the writing and the renaming of the weights: they never stand
     alone, and a disk that is full leaves an older pair as it was.
     """
     require_suffix(path)
@@ -124,14 +124,14 @@ def _check_tensors(path: Path, found: dict[str, Tensor], expected: dict[str, Ten
         names = ", ".join(sorted(missing or extra)[:3])
         raise InputError(
             f"{path}: {len(missing)} tensors missing and {len(extra)} unknown (e.g. {names}); "
-            f"expected the network of {path.with_suffix('.yaml').name}. The two files do not belong "
+            f"expected the network of {path.with_suffix('.yaml').name}. They do not belong "
             "together: copy both again."
         )
     for name, tensor in found.items():
         if tensor.shape != expected[name].shape:
             raise InputError(
                 f"{path}: '{name}' is {tuple(tensor.shape)}; the recipe beside it says "
-                f"{tuple(expected[name].shape)}. The two files do not belong together: copy both again."
+                f"{tuple(expected[name].shape)}. They do not belong together: copy both again."
             )
         if not torch.isfinite(tensor).all():
             raise InputError(
@@ -147,9 +147,7 @@ def record_accuracy(path: Path, measured: dict[str, float]) -> None:
 
 
 def new_checkpoint(recipe: Recipe, path: Path, backbone: Path | None = None) -> None:
-    """Write an untrained network, seeded by the recipe; `backbone` is a maskrt checkpoint whose
-    backbone weights are taken over.
-    """
+    """Write an untrained network, seeded by the recipe; `backbone`: see `take_backbone`."""
     torch.manual_seed(recipe.solver.seed)
     model = MaskRCNN(recipe)
     if backbone is not None:

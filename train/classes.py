@@ -2,8 +2,8 @@
 
 from .shape_scenes import CLASS_NAMES as SHAPES
 
-# COCO's 80 things in category-id order: https://cocodataset.org/#explore (annotations, `categories`).
-COCO = tuple(
+# COCO's 80 things in category-id order, from the annotations: https://cocodataset.org/#download.
+_COCO_NAMES = (
     "person,bicycle,car,motorcycle,airplane,bus,train,truck,boat,traffic light,fire hydrant,"
     "stop sign,parking meter,bench,bird,cat,dog,horse,sheep,cow,elephant,bear,zebra,giraffe,"
     "backpack,umbrella,handbag,tie,suitcase,frisbee,skis,snowboard,sports ball,kite,baseball bat,"
@@ -11,7 +11,8 @@ COCO = tuple(
     "bowl,banana,apple,sandwich,orange,broccoli,carrot,hot dog,pizza,donut,cake,chair,couch,"
     "potted plant,bed,dining table,toilet,tv,laptop,mouse,remote,keyboard,cell phone,microwave,"
     "oven,toaster,sink,refrigerator,book,clock,vase,scissors,teddy bear,hair drier,"
-    "toothbrush".split(",")
+    "toothbrush"
 )
+COCO = tuple(_COCO_NAMES.split(","))
 
 CLASS_LISTS: dict[str, tuple[str, ...]] = {"coco": COCO, "shapes": SHAPES}

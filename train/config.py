@@ -1,9 +1,9 @@
 """Recipes: frozen dataclasses, read from YAML, changed by `key=value`, written back resolved.
 
-A recipe in `recipes/*.yaml` mirrors `Recipe` key for key; keys left out keep the defaults below, which
-are those of Detectron2's Mask R-CNN R50-C4 (configs/Base-RCNN-C4.yaml at 02b5c4e2) unless a docstring
-says otherwise. No includes, no inheritance, no class paths. Unknown keys are errors that offer the
-nearest known name.
+A recipe in `recipes/*.yaml` mirrors `Recipe` key for key; keys left out keep the defaults below,
+which are those of Detectron2's Mask R-CNN R50-C4 (configs/Base-RCNN-C4.yaml at 02b5c4e2) unless a
+docstring says otherwise. No includes, no inheritance, no class paths. Unknown keys are errors that
+offer the nearest known name.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class MaskRCNNConfig:
     stride_in_1x1: bool = True
     """True: MSRA weights, the stride sits in the first 1x1; False: torchvision, in the 3x3."""
     norm: Literal["frozen", "batch"] = "frozen"
-    """`frozen`: fixed affine from pre-trained statistics; `batch`: trained, for runs from scratch."""
+    """`frozen`: fixed affine of pre-trained statistics; `batch`: trained, for runs from scratch."""
     freeze_at: int = 2
     """Stages whose weights are not trained: 2 is stem and res2, 0 is none."""
     separable_channels: int = 0

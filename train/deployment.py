@@ -1,7 +1,7 @@
-"""A checkpoint made ready to run: the deploy form of its network and the contract that describes it.
+"""A checkpoint made ready to run: its network's deploy form and the contract that describes it.
 
-Both the torch session and export start here, so that the graph that is exported and the graph that accuracy
-is compared with are one and the same.
+Both the torch session and export start here, so that the graph that is exported and the graph that
+accuracy is compared with are one and the same.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Deployment:
 class TorchSession:
     """A checkpoint as a `Session`: the deploy form run by torch, eagerly, in float32."""
 
-    def __init__(self, path: Path, shapes: Shapes = Shapes()) -> None:  # noqa: B008 (frozen value)
+    def __init__(self, path: Path, shapes: Shapes = Shapes()) -> None:
         deployment = deploy(load_checkpoint(path), shapes)
         self.contract = deployment.contract
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -69,7 +69,7 @@ class TorchSession:
 
 
 def deploy(checkpoint: Checkpoint, shapes: Shapes) -> Deployment:
-    """The deploy form at fixed `shapes`; the checkpoint's model is folded and must not be trained on.
+    """The deploy form at fixed `shapes`; the checkpoint's model is folded: do not train it on.
 
     Raises:
         ConfigError: a canvas that is no multiple of 16, or sizes below 1.

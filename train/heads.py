@@ -1,11 +1,12 @@
-"""The parts of Mask R-CNN C4 after the backbone: large separable convolution, RPN, per-RoI trunk, branches.
+"""Mask R-CNN C4 after the backbone: large separable convolution, RPN, per-RoI trunk, branches.
 
-Sources: the LSC paper (sections on the separable block and the re-designed subnet; its open questions are
-read as reference notes 4.6 of the design do), Peng et al. 2017 and Light-Head R-CNN's
-`global_context_module` for the separable block, Detectron2 modeling/{proposal_generator,roi_heads} at
-02b5c4e2 for the rest.
+Sources: the LSC paper (sections on the separable block and the re-designed subnet; its open
+questions are read as reference notes 4.6 of the design do), Peng et al. 2017 and Light-Head
+R-CNN's `global_context_module` for the separable block, Detectron2
+modeling/{proposal_generator,roi_heads} at 02b5c4e2 for the rest.
 
-Letters: B images, K RoIs per image, C classes, A anchors per cell, P RoI cells per side, m mask side.
+Letters: B images, K RoIs per image, C classes, A anchors per cell, P RoI cells per side, m mask
+side.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ class LargeSeparableConv(nn.Module):
             Conv(channels_in, channels, (1, kernel)), Conv(channels, channels, (kernel, 1))
         )
         for conv in (*self.column_first, *self.row_first):
-            # Light-Head's N(0, 0.01) keeps the variance at its widths (fan-in about 10^4); this keeps
-            # it at any width, narrow test models included.
+            # Light-Head's N(0, 0.01) keeps the variance at its widths (fan-in about 10^4); this
+            # keeps it at any width, narrow test models included.
             nn.init.normal_(conv.weight, std=conv.weight[0].numel() ** -0.5)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -51,7 +52,7 @@ class RPN(nn.Module):
             nn.init.normal_(layer.weight, std=0.01)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, C, H, W) -> logits (B, H*W*A) and deltas (B, H*W*A, 4), float32, order y, x, anchor."""
+        """(B, C, H, W) -> float32 logits (B, H*W*A), deltas (B, H*W*A, 4), order y, x, anchor."""
         hidden = self.conv(features)
         logits = self.objectness_logits(hidden).permute(0, 2, 3, 1).flatten(1)
         deltas = self.anchor_deltas(hidden).permute(0, 2, 3, 1).flatten(1).unflatten(1, (-1, 4))
@@ -76,7 +77,7 @@ class C5Subnet(nn.Module):
 
     def forward(self, rois: Tensor) -> Tensor:
         """(N, Cin, P, P) -> (N, channels, P / 2, P / 2)."""
-        return self.res5(rois)  # type: ignore[no-any-return]
+        return self.res5(rois)
 
     def pooled(self, x: Tensor) -> Tensor:
         """(N, channels, h, w) -> (N, box_features)."""
@@ -84,7 +85,7 @@ class C5Subnet(nn.Module):
 
 
 class LightSubnet(nn.Module):
-    """The paper's two 3x3 convolutions at full RoI size, then average pooling for the box branch."""
+    """The paper's two 3x3 convolutions at full RoI size; average pooling for the box branch."""
 
     def __init__(self, config: MaskRCNNConfig, channels_in: int) -> None:
         super().__init__()
@@ -96,7 +97,7 @@ class LightSubnet(nn.Module):
 
     def forward(self, rois: Tensor) -> Tensor:
         """(N, Cin, P, P) -> (N, channels, P, P)."""
-        return self.conv2(self.conv1(rois))  # type: ignore[no-any-return]
+        return self.conv2(self.conv1(rois))
 
     def pooled(self, x: Tensor) -> Tensor:
         """(N, channels, P, P) -> (N, box_features), window and stride `pooling`."""
@@ -133,7 +134,7 @@ class MaskHead(nn.Module):
     def forward(self, x: Tensor, labels: Tensor) -> Tensor:
         """(N, Cin, h, w) and (N,) labels -> (N, 2h, 2w) float32 logits of each label's channel.
 
-        Only the asked-for channel is computed: a gathered weight row per RoI instead of all classes.
+        Only the asked-for channel is computed: one gathered weight row per RoI, not all classes.
         """
         hidden = self.deconv(x).relu_().flatten(2)  # (N, C', m*m)
         rows = self.predictor.weight[:, :, 0, 0][labels].to(hidden.dtype)  # (N, C')

@@ -1,8 +1,8 @@
 """Convolution with an optional norm and ReLU: the one layer all networks here are made of.
 
-Keys follow Detectron2 (`conv1.weight`, `conv1.norm.running_mean`, ...). `fold` is the deploy form: the
-norm's fixed affine y = s x + t, s = weight / sqrt(var + eps), t = bias - mean * s, moves into the
-convolution, W' = s W and b' = s b + t.
+Keys follow Detectron2 (`conv1.weight`, `conv1.norm.running_mean`, ...). `fold` is the deploy form:
+the norm's fixed affine y = s x + t, s = weight / sqrt(var + eps), t = bias - mean * s, moves into
+the convolution, W' = s W and b' = s b + t.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class BatchNorm(nn.Module):
         self.register_buffer("running_var", torch.ones(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> the same shape; batch statistics while training, running ones otherwise."""
+        """(B, C, H, W) -> the same shape; batch statistics in training, running ones otherwise."""
         return F.batch_norm(
             x,
             self.running_mean,
@@ -84,8 +84,9 @@ class Conv(nn.Conv2d):
         sides = (kernel, kernel) if isinstance(kernel, int) else kernel
         padding = (sides[0] // 2, sides[1] // 2)
         super().__init__(channels_in, channels_out, sides, stride, padding, bias=norm is None)
-        makers = {"frozen": FrozenNorm, "batch": BatchNorm}
-        self.norm: FrozenNorm | BatchNorm | None = makers[norm](channels_out) if norm else None
+        self.norm: FrozenNorm | BatchNorm | None = None
+        if norm is not None:
+            self.norm = (FrozenNorm if norm == "frozen" else BatchNorm)(channels_out)
         self.relu = relu
         nn.init.kaiming_normal_(self.weight, mode="fan_out", nonlinearity="relu")
         if self.bias is not None:

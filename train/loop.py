@@ -1,9 +1,10 @@
-"""The training loop: SGD, warm-up, schedule, mixed precision, logs, and a resume that repeats itself.
+"""The training loop: SGD, warm-up, schedule, mixed precision, logs, and an exact resume.
 
-A run's folder holds `model.safetensors` and `model.yaml` (the result), `resume.safetensors` (weights,
-momentum, average; atomically replaced), `log.csv` and TensorBoard events. Everything random is decided by
-(seed, epoch, picture) in the loader and by (seed, step, rank) here, so a resumed run sees the losses that the
-uninterrupted one would have seen. More than one GPU or machine: start it with torchrun.
+A run's folder holds `model.safetensors` and `model.yaml` (the result), `resume.safetensors`
+(weights, momentum, average; atomically replaced), `log.csv` and TensorBoard events. Everything
+random is decided by (seed, epoch, picture) in the loader and by (seed, step, rank) here, so a
+resumed run sees the losses that the uninterrupted one would have seen. More than one GPU or
+machine: start it with torchrun.
 
 Source of the schedule and the decay groups: Detectron2 solver/build.py at 02b5c4e2.
 """
@@ -17,7 +18,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 import torch
 from torch import Tensor, nn
@@ -97,7 +98,7 @@ def train(
         module = nn.parallel.DistributedDataParallel(module, find_unused_parameters=True)
     batches = _batches(dataset, recipe, run.step, workers, (rank, ranks))
     _steps(run, module, batches, recipe, out, rank, progress and rank == 0)
-    final = run.average.module if run.average is not None else run.model
+    final = cast("MaskRCNN", run.average.module) if run.average is not None else run.model
     if rank == 0:
         save_checkpoint(out / "model.safetensors", final, steps=run.step)
     return out / "model.safetensors"
@@ -143,7 +144,10 @@ def _one_step(
     half = solver.precision != "fp32"
     with torch.autocast(device.type, DTYPES[solver.precision], enabled=half):
         terms = module(
-            batch.images.to(device), batch.image_sizes.to(device), _targets(batch, device), generator
+            batch.images.to(device),
+            batch.image_sizes.to(device),
+            _targets(batch, device),
+            generator,
         )
     total = torch.stack(list(terms.values())).sum()
     if not torch.isfinite(total):
@@ -165,7 +169,7 @@ def _one_step(
 
 
 def learning_rate(solver: SolverConfig, step: int) -> float:
-    """Learning rate of a step (from 0): linear warm-up, then x0.1 at milestones or half a cosine."""
+    """Learning rate of a step (from 0): linear warm-up, then x0.1 at milestones or a cosine."""
     warm = 1.0
     if step < solver.warmup_steps:
         done = step / solver.warmup_steps
@@ -246,7 +250,9 @@ def _new_run(recipe: Recipe, device: torch.device, backbone: Path | None) -> Run
         take_backbone(model, backbone)
     model = model.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     solver = recipe.solver
-    optimizer = torch.optim.SGD(_decay_groups(model, solver), lr=solver.lr, momentum=solver.momentum)
+    optimizer = torch.optim.SGD(
+        _decay_groups(model, solver), lr=solver.lr, momentum=solver.momentum
+    )
     average = None
     if solver.ema_decay:
         average = AveragedModel(
@@ -259,7 +265,10 @@ def _new_run(recipe: Recipe, device: torch.device, backbone: Path | None) -> Run
 def _decay_groups(model: nn.Module, solver: SolverConfig) -> list[dict[str, Any]]:
     """Trained parameters, those of norms without weight decay."""
     norms = {
-        id(p) for m in model.modules() if isinstance(m, BatchNorm) for p in m.parameters(recurse=False)
+        id(p)
+        for m in model.modules()
+        if isinstance(m, BatchNorm)
+        for p in m.parameters(recurse=False)
     }
     trained = [p for p in model.parameters() if p.requires_grad]
     return [
@@ -336,7 +345,7 @@ def _restore(run: Run, path: Path) -> None:
             run.average.load_state_dict(parts["average"])
     except RuntimeError as err:
         raise TrainError(
-            f"{path}: weights of another network ({str(err).splitlines()[1].strip()}). Resume with the "
+            f"{path}: weights of another network ({str(err).splitlines()[1].strip()}). Resume with "
             "overrides that the run was started with or choose another --out."
         ) from err
     state = run.optimizer.state_dict()
@@ -350,7 +359,8 @@ def _restore(run: Run, path: Path) -> None:
 def _check_classes(dataset: CocoInstances, recipe: Recipe, data: Path) -> None:
     if dataset.class_names != recipe.class_names:
         raise InputError(
-            f"{data}: its {len(dataset.class_names)} categories are {list(dataset.class_names)[:5]}...; "
+            f"{data}: its {len(dataset.class_names)} categories "
+            f"are {list(dataset.class_names)[:5]}...; "
             f"recipe {recipe.name} expects {list(recipe.class_names)[:5]}.... Set classes=[...]."
         )
 

@@ -1,9 +1,10 @@
 """Losses of Mask R-CNN: which anchors and RoIs are sampled, their targets, and the five terms.
 
 Source: Detectron2 modeling/{proposal_generator/rpn,roi_heads/roi_heads,fast_rcnn,mask_head}.py and
-sampling.py at 02b5c4e2. RPN: binary cross entropy and L1, both over (anchors per image * images). Boxes:
-cross entropy mean over sampled RoIs, L1 over their number. Masks: binary cross entropy mean over the
-positives' cells. Crowd boxes are never targets; anchors and RoIs mostly inside one are not negatives.
+sampling.py at 02b5c4e2. RPN: binary cross entropy and L1, both over (anchors per image * images).
+Boxes: cross entropy mean over sampled RoIs, L1 over their number. Masks: binary cross entropy mean
+over the positives' cells. Crowd boxes are never targets; anchors and RoIs mostly inside one are
+not negatives.
 
 Letters: B images, N anchors, K sampled RoIs per image, G ground-truth objects, m mask side.
 """
@@ -24,7 +25,7 @@ from .roi_align import roi_align
 
 IGNORE = -1
 CROWD_OVERLAP = 0.5
-"""Share of a box inside a crowd region above which it is not used as a negative (Detectron1's rule)."""
+"""Share of a box inside a crowd above which it is not used as a negative (Detectron1's rule)."""
 
 
 @dataclass(frozen=True)

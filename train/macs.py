@@ -1,8 +1,9 @@
-"""Parameters and multiply-accumulates of a network, counted on the meta device: nothing is computed.
+"""Parameters and multiply-accumulates of a network, counted without computing anything.
 
-MACs are those of convolutions, deconvolutions and matrix products, as torch's own flop counter sees them
-(a MAC is two flops). RoIAlign and NMS are left out, as in the tables these figures are compared with: boxes
-and masks go through the per-RoI layers at given numbers of RoIs, on an input of given size.
+MACs are those of convolutions, deconvolutions and matrix products, as torch's own flop counter
+sees them (a MAC is two flops). RoIAlign and NMS are left out, as in the tables these figures are
+compared with: boxes and masks go through the per-RoI layers at given numbers of RoIs, on an input
+of given size.
 """
 
 from __future__ import annotations
@@ -43,7 +44,9 @@ def mask_rcnn_cost(
     with torch.device("meta"):
         model = MaskRCNN(recipe).eval()
         x = torch.zeros(1, 3, *image_hw)
-        c4 = torch.zeros(1, 4 * recipe.model.backbone_channels, *(-(-s // STRIDE) for s in image_hw))
+        c4 = torch.zeros(
+            1, 4 * recipe.model.backbone_channels, *(-(-s // STRIDE) for s in image_hw)
+        )
         features = c4 if model.separable is None else model.separable(c4)
         side, width = recipe.model.roi_size, features.shape[1]
         many = torch.zeros(rois, width, side, side)

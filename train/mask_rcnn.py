@@ -1,13 +1,15 @@
 """Mask R-CNN C4 and its large-separable-convolution speed-up, as one configurable network.
 
     images -> normalize -> ResNet C4 -> [separable] -> features -> RPN -> proposals
-                                                          |            |
-                                                          +-- RoIAlign-+-> subnet -> box branch -> detections
-                                                          +-- RoIAlign at the detections -> subnet -> masks
+                                                       |            |
+        +----------------------------------------------+            |
+        +-- RoIAlign at the proposals <-----------------------------+ -> subnet -> detections
+        +-- RoIAlign at the detections -> subnet -> masks
 
-`MaskRCNN` holds the layers and is what training uses (losses live in `losses.py`). `DeployMaskRCNN` is its
-deploy form: uint8 canvases in, finished instances out, every shape fixed, exactly the graph that export
-writes. Sources: Detectron2 mask_rcnn_R_50_C4 at 02b5c4e2, the LSC paper.
+`MaskRCNN` holds the layers and is what training uses (losses live in `losses.py`).
+`DeployMaskRCNN` is its deploy form: uint8 canvases in, finished instances out, every shape fixed,
+exactly the graph that export writes. Sources: Detectron2 mask_rcnn_R_50_C4 at 02b5c4e2, the LSC
+paper.
 
 Letters: B images, N anchors, K proposals (slots), C classes, D detections (slots), m mask side.
 """
@@ -57,8 +59,7 @@ class MaskRCNN(nn.Module):
             )
             width = config.separable_channels
         self.rpn = RPN(width, len(config.anchor_sizes_px) * len(config.anchor_ratios))
-        subnets = {"c5": C5Subnet, "light": LightSubnet}
-        self.subnet: C5Subnet | LightSubnet = subnets[config.subnet](config, width)
+        self.subnet = (C5Subnet if config.subnet == "c5" else LightSubnet)(config, width)
         self.box_predictor = BoxPredictor(self.subnet.box_features, classes)
         self.mask_head = MaskHead(self.subnet.channels, config.mask_channels, classes)
         self.register_buffer("mean", torch.tensor(recipe.input.mean), persistent=False)
@@ -68,7 +69,7 @@ class MaskRCNN(nn.Module):
     std: Tensor
 
     def normalize(self, images: Tensor, image_sizes: Tensor) -> Tensor:
-        """(B, H, W, 3) uint8 RGB and (B, 2) sizes -> (B, 3, H, W) float32, zero outside the picture."""
+        """(B, H, W, 3) uint8 RGB, (B, 2) sizes -> (B, 3, H, W) float32, 0 outside the picture."""
         x = images.float().permute(0, 3, 1, 2)  # cast first: TensorRT moves no uint8 around
         if self.recipe.input.channel_order == "BGR":
             x = x.flip(1)
@@ -122,7 +123,8 @@ class DeployMaskRCNN(nn.Module):
             (B, D, m, m) probabilities in each box's frame, counts (B,) int32; zero past the count.
         """
         features = self.model.features(self.model.normalize(images, image_sizes))
-        rois, real = self.propose(*self.model.rpn(features), image_sizes)
+        objectness, shifts = self.model.rpn(features)
+        rois, real = self.propose(objectness, shifts, image_sizes)
         pooled = self.model.subnet.pooled(self.model.subnet(self.pool(features, rois)))
         logits, deltas = self.model.box_predictor(pooled)
         slots = rois.shape[:2]
@@ -141,9 +143,7 @@ class DeployMaskRCNN(nn.Module):
         )
         return pooled
 
-    def propose(
-        self, logits: Tensor, deltas: Tensor, image_sizes: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def propose(self, logits: Tensor, deltas: Tensor, image_sizes: Tensor) -> tuple[Tensor, Tensor]:
         """RPN outputs (B, N) and (B, N, 4) -> proposals (B, K, 4) and which slots are real (B, K).
 
         Anchors centred outside the valid region are never chosen; boxes are clipped to it.
@@ -172,7 +172,8 @@ class DeployMaskRCNN(nn.Module):
         """Box branch outputs -> the best detections.
 
         Args:
-            rois: (B, K, 4) proposals; `real` (B, K) says which slots hold one.
+            rois: (B, K, 4) proposals.
+            real: (B, K) bool, which slots hold one.
             logits: (B, K, C + 1), background last.
             deltas: (B, K, C, 4).
             image_sizes: (B, 2) valid (height, width).
@@ -200,7 +201,7 @@ class DeployMaskRCNN(nn.Module):
         """(B, C, h, w), boxes (B, D, 4), labels (B, D) -> (B, D, m, m) probabilities."""
         x = self.model.subnet(self.pool(features, boxes))
         logits = self.model.mask_head(x, labels.flatten())
-        return logits.sigmoid().unflatten(0, boxes.shape[:2])  # type: ignore[no-any-return]
+        return logits.sigmoid().unflatten(0, boxes.shape[:2])
 
 
 def _pick(values: Tensor, index: Tensor) -> Tensor:
@@ -213,7 +214,7 @@ def _not_empty(boxes: Tensor) -> Tensor:
 
 
 def _first_kept(keep: Tensor, slots: int, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """The first `slots` kept rows of (B, K, F) in order, zeros after them; (B, slots) which are real.
+    """The first `slots` kept rows of (B, K, F), zeros after them; (B, slots) which are real.
 
     Ranks are unique, so the choice does not depend on how a runtime's TopK breaks ties.
     """

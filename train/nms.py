@@ -1,17 +1,18 @@
 """Exact greedy non-maximum suppression as a fixpoint, made of matrix products and fixed shapes.
 
-Boxes come sorted by score, best first. Let S[j, i] = 1 when j < i and IoU(j, i) > t (box j may suppress
-box i), and start from keep = all valid boxes. One round is
+Boxes come sorted by score, best first. Let S[j, i] = 1 when j < i and IoU(j, i) > t (box j may
+suppress box i), and start from keep = all valid boxes. One round is
 
     keep[i] <- valid[i] and not any_j(keep[j] and S[j, i]).
 
-Greedy NMS is the only fixpoint: by induction over i, box i's fate depends on earlier boxes alone. Box 0 is
-right after no round; once every box that may suppress i is right, i is right one round later and stays so.
-So `rounds` rounds are exact whenever no chain of overlaps (a suppresses b suppresses c ...) is longer than
-`rounds` links. Real pictures need 12 at most (1000 to 3000 boxes at t = 0.7, see design). Past the limit the
-error is one-sided: starting from a superset of the answer, an odd number of rounds gives a subset and an even
-number a superset (the round is order-reversing), so with the even default no box greedy NMS keeps is ever
-lost; a few near-duplicates deep in a chain may survive.
+Greedy NMS is the only fixpoint: by induction over i, box i's fate depends on earlier boxes alone.
+Box 0 is right after no round; once every box that may suppress i is right, i is right one round
+later and stays so. So `rounds` rounds are exact whenever no chain of overlaps (a suppresses b
+suppresses c ...) is longer than `rounds` links. Real pictures need 12 at most (1000 to 3000 boxes
+at t = 0.7, see design). Past the limit the error is one-sided: starting from a superset of the
+answer, an odd number of rounds gives a subset and an even number a superset (the round is order-
+reversing), so with the even default no box greedy NMS keeps is ever lost; a few near-duplicates
+deep in a chain may survive.
 
 Why not ONNX NonMaxSuppression: data-dependent shapes, see design section 2.
 """
@@ -28,7 +29,7 @@ ROUNDS = 16
 
 
 def suppression(boxes: Tensor, iou: float, labels: Tensor | None = None) -> Tensor:
-    """(B, K, K) float32 matrix: [b, j, i] is 1 when box j, ranked before i, overlaps it above `iou`.
+    """(B, K, K) float32: [b, j, i] is 1 when box j, ranked before i, overlaps it above `iou`.
 
     Args:
         boxes: (B, K, 4) xyxy, sorted by score.

@@ -44,7 +44,13 @@ class Bottleneck(nn.Module):
 
 
 def stage(
-    blocks: int, channels_in: int, channels_out: int, *, stride: int, stride_in_1x1: bool, norm: Norm
+    blocks: int,
+    channels_in: int,
+    channels_out: int,
+    *,
+    stride: int,
+    stride_in_1x1: bool,
+    norm: Norm,
 ) -> nn.Sequential:
     """`blocks` bottlenecks, the first with the stride and the change of width."""
     return nn.Sequential(
@@ -99,4 +105,4 @@ class ResNetC4(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """See the class docstring."""
-        return self.res4(self.res3(self.res2(self.stem(x))))  # type: ignore[no-any-return]
+        return self.res4(self.res3(self.res2(self.stem(x))))

@@ -1,15 +1,16 @@
 """RoIAlign in torch: differentiable for training, and the operator the exporter turns into ONNX.
 
-Specification (Detectron2 layers/roi_align.py at 02b5c4e2, `aligned=True`). A box (x0, y0, x1, y1) in
-canvas pixels is scaled by `spatial_scale` and shifted by half a pixel into the frame of feature cells:
-x' = x * scale - 0.5. It is cut into P x P bins; each bin is the mean of S x S bilinear samples at
-x'0 + (bin + (s + 0.5) / S) * width / P. A sample outside [-1, size] counts as 0; otherwise it is clamped
-to [0, size - 1] before interpolation.
+Specification (Detectron2 layers/roi_align.py at 02b5c4e2, `aligned=True`). A box (x0, y0, x1, y1)
+in canvas pixels is scaled by `spatial_scale` and shifted by half a pixel into the frame of feature
+cells: x' = x * scale - 0.5. It is cut into P x P bins; each bin is the mean of S x S bilinear
+samples at x'0 + (bin + (s + 0.5) / S) * width / P. A sample outside [-1, size] counts as 0;
+otherwise it is clamped to [0, size - 1] before interpolation.
 
-A bilinear sample is separable, so a bin is a bilinear form: out = Ay . X . Ax^T, where row `bin` of Ay
-(P x H) holds the mean of the S samples' interpolation weights along y. Two batched matrix products
-replace any gathering, the gradient comes for free, and boxes get none (they are detached, as in
-Detectron2). Known answer: 5 x 5 map 0..24, box (1, 1, 3, 3), P = 4 gives 4.5 5.0 5.5 6.0 in row 0.
+A bilinear sample is separable, so a bin is a bilinear form: out = Ay . X . Ax^T, where row `bin`
+of Ay (P x H) holds the mean of the S samples' interpolation weights along y. Two batched matrix
+products replace any gathering, the gradient comes for free, and boxes get none (they are detached,
+as in Detectron2). Known answer: 5 x 5 map 0..24, box (1, 1, 3, 3), P = 4 gives 4.5 5.0 5.5 6.0 in
+row 0.
 """
 
 from __future__ import annotations

@@ -249,9 +249,7 @@ def _cast_shadow(
 
 
 def _colours(rng: np.random.Generator, saturation: float, depth: float) -> Floats:
-    """Two RGB colours (2, 3) in 0..255; `saturation` is the upper limit, `depth` (0..1) draws the
-    two together.
-    """
+    """Two RGB colours (2, 3) in 0..255; at most `saturation`, drawn together by `depth` 0..1."""
     hue = rng.uniform(0, 180) + np.array([0.0, rng.normal(0, 25)])
     hsv = np.stack([hue % 180, 255 * rng.uniform(0.1, saturation, 2), rng.uniform(40, 255, 2)])
     pixels = np.clip(hsv.T, 0, 255).astype(np.uint8)[None]

@@ -189,7 +189,7 @@ def half_written(_: object, path: Path, *__: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("owner", "name", "failure"),
+    "broken",
     [
         (checkpoint, "save_file", refuse),
         (checkpoint, "save_file", refuse_as_safetensors),
@@ -202,12 +202,10 @@ def test_a_full_disk_leaves_the_old_checkpoint(
     tiny: MakeRecipe,
     saved: Path,
     monkeypatch: pytest.MonkeyPatch,
-    owner: object,
-    name: str,
-    failure: Callable[..., None],
+    broken: tuple[object, str, Callable[..., None]],
 ) -> None:
     before = {path.name: path.read_bytes() for path in saved.parent.iterdir()}
-    monkeypatch.setattr(owner, name, failure)
+    monkeypatch.setattr(*broken)
     with pytest.raises(InputError, match=r"could not be written \(.*No space left"):
         new_checkpoint(tiny("solver.seed=1"), saved)
     monkeypatch.undo()

@@ -1,4 +1,4 @@
-"""Runs repeat themselves, resume where they were cut off, and stop with a sentence when they must."""
+"""Runs repeat themselves, resume where they were cut off, and stop with a sentence."""
 
 import csv
 import math
@@ -84,7 +84,7 @@ def test_a_run_leaves_a_checkpoint_and_logs(
     names = {p.name.split(".")[0] for p in out.iterdir()}
     assert names == {"model", "resume", "log", "events"}
     (row,) = logged(out)
-    assert float(row["lr"]) == pytest.approx(0.5 * 0.03)  # warm-up starts at half of it
+    assert float(row["lr"]) == pytest.approx(0.5 * 0.02)  # warm-up starts at half of it
     losses = ["rpn_objectness", "rpn_box", "box_class", "box_delta", "mask"]
     assert list(row) == ["step", "lr", *losses]
     assert all(math.isfinite(float(row[name])) for name in losses)

@@ -1,7 +1,8 @@
 """Parameters and MACs of every row of the paper's comparison.
 
-Expected values were counted apart from this code, by closed formulas over layer shapes (800 x 1200 input, so
-a 50 x 75 map; 15 anchors, 80 classes, 100 detections in the mask branch; biases counted, norms not).
+Expected values were counted apart from this code, by closed formulas over layer shapes (800 x 1200
+input, so a 50 x 75 map; 15 anchors, 80 classes, 100 detections in the mask branch; biases counted,
+norms not).
 """
 
 import pytest

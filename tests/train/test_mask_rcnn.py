@@ -1,4 +1,4 @@
-"""The deploy form against plain inference written here: training-form layers, loops, dynamic shapes."""
+"""The deploy form against plain inference: training-form layers, loops, dynamic shapes."""
 
 import copy
 import math
@@ -17,15 +17,15 @@ from maskrt.train.mask_rcnn import DeployMaskRCNN, MaskRCNN
 MakeRecipe = Callable[..., Recipe]
 
 CANVAS_HW = (96, 112)
-# Folded norms and matrix-product RoIAlign round differently from what is written here: about 20 layers of
-# 1e-7 each, on activations of order 1 and logits of order 10.
+# Folded norms and matrix-product RoIAlign round differently from what is written here: about 20
+# layers of 1e-7 each, on activations of order 1 and logits of order 10 (seen: a tenth of these).
 SCORE_TOLERANCE = 5e-5
 BOX_TOLERANCE_PX = 1e-3
 MASK_TOLERANCE = 1e-4
 
 
 def lively(recipe: Recipe, seed: int = 0) -> MaskRCNN:
-    """Random weights with outputs that differ: norms not trivial, confident scores, boxes that move."""
+    """Random weights, yet norms that are not trivial, confident scores and boxes that move."""
     torch.manual_seed(seed)
     model = MaskRCNN(recipe).eval()
     with torch.no_grad():

@@ -8,7 +8,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from maskrt.train.roi_align import roi_align, roi_align_operator
 
-# Positions below 64 cells keep 5e-6 in float32; neighbours of N(0, 1) differ by a few units per cell.
+# Positions below 64 cells keep 5e-6 in float32; neighbours of N(0, 1) differ by a few units.
 FP32_TOLERANCE = 1e-4
 
 Array = npt.NDArray[np.float64]
