@@ -167,7 +167,7 @@ def _bench(verbs: Any) -> None:
 
 def _val_data(sub: argparse.ArgumentParser, *, required: bool) -> None:
     sub.add_argument("--data", type=Path, required=required, help="COCO-format folder")
-    sub.add_argument("--split", default="val")
+    sub.add_argument("--split", choices=["val", "train"], default="val")
     sub.add_argument("--images", type=int, help="only the first so many pictures")
 
 

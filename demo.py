@@ -10,6 +10,7 @@ add.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -84,17 +85,12 @@ def _one_network(checkpoint: Path, out: Path, coco: CocoData, measured: Measured
 
 def _measure_chain(artefacts: list[Path], coco: CocoData, measured: Measured) -> None:
     """Accuracy of each artefact, and the hop from each to the next."""
-    from .verbs import hop_between, measure, slots_of
+    from .verbs import hop_between, measure
 
-    slots = slots_of(artefacts[1])
-    before: tuple[Accuracy, list[Prediction]] | None = None
-    for path in artefacts:
-        accuracy, predictions = measure(path, coco)
-        measured.accuracies.append(accuracy)
-        measured.predictions[path] = predictions
-        if before is not None:
-            measured.hops.append(hop_between(*before, accuracy, predictions, slots))
-        before = accuracy, predictions
+    chain = [measure(path, coco) for path in artefacts]
+    measured.accuracies += [link.accuracy for link in chain]
+    measured.hops += [hop_between(*pair) for pair in itertools.pairwise(chain)]
+    measured.predictions |= {p: m.predictions for p, m in zip(artefacts, chain, strict=True)}
 
 
 def _bench(paths: list[Path], coco: CocoData) -> Bench:
@@ -112,7 +108,7 @@ def _bench(paths: list[Path], coco: CocoData) -> Bench:
 def _summary(measured: Measured) -> tuple[str, ...]:
     engines = [
         f"{b.engine_path.name}: {b.engine_path.stat().st_size / 1e6:.1f} MB, built by "
-        f"{b.fingerprint.flavour} {b.fingerprint.version}, "
+        f"{b.fingerprint.runtime} {b.fingerprint.tensorrt_version}, "
         f"{b.network.fp16_mac_share:.0%} of MACs in FP16"
         for b in measured.builds
     ]

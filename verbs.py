@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,9 @@ from .runtime.errors import InputError
 
 if TYPE_CHECKING:
     from .eval import Accuracy, CocoData, Hop
+    from .eval.coco_data import Split
     from .eval.predictions import Prediction
+    from .runtime.contract import Contract
 
 Arguments = argparse.Namespace
 Result = dict[str, Any]
@@ -74,7 +77,7 @@ def train(arguments: Arguments) -> Result:
         workers=arguments.workers,
         backbone=arguments.backbone,
     )
-    accuracy, _ = measure(path, coco)
+    accuracy = measure(path, coco).accuracy
     _print_accuracy([accuracy])
     from .train.checkpoint import record_accuracy
 
@@ -137,13 +140,14 @@ def predict(arguments: Arguments) -> Result:
 def evaluate(arguments: Arguments) -> Result:
     """COCO AP, and the parity gate against a reference."""
     coco = _coco(arguments.data, arguments.split, arguments.images)
-    accuracy, predictions = measure(arguments.model, coco)
+    candidate = measure(arguments.model, coco)
+    accuracy = candidate.accuracy
     if arguments.against is None:
         _print_accuracy([accuracy])
         return {"box": accuracy.box, "mask": accuracy.mask}
-    reference, wanted = measure(arguments.against, coco)
-    _print_accuracy([reference, accuracy])
-    hop = hop_between(reference, wanted, accuracy, predictions, slots_of(arguments.model))
+    reference = measure(arguments.against, coco)
+    _print_accuracy([reference.accuracy, accuracy])
+    hop = hop_between(reference, candidate)
     _print_hops([hop])
     for failure in hop.failures:
         print(f"gate failed: {failure}")
@@ -206,17 +210,25 @@ def doctor(arguments: Arguments) -> Result:
     return {"findings": [dataclasses.asdict(finding) for finding in findings]}
 
 
-def measure(path: Path, coco: CocoData) -> tuple[Accuracy, list[Prediction]]:
-    """Accuracy and predictions of one artefact on `coco`."""
+@dataclass(frozen=True)
+class Measurement:
+    """One artefact on one data set."""
+
+    accuracy: Accuracy
+    predictions: list[Prediction]
+    contract: Contract
+
+
+def measure(path: Path, coco: CocoData) -> Measurement:
+    """Predict every picture of `coco` with the artefact at `path` and take its AP."""
     from . import load
     from .eval import Accuracy, coco_ap, predict_data
     from .runtime.files import sha256_of
 
     with load(path) as predictor:
         predictions = predict_data(predictor, coco)
-        contract = predictor.contract
-        ap = coco_ap(coco, predictions, contract.class_names)
-        backend = predictor.session.backend
+        contract, backend = predictor.contract, predictor.session.backend
+    ap = coco_ap(coco, predictions, contract.class_names)
     accuracy = Accuracy(
         path.name,
         backend,
@@ -226,39 +238,25 @@ def measure(path: Path, coco: CocoData) -> tuple[Accuracy, list[Prediction]]:
         ap["box"],
         ap["mask"],
     )
-    return accuracy, predictions
+    return Measurement(accuracy, predictions, contract)
 
 
-def hop_between(
-    reference: Accuracy,
-    wanted: list[Prediction],
-    candidate: Accuracy,
-    found: list[Prediction],
-    slots: int,
-) -> Hop:
+def hop_between(reference: Measurement, candidate: Measurement) -> Hop:
     """The parity of two measured artefacts under the candidate's gate."""
     from .eval import compare, make_hop
 
+    first, second = reference.accuracy, candidate.accuracy
     parity = compare(
-        wanted,
-        found,
-        slots=slots,
-        reference_ap={"box": reference.box, "mask": reference.mask},
-        candidate_ap={"box": candidate.box, "mask": candidate.mask},
+        reference.predictions,
+        candidate.predictions,
+        slots=candidate.contract.output("scores").shape[1],
+        reference_ap={"box": first.box, "mask": first.mask},
+        candidate_ap={"box": second.box, "mask": second.mask},
     )
-    precision = "fp16" if candidate.precision == "fp16" else "fp32"
-    return make_hop(reference.name, candidate.name, precision, parity)
+    return make_hop(first.name, second.name, candidate.contract.precision, parity)
 
 
-def slots_of(path: Path) -> int:
-    """Detections per picture that an artefact can hold."""
-    from . import load
-
-    with load(path) as predictor:
-        return predictor.contract.output("scores").shape[1]
-
-
-def _coco(folder: Path, split: str, images: int | None) -> CocoData:
+def _coco(folder: Path, split: Split, images: int | None) -> CocoData:
     from .eval import load_coco
 
     coco = load_coco(folder, split)
@@ -279,7 +277,7 @@ def _bench_data(arguments: Arguments) -> tuple[list[Accuracy], list[Any]]:
     from .eval.predictions import read_record
 
     coco = _coco(arguments.data, arguments.split, arguments.images)
-    accuracies = [measure(path, coco)[0] for path in arguments.models]
+    accuracies = [measure(path, coco).accuracy for path in arguments.models]
     return accuracies, [read_record(record) for record in coco.images[:64]]
 
 

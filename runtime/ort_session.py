@@ -36,6 +36,7 @@ class OrtSession:
         path: str | Path,
         providers: Sequence[str] | None = None,
         threads: int | None = None,
+        profile_prefix: Path | None = None,
     ) -> None:
         """Load the file and check it against its own contract.
 
@@ -44,6 +45,7 @@ class OrtSession:
             providers: execution providers in order of preference; None takes CUDA where this
                 ONNX Runtime offers it, and the CPU.
             threads: CPU threads inside one operator; None uses the physical cores.
+            profile_prefix: where ONNX Runtime's profiler writes; None leaves it off.
 
         Raises:
             SessionError: onnxruntime or a provider is missing, the file is corrupt, or it carries
@@ -52,7 +54,9 @@ class OrtSession:
         """
         runtime = _onnxruntime()
         chosen = _providers(runtime, providers)
-        self._session: Any = _load(runtime, Path(path), chosen, threads)
+        self._session: Any = _load(
+            runtime, Path(path), chosen, _options(runtime, threads, profile_prefix)
+        )
         self.contract = _contract(self._session, str(path))
         self._output_names = [spec.name for spec in self.contract.outputs]
         running = self._session.get_providers()[0]
@@ -88,6 +92,10 @@ class OrtSession:
             ) from err
         return dict(zip(self._output_names, arrays, strict=True))
 
+    def end_profiling(self) -> Path:
+        """Stop the profiler that `profile_prefix` started; returns the JSON it wrote."""
+        return Path(self._session.end_profiling())
+
     def close(self) -> None:
         """Release the model's memory; a second call does nothing."""
         self._session = None
@@ -118,11 +126,18 @@ def _providers(runtime: Any, asked: Sequence[str] | None) -> list[str]:
     return list(asked)
 
 
-def _load(runtime: Any, path: Path, providers: list[str], threads: int | None) -> Any:
+def _options(runtime: Any, threads: int | None, profile_prefix: Path | None) -> Any:
     options = runtime.SessionOptions()
     options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.intra_op_num_threads = _default_threads() if threads is None else threads
     options.log_severity_level = 3  # errors only: warnings about unused initializers help nobody
+    if profile_prefix is not None:
+        options.enable_profiling = True
+        options.profile_file_prefix = str(profile_prefix)
+    return options
+
+
+def _load(runtime: Any, path: Path, providers: list[str], options: Any) -> Any:
     try:
         return runtime.InferenceSession(str(path), options, providers=providers)
     except Exception as err:  # its errors share no base class

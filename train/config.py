@@ -59,6 +59,9 @@ class MaskRCNNConfig:
     """True: MSRA weights, the stride sits in the first 1x1; False: torchvision, in the 3x3."""
     norm: Literal["frozen", "batch"] = "frozen"
     """`frozen`: fixed affine of pre-trained statistics; `batch`: trained, for runs from scratch."""
+    head_norm: bool = False
+    """Batch norm also in the separable block, RPN and light subnet, which runs from scratch need
+    (He et al. 2018, Rethinking ImageNet Pre-training, section 3.1)."""
     freeze_at: int = 2
     """Stages whose weights are not trained: 2 is stem and res2, 0 is none."""
     separable_channels: int = 0

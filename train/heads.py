@@ -15,20 +15,21 @@ import torch
 from torch import Tensor, nn
 
 from .config import MaskRCNNConfig
-from .layers import Conv
+from .layers import Conv, Norm
 from .resnet import stage
 
 
 class LargeSeparableConv(nn.Module):
-    """k x 1 then 1 x k, plus 1 x k then k x 1, summed, then ReLU; biases, no norm inside."""
+    """k x 1 then 1 x k, plus 1 x k then k x 1, summed, then ReLU."""
 
-    def __init__(self, channels_in: int, channels: int, kernel: int) -> None:
+    def __init__(self, channels_in: int, channels: int, kernel: int, norm: Norm | None) -> None:
         super().__init__()
+        column, row = (kernel, 1), (1, kernel)
         self.column_first = nn.Sequential(
-            Conv(channels_in, channels, (kernel, 1)), Conv(channels, channels, (1, kernel))
+            Conv(channels_in, channels, column, norm=norm), Conv(channels, channels, row, norm=norm)
         )
         self.row_first = nn.Sequential(
-            Conv(channels_in, channels, (1, kernel)), Conv(channels, channels, (kernel, 1))
+            Conv(channels_in, channels, row, norm=norm), Conv(channels, channels, column, norm=norm)
         )
         for conv in (*self.column_first, *self.row_first):
             # Light-Head's N(0, 0.01) keeps the variance at its widths (fan-in about 10^4); this
@@ -43,9 +44,9 @@ class LargeSeparableConv(nn.Module):
 class RPN(nn.Module):
     """Objectness and box deltas for every anchor; hidden width equals the input's."""
 
-    def __init__(self, channels: int, anchors_per_cell: int) -> None:
+    def __init__(self, channels: int, anchors_per_cell: int, norm: Norm | None) -> None:
         super().__init__()
-        self.conv = Conv(channels, channels, 3, relu=True)
+        self.conv = Conv(channels, channels, 3, norm=norm, relu=True)
         self.objectness_logits = Conv(channels, anchors_per_cell)
         self.anchor_deltas = Conv(channels, 4 * anchors_per_cell)
         for layer in (self.conv, self.objectness_logits, self.anchor_deltas):
@@ -92,8 +93,10 @@ class LightSubnet(nn.Module):
         self.channels = config.subnet_channels
         self.window = config.pooling
         self.box_features = self.channels * (config.roi_size // config.pooling) ** 2
-        self.conv1 = Conv(channels_in, config.subnet_mid_channels, 3, relu=True)
-        self.conv2 = Conv(config.subnet_mid_channels, config.subnet_channels, 3, relu=True)
+        norm: Norm | None = "batch" if config.head_norm else None
+        middle = config.subnet_mid_channels
+        self.conv1 = Conv(channels_in, middle, 3, norm=norm, relu=True)
+        self.conv2 = Conv(middle, config.subnet_channels, 3, norm=norm, relu=True)
 
     def forward(self, rois: Tensor) -> Tensor:
         """(N, Cin, P, P) -> (N, channels, P, P)."""

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from .boxes import anchors_for, clip, decode
 from .config import DetectionConfig, MaskRCNNConfig, ProposalConfig, Recipe
 from .heads import RPN, BoxPredictor, C5Subnet, LargeSeparableConv, LightSubnet, MaskHead
-from .layers import fold_norms
+from .layers import Norm, fold_norms
 from .nms import fixpoint_nms, suppression
 from .resnet import ResNetC4
 from .roi_align import roi_align, roi_align_operator
@@ -51,14 +51,16 @@ class MaskRCNN(nn.Module):
             norm=config.norm,
             freeze_at=config.freeze_at,
         )
+        head_norm: Norm | None = "batch" if config.head_norm else None
         width = 4 * config.backbone_channels
         self.separable: LargeSeparableConv | None = None
         if config.separable_channels:
             self.separable = LargeSeparableConv(
-                width, config.separable_channels, config.separable_kernel
+                width, config.separable_channels, config.separable_kernel, head_norm
             )
             width = config.separable_channels
-        self.rpn = RPN(width, len(config.anchor_sizes_px) * len(config.anchor_ratios))
+        anchors_per_cell = len(config.anchor_sizes_px) * len(config.anchor_ratios)
+        self.rpn = RPN(width, anchors_per_cell, head_norm)
         self.subnet = (C5Subnet if config.subnet == "c5" else LightSubnet)(config, width)
         self.box_predictor = BoxPredictor(self.subnet.box_features, classes)
         self.mask_head = MaskHead(self.subnet.channels, config.mask_channels, classes)
