@@ -4,6 +4,9 @@ Each detection of one side is looked for on the other: same label, box IoU at le
 within a tolerance. At the score threshold and at near-equal scores the two may honestly differ in
 what they keep, so detections within the tolerance of the threshold or of the last slot's score are
 not asked for. An untrained network detects nothing; then the two must agree on that.
+
+An FP16 file is run twice: as it is, which shows that it loads and computes, and by its emulation,
+which rounds activations as a GPU does (half_emulation.py says why ONNX Runtime's CPU does not).
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from ..runtime.preprocess import place_on_canvas
 from ..runtime.session import Outputs
 from ..train.deployment import Deployment
 from ..train.shape_scenes import draw_scene
+from .half_emulation import emulated_file
 
 SCORE_TOLERANCE = {"fp32": 1e-3, "fp16": 5e-2}
 """FP32: sums in another order. FP16: 11 bits of mantissa through some fifty layers."""
@@ -41,6 +45,9 @@ class Verification:
 def verify(deployment: Deployment, path: Path, precision: Precision, name: str) -> Verification:
     """Compare the ONNX file at `path` with its network; `name` stands for it in the error.
 
+    Returns:
+        What was compared; of an fp16 file, its emulation with every FP16 value rounded.
+
     Raises:
         ExportError: outputs are not finite or the two do not agree.
     """
@@ -51,11 +58,27 @@ def verify(deployment: Deployment, path: Path, precision: Precision, name: str) 
         values = deployment.module(torch.from_numpy(images), torch.from_numpy(sizes))
     names = (spec.name for spec in contract.outputs)
     wanted = {n: v.numpy() for n, v in zip(names, values, strict=True)}
+    result = _agreement(wanted, _run(path, images, sizes), precision, contract, name)
+    if precision == "fp16":
+        name = f"{name}, activations rounded to half"
+        with emulated_file(path) as emulated:
+            found = _run(emulated, images, sizes)
+        result = _agreement(wanted, found, precision, contract, name)
+    return result
+
+
+def _run(path: Path, images: npt.NDArray[np.uint8], sizes: npt.NDArray[np.int32]) -> Outputs:
     session = OrtSession(path)
     try:
-        found = session.run(images, sizes)
+        return session.run(images, sizes)
     finally:
         session.close()
+
+
+def _agreement(
+    wanted: Outputs, found: Outputs, precision: Precision, contract: Contract, name: str
+) -> Verification:
+    """How far two runs agree; ExportError where that is not enough."""
     _check_finite(found, name)
     result = _compare(wanted, found, SCORE_TOLERANCE[precision], contract)
     if result.found < WANTED_SHARE[precision] * result.asked:

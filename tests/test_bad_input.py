@@ -111,7 +111,7 @@ def test_every_other_missing_file_is_named(
     absent, data = box / "absent", ("--data", chain.data)
     weights, page = absent.with_suffix(".safetensors"), box / "page.html"
     refuses("eval", chain.onnx, "--data", absent, words=(absent, "no such folder"))
-    refuses("eval", chain.onnx, *data, "--split", "test", words=(chain.data, "instances_test.json"))
+    refuses("eval", chain.onnx, *data, "--split", "test", words=("--split", "'test'", "val"))
     refuses("eval", chain.onnx, *data, "--against", weights, words=(weights, "no such file"))
     refuses("bench", chain.onnx, "--data", absent, "--html", page, words=(absent, "no such folder"))
     refuses(
