@@ -85,9 +85,13 @@ def _one_network(checkpoint: Path, out: Path, coco: CocoData, measured: Measured
 
 def _measure_chain(artefacts: list[Path], coco: CocoData, measured: Measured) -> None:
     """Accuracy of each artefact, and the hop from each to the next."""
-    from .verbs import hop_between, measure
+    from . import load
+    from .eval import hop_between, measure
 
-    chain = [measure(path, coco) for path in artefacts]
+    chain = []
+    for path in artefacts:
+        with load(path) as predictor:
+            chain.append(measure(predictor, path, coco))
     measured.accuracies += [link.accuracy for link in chain]
     measured.hops += [hop_between(*pair) for pair in itertools.pairwise(chain)]
     measured.predictions |= {p: m.predictions for p, m in zip(artefacts, chain, strict=True)}

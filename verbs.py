@@ -7,19 +7,17 @@ names them.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .runtime.errors import InputError
 
 if TYPE_CHECKING:
-    from .eval import Accuracy, CocoData, Hop
+    from .eval import Accuracy, CocoData, Hop, Measurement
     from .eval.coco_data import Split
-    from .eval.predictions import Prediction
-    from .runtime.contract import Contract
 
 Arguments = argparse.Namespace
 Result = dict[str, Any]
@@ -77,7 +75,7 @@ def train(arguments: Arguments) -> Result:
         workers=arguments.workers,
         backbone=arguments.backbone,
     )
-    accuracy = measure(path, coco).accuracy
+    accuracy = _measured(path, coco).accuracy
     _print_accuracy([accuracy])
     from .train.checkpoint import record_accuracy
 
@@ -140,19 +138,19 @@ def predict(arguments: Arguments) -> Result:
 def evaluate(arguments: Arguments) -> Result:
     """COCO AP, and the parity gate against a reference."""
     coco = _coco(arguments.data, arguments.split, arguments.images)
-    candidate = measure(arguments.model, coco)
+    candidate = _measured(arguments.model, coco)
     accuracy = candidate.accuracy
     if arguments.against is None:
         _print_accuracy([accuracy])
         return {"box": accuracy.box, "mask": accuracy.mask}
-    reference = measure(arguments.against, coco)
+    reference = _measured(arguments.against, coco)
     _print_accuracy([reference.accuracy, accuracy])
+    from .eval import hop_between, hop_json
+
     hop = hop_between(reference, candidate)
     _print_hops([hop])
     for failure in hop.failures:
         print(f"gate failed: {failure}")
-    from .eval import hop_json
-
     return {**hop_json(hop), "exit_code": 1 if hop.failures else 0}
 
 
@@ -168,10 +166,13 @@ def bench(arguments: Arguments) -> Result:
             f"{arguments.html}: a report ends in .html; found '{arguments.html.suffix}'. Rename it."
         )
     accuracies, images = _bench_data(arguments)
-    targets = [Target(p.name, load(p), sha256_of(p)) for p in arguments.models]
-    result = run(targets, images, BenchOptions(arguments.samples, arguments.seconds))
-    console = _console()
-    print_table(latency_table(result, accuracies), console)
+    with contextlib.ExitStack() as stack:
+        targets = [
+            Target(path.name, stack.enter_context(load(path)), sha256_of(path))
+            for path in arguments.models
+        ]
+        result = run(targets, images, BenchOptions(arguments.samples, arguments.seconds))
+    print_table(latency_table(result, accuracies), _console())
     if arguments.html:
         from .eval import Report, write_report
 
@@ -185,8 +186,6 @@ def bench(arguments: Arguments) -> Result:
         )
         write_report(report, arguments.html)
         print(f"{arguments.html}: written")
-    for target in targets:
-        target.predictor.close()
     return bench_json(result)
 
 
@@ -210,50 +209,13 @@ def doctor(arguments: Arguments) -> Result:
     return {"findings": [dataclasses.asdict(finding) for finding in findings]}
 
 
-@dataclass(frozen=True)
-class Measurement:
-    """One artefact on one data set."""
-
-    accuracy: Accuracy
-    predictions: list[Prediction]
-    contract: Contract
-
-
-def measure(path: Path, coco: CocoData) -> Measurement:
-    """Predict every picture of `coco` with the artefact at `path` and take its AP."""
+def _measured(path: Path, coco: CocoData) -> Measurement:
+    """Open one artefact and measure it on `coco`."""
     from . import load
-    from .eval import Accuracy, coco_ap, predict_data
-    from .runtime.files import sha256_of
+    from .eval import measure
 
     with load(path) as predictor:
-        predictions = predict_data(predictor, coco)
-        contract, backend = predictor.contract, predictor.session.backend
-    ap = coco_ap(coco, predictions, contract.class_names)
-    accuracy = Accuracy(
-        path.name,
-        backend,
-        contract.precision,
-        sha256_of(path),
-        len(coco.images),
-        ap["box"],
-        ap["mask"],
-    )
-    return Measurement(accuracy, predictions, contract)
-
-
-def hop_between(reference: Measurement, candidate: Measurement) -> Hop:
-    """The parity of two measured artefacts under the candidate's gate."""
-    from .eval import compare, make_hop
-
-    first, second = reference.accuracy, candidate.accuracy
-    parity = compare(
-        reference.predictions,
-        candidate.predictions,
-        slots=candidate.contract.output("scores").shape[1],
-        reference_ap={"box": first.box, "mask": first.mask},
-        candidate_ap={"box": second.box, "mask": second.mask},
-    )
-    return make_hop(first.name, second.name, candidate.contract.precision, parity)
+        return measure(predictor, path, coco)
 
 
 def _coco(folder: Path, split: Split, images: int | None) -> CocoData:
@@ -277,7 +239,7 @@ def _bench_data(arguments: Arguments) -> tuple[list[Accuracy], list[Any]]:
     from .eval.predictions import read_record
 
     coco = _coco(arguments.data, arguments.split, arguments.images)
-    accuracies = [measure(path, coco).accuracy for path in arguments.models]
+    accuracies = [_measured(path, coco).accuracy for path in arguments.models]
     return accuracies, [read_record(record) for record in coco.images[:64]]
 
 

@@ -11,6 +11,7 @@ from .coco_ap import AP_NAMES, NO_TRUTH, Accuracy, coco_ap
 from .coco_data import CocoData, ImageRecord, category_ids_for, load_coco
 from .environment import environment, has_gpu, package_versions
 from .latency import BackendLatency, Bench, bench, bench_json
+from .measurement import Measurement, hop_between, measure
 from .nvml import gpu_state
 from .parity import Hop, Parity, check_gates, compare, hop_json, make_hop
 from .pictures import Picture, example_pictures
@@ -39,6 +40,7 @@ __all__ = [
     "DeviceResident",
     "Hop",
     "ImageRecord",
+    "Measurement",
     "Parity",
     "Picture",
     "Prediction",
@@ -57,12 +59,14 @@ __all__ = [
     "example_pictures",
     "gpu_state",
     "has_gpu",
+    "hop_between",
     "hop_json",
     "hop_table",
     "latency_table",
     "load_coco",
     "make_hop",
     "markdown",
+    "measure",
     "package_versions",
     "phase_table",
     "predict_data",
