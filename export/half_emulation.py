@@ -74,8 +74,8 @@ def emulated_half(model: onnx.ModelProto) -> onnx.ModelProto:
     """The FP32 model that gives what FP16 storage of every FP16 tensor of `model` gives.
 
     Args:
-        model: as `precision.to_fp16` writes it; without FP16 in it, it is copied as it is. Left
-            alone.
+        model: as `precision.to_fp16` writes it (left alone). Without FP16 in it, the result is a
+            copy.
 
     Returns:
         A checked model with the same graph inputs, outputs and metadata (the contract still says
@@ -180,8 +180,9 @@ def _widened(tensor: TensorProto) -> TensorProto:
 
 
 def _add_function(model: onnx.ModelProto) -> None:
-    """Attach the body of `MaskrtRoundToHalf` where a node calls it."""
-    if all(node.op_type != ROUND_TO_HALF for node in model.graph.node):
+    """Attach the body of `MaskrtRoundToHalf` where a node calls it and it is not there yet."""
+    called = any(node.op_type == ROUND_TO_HALF for node in model.graph.node)
+    if not called or any(function.name == ROUND_TO_HALF for function in model.functions):
         return
     opsets = {entry.domain: entry.version for entry in model.opset_import}
     if DOMAIN not in opsets:
