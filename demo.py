@@ -18,9 +18,13 @@ from typing import TYPE_CHECKING, Any
 from .runtime.files import sha256_of, write_bytes
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .engines.builder import BuildReport
-    from .eval import Accuracy, Bench, CocoData, Hop
+    from .eval import Accuracy, Bench, CocoData, Hop, Measurement
     from .eval.predictions import Prediction
+
+    Measure = Callable[[Path, CocoData], Measurement]
 
 CHECKPOINTS = Path(__file__).parent / "train" / "checkpoints"
 SHIPPED = ("lsc_mask_rcnn_tiny", "mask_rcnn_tiny")
@@ -40,8 +44,11 @@ class Measured:
     builds: list[BuildReport] = field(default_factory=list)
 
 
-def run_demo(out: Path, images: int) -> dict[str, Any]:
-    """Run the whole chain into folder `out` on `images` pictures; returns what was written."""
+def run_demo(out: Path, images: int, measure: Measure) -> dict[str, Any]:
+    """Run the whole chain into folder `out` on `images` pictures; returns what was written.
+
+    `measure` opens an artefact and measures it, as `maskrt eval` does.
+    """
     from .eval import load_coco
     from .train.shapes import draw_shapes
 
@@ -49,7 +56,7 @@ def run_demo(out: Path, images: int) -> dict[str, Any]:
     coco = load_coco(data, "val")
     measured = Measured()
     for name in SHIPPED:
-        _one_network(CHECKPOINTS / f"{name}.safetensors", out, coco, measured)
+        _one_network(CHECKPOINTS / f"{name}.safetensors", out, coco, measure, measured)
     latency = _bench(measured.runnable, coco)
     summary = _summary(measured)
     page = _report(out, coco, measured, latency, summary)
@@ -65,7 +72,9 @@ def run_demo(out: Path, images: int) -> dict[str, Any]:
     }
 
 
-def _one_network(checkpoint: Path, out: Path, coco: CocoData, measured: Measured) -> None:
+def _one_network(
+    checkpoint: Path, out: Path, coco: CocoData, measure: Measure, measured: Measured
+) -> None:
     """Export, build and measure one checkpoint."""
     from .engines.builder import build_engine
     from .export.to_onnx import export
@@ -78,20 +87,18 @@ def _one_network(checkpoint: Path, out: Path, coco: CocoData, measured: Measured
     print(f"{checkpoint.stem}: build {runtime} engine")
     measured.builds.append(build_engine(fp16, engine, runtime))
     artefacts = [checkpoint, fp32, fp16] + ([engine] if _has_gpu() else [])
-    _measure_chain(artefacts, coco, measured)
-    # FP16 on ONNX Runtime's CPU provider is emulated: accurate, but no row for a latency table.
+    _measure_chain(artefacts, coco, measure, measured)
+    # A CPU computes FP16 files in FP32: their accuracy is emulated, their latency means nothing.
     measured.runnable += artefacts if _has_gpu() else [checkpoint, fp32]
 
 
-def _measure_chain(artefacts: list[Path], coco: CocoData, measured: Measured) -> None:
+def _measure_chain(
+    artefacts: list[Path], coco: CocoData, measure: Measure, measured: Measured
+) -> None:
     """Accuracy of each artefact, and the hop from each to the next."""
-    from . import load
-    from .eval import hop_between, measure
+    from .eval import hop_between
 
-    chain = []
-    for path in artefacts:
-        with load(path) as predictor:
-            chain.append(measure(predictor, path, coco))
+    chain = [measure(path, coco) for path in artefacts]
     measured.accuracies += [link.accuracy for link in chain]
     measured.hops += [hop_between(*pair) for pair in itertools.pairwise(chain)]
     measured.predictions |= {p: m.predictions for p, m in zip(artefacts, chain, strict=True)}

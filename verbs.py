@@ -27,7 +27,7 @@ def demo(arguments: Arguments) -> Result:
     """See demo.py."""
     from .demo import run_demo
 
-    return run_demo(arguments.out, arguments.images)
+    return run_demo(arguments.out, arguments.images, measured)
 
 
 def data(arguments: Arguments) -> Result:
@@ -75,13 +75,13 @@ def train(arguments: Arguments) -> Result:
         workers=arguments.workers,
         backbone=arguments.backbone,
     )
-    accuracy = _measured(path, coco).accuracy
+    accuracy = measured(path, coco).accuracy
     _print_accuracy([accuracy])
     from .train.checkpoint import record_accuracy
 
-    measured = {"box_ap": accuracy.box["AP"], "mask_ap": accuracy.mask["AP"]}
-    record_accuracy(path, measured)
-    return {"checkpoint": str(path), **measured}
+    ap = {"box_ap": accuracy.box["AP"], "mask_ap": accuracy.mask["AP"]}
+    record_accuracy(path, ap)
+    return {"checkpoint": str(path), **ap}
 
 
 def export(arguments: Arguments) -> Result:
@@ -138,12 +138,12 @@ def predict(arguments: Arguments) -> Result:
 def evaluate(arguments: Arguments) -> Result:
     """COCO AP, and the parity gate against a reference."""
     coco = _coco(arguments.data, arguments.split, arguments.images)
-    candidate = _measured(arguments.model, coco)
+    candidate = measured(arguments.model, coco)
     accuracy = candidate.accuracy
     if arguments.against is None:
         _print_accuracy([accuracy])
         return {"box": accuracy.box, "mask": accuracy.mask}
-    reference = _measured(arguments.against, coco)
+    reference = measured(arguments.against, coco)
     _print_accuracy([reference.accuracy, accuracy])
     from .eval import hop_between, hop_json
 
@@ -209,13 +209,26 @@ def doctor(arguments: Arguments) -> Result:
     return {"findings": [dataclasses.asdict(finding) for finding in findings]}
 
 
-def _measured(path: Path, coco: CocoData) -> Measurement:
-    """Open one artefact and measure it on `coco`."""
+def measured(path: Path, coco: CocoData) -> Measurement:
+    """Open one artefact and measure it on `coco`.
+
+    ONNX Runtime's CPU provider computes FP16 files in FP32; their accuracy is taken from a
+    copy that rounds every FP16 tensor (`export/half_emulation.py`), and the table says so.
+    """
     from . import load
     from .eval import measure
 
-    with load(path) as predictor:
-        return measure(predictor, path, coco)
+    with contextlib.ExitStack() as stack:
+        predictor = stack.enter_context(load(path))
+        session = predictor.session
+        if predictor.contract.precision == "fp32" or session.backend != "onnxruntime-cpu":
+            return measure(predictor, path, coco)
+        from .export.half_emulation import emulated_file
+
+        copy = stack.enter_context(emulated_file(path))
+        result = measure(stack.enter_context(load(copy)), path, coco)
+        accuracy = dataclasses.replace(result.accuracy, backend="onnxruntime-cpu, FP16 emulated")
+        return dataclasses.replace(result, accuracy=accuracy)
 
 
 def _coco(folder: Path, split: Split, images: int | None) -> CocoData:
@@ -239,7 +252,7 @@ def _bench_data(arguments: Arguments) -> tuple[list[Accuracy], list[Any]]:
     from .eval.predictions import read_record
 
     coco = _coco(arguments.data, arguments.split, arguments.images)
-    accuracies = [_measured(path, coco).accuracy for path in arguments.models]
+    accuracies = [measured(path, coco).accuracy for path in arguments.models]
     return accuracies, [read_record(record) for record in coco.images[:64]]
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import onnx
 import onnx.inliner
 import onnx.shape_inference
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from google.protobuf.message import DecodeError
 
 from ..runtime.contract import METADATA_KEY, Contract, contract_from_json
 from ..runtime.errors import BuildError, ContractError, InputError
