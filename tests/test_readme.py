@@ -10,7 +10,8 @@ from maskrt.cli import parser
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-COMMANDS = re.findall(r"^(maskrt .+?)(?:\s+#.*)?$", README, flags=re.MULTILINE)
+FENCES = "\n".join(re.findall(r"```\n(.*?)```", README, flags=re.DOTALL))
+COMMANDS = re.findall(r"^(maskrt .+?)(?:\s+#.*)?$", FENCES, flags=re.MULTILINE)
 
 
 def test_the_readme_shows_commands() -> None:

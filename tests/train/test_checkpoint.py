@@ -25,6 +25,8 @@ from maskrt.train.mask_rcnn import MaskRCNN
 
 MakeRecipe = Callable[..., Recipe]
 
+BIAS = "rpn.objectness_logits.bias"  # one value per anchor: 15
+
 
 @pytest.fixture
 def saved(tiny: MakeRecipe, tmp_path: Path) -> Path:
@@ -149,28 +151,29 @@ def test_another_suffix_is_refused(tiny: MakeRecipe, tmp_path: Path, name: str) 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_weights_that_are_no_numbers_are_refused(saved: Path, value: float) -> None:
-    with_tensor(saved, "rpn.conv.bias", lambda t: t.index_fill(0, torch.tensor([3]), value))
-    with pytest.raises(InputError, match=r"'rpn\.conv\.bias' holds NaN or infinite"):
+    with_tensor(saved, BIAS, lambda t: t.index_fill(0, torch.tensor([3]), value))
+    with pytest.raises(InputError, match=r"'rpn\.objectness_logits\.bias' holds NaN or infinite"):
         load_checkpoint(saved)
 
 
 def test_weights_of_another_width_are_refused(saved: Path) -> None:
-    with_tensor(saved, "rpn.conv.bias", lambda t: t[:-1])
+    with_tensor(saved, BIAS, lambda t: t[:-1])
     with pytest.raises(
-        InputError, match=r"'rpn\.conv\.bias' is \(7,\); the recipe beside it says \(8,\)"
+        InputError,
+        match=r"'rpn\.objectness_logits\.bias' is \(14,\); the recipe beside it says \(15,\)",
     ):
         load_checkpoint(saved)
 
 
 def test_missing_and_unknown_weights_are_refused(saved: Path) -> None:
     tensors, metadata = load_tensors(saved)
-    bias = tensors.pop("rpn.conv.bias")
+    bias = tensors.pop(BIAS)
     save_tensors(saved, tensors, metadata)
     with pytest.raises(
-        InputError, match=r"1 tensors missing and 0 unknown \(e\.g\. rpn\.conv\.bias\)"
+        InputError, match=r"1 tensors missing and 0 unknown \(e\.g\. rpn\.objectness_logits\.bias\)"
     ):
         load_checkpoint(saved)
-    save_tensors(saved, tensors | {"rpn.conv.bias": bias, "rpn.spare": bias.clone()}, metadata)
+    save_tensors(saved, tensors | {BIAS: bias, "rpn.spare": bias.clone()}, metadata)
     with pytest.raises(InputError, match=r"0 tensors missing and 1 unknown \(e\.g\. rpn\.spare\)"):
         load_checkpoint(saved)
 
