@@ -132,6 +132,6 @@ def test_full_size_framework_1_builds_in_fp16(tmp_path: Path) -> None:
     new_checkpoint(load_recipe(LSC), checkpoint)
     export(checkpoint, {"fp16": path}, shapes=Shapes((800, 1344), proposals=1000))
     report = build_engine(path, tmp_path / "a.engine", progress=False)
-    assert report.fingerprint.flavour == "tensorrt-rtx"
+    assert report.fingerprint.runtime == "tensorrt-rtx"
     assert report.network.fp16_mac_share > 0.9
     assert report.engine_path.stat().st_size > 30e6
