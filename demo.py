@@ -10,6 +10,7 @@ add.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -108,12 +109,12 @@ def _bench(paths: list[Path], coco: CocoData) -> Bench:
     from . import load
     from .eval import Target, bench, quick_options, read_record
 
-    targets = [Target(path.name, load(path), sha256_of(path)) for path in paths]
     pictures = [read_record(record) for record in coco.images[:16]]
-    result = bench(targets, pictures, quick_options())
-    for target in targets:
-        target.predictor.close()
-    return result
+    with contextlib.ExitStack() as stack:
+        targets = [
+            Target(path.name, stack.enter_context(load(path)), sha256_of(path)) for path in paths
+        ]
+        return bench(targets, pictures, quick_options())
 
 
 def _summary(measured: Measured) -> tuple[str, ...]:
