@@ -54,7 +54,7 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="maskrt",
         description=(__package__ or "maskrt") + ": "
-        "train, export, build, prove and time LSC Mask R-CNN on ONNX and TensorRT.",
+        "train, export, build, prove and time LSC Mask R-CNN and FastMask on ONNX and TensorRT.",
     )
     from . import __version__
 
@@ -105,7 +105,7 @@ def _new(verbs: Any) -> None:
 def _import(verbs: Any) -> None:
     sub = _verb(verbs, "import", "turn other people's trained weights into a checkpoint")
     sub.add_argument("file", type=Path, help="e.g. model_final_4ce675.pkl")
-    sub.add_argument("--format", choices=["detectron2", "torchvision"], required=True)
+    sub.add_argument("--format", choices=["detectron2", "torchvision", "caffe"], required=True)
     sub.add_argument("-o", "--out", type=Path, required=True, help=".safetensors to write")
 
 
@@ -123,7 +123,9 @@ def _export(verbs: Any) -> None:
     sub.add_argument("checkpoint", type=Path)
     sub.add_argument("-o", "--out", type=Path, required=True, help=".onnx to write")
     sub.add_argument("--precision", choices=["fp32", "fp16"], default="fp32")
-    sub.add_argument("--canvas", type=_canvas, metavar="HxW", help="multiples of 16 px")
+    sub.add_argument(
+        "--canvas", type=_canvas, metavar="HxW", help="multiples of 16 px, FastMask of 4"
+    )
     sub.add_argument("--batch", type=int, default=1)
     sub.add_argument("--proposals", type=int, help="proposal slots (default: the recipe's)")
     sub.add_argument("--detections", type=int, help="detection slots (default: the recipe's)")
@@ -147,10 +149,11 @@ def _predict(verbs: Any) -> None:
     sub.add_argument("sources", type=Path, nargs="+", metavar="SOURCE")
     sub.add_argument("--out", type=Path, required=True)
     sub.add_argument("--score", type=float, default=0.5, help="drawn from this score on (0.5)")
+    sub.add_argument("--nms-iou", type=float, help="drop masks that overlap a better one above it")
 
 
 def _eval(verbs: Any) -> None:
-    sub = _verb(verbs, "eval", "COCO AP of a model; with --against, the parity gate")
+    sub = _verb(verbs, "eval", "COCO AP or AR of a model; with --against, the parity gate")
     sub.add_argument("model", type=Path)
     _val_data(sub, required=True)
     sub.add_argument("--against", type=Path, help="reference model: exit code 1 when a gate fails")

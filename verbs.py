@@ -43,7 +43,7 @@ def data(arguments: Arguments) -> Result:
 def new(arguments: Arguments) -> Result:
     """Write an untrained checkpoint."""
     from .train.checkpoint import new_checkpoint
-    from .train.config import load_recipe
+    from .train.recipe import load_recipe
 
     recipe = load_recipe(arguments.recipe, arguments.overrides)
     new_checkpoint(recipe, arguments.out, arguments.backbone)
@@ -61,9 +61,10 @@ def import_weights(arguments: Arguments) -> Result:
 
 
 def train(arguments: Arguments) -> Result:
-    """Train, then measure the result on the val split."""
-    from .train.config import load_recipe
+    """Train, then measure the result on the val split (the first rank only, under torchrun)."""
+    from .train.loop import is_first_rank
     from .train.loop import train as run
+    from .train.recipe import load_recipe
 
     recipe = load_recipe(arguments.recipe, arguments.overrides)
     coco = _coco(arguments.data, "val", None)  # before the hours of training, not after them
@@ -75,13 +76,15 @@ def train(arguments: Arguments) -> Result:
         workers=arguments.workers,
         backbone=arguments.backbone,
     )
+    if not is_first_rank():
+        return {"checkpoint": str(path)}
     accuracy = measured(path, coco).accuracy
     _print_accuracy([accuracy])
     from .train.checkpoint import record_accuracy
 
-    ap = {"box_ap": accuracy.box["AP"], "mask_ap": accuracy.mask["AP"]}
-    record_accuracy(path, ap)
-    return {"checkpoint": str(path), **ap}
+    kept = headline(accuracy)
+    record_accuracy(path, kept)
+    return {"checkpoint": str(path), **kept}
 
 
 def export(arguments: Arguments) -> Result:
@@ -94,7 +97,7 @@ def export(arguments: Arguments) -> Result:
     check = report.verification
     print(
         f"{report.path}: {report.nodes} nodes, {arguments.precision}; ONNX Runtime agrees with "
-        f"torch on {check.found} of {check.asked} detections"
+        f"torch on {check.found} of {check.asked} {report.contract.task}"
     )
     return {"onnx": str(report.path), "nodes": report.nodes, **dataclasses.asdict(check)}
 
@@ -136,7 +139,7 @@ def predict(arguments: Arguments) -> Result:
 
 
 def evaluate(arguments: Arguments) -> Result:
-    """COCO AP, and the parity gate against a reference."""
+    """COCO AP (AR of proposals), and the parity gate against a reference."""
     coco = _coco(arguments.data, arguments.split, arguments.images)
     candidate = measured(arguments.model, coco)
     accuracy = candidate.accuracy
@@ -229,6 +232,13 @@ def measured(path: Path, coco: CocoData) -> Measurement:
         result = measure(stack.enter_context(load(copy)), path, coco)
         accuracy = dataclasses.replace(result.accuracy, backend="onnxruntime-cpu, FP16 emulated")
         return dataclasses.replace(result, accuracy=accuracy)
+
+
+def headline(accuracy: Accuracy) -> dict[str, float]:
+    """What a checkpoint's header keeps: box and mask AP, or AR at 100 proposals."""
+    if "AP" in accuracy.box:
+        return {"box_ap": accuracy.box["AP"], "mask_ap": accuracy.mask["AP"]}
+    return {"box_ar100": accuracy.box["AR@100"], "mask_ar100": accuracy.mask["AR@100"]}
 
 
 def _coco(folder: Path, split: Split, images: int | None) -> CocoData:

@@ -1,13 +1,15 @@
-"""Evaluation without torch: COCO AP, parity between artefacts, latency, and the report.
+"""Evaluation without torch: COCO AP and AR, parity between artefacts, latency, and the report.
 
-    load_coco -> predict_data -> coco_ap, compare     accuracy, and what each hop changed
-    bench                                             latency of several models, interleaved
-    Report -> write_report                            report.html and report.json
+    load_coco -> predict_data -> coco_ap, coco_ar, compare   accuracy, and what each hop changed
+    bench                                                    latency of several, interleaved
+    Report -> write_report                                   report.html and report.json
 
 Everything works on a `maskrt.runtime.Predictor`, whatever runs inside it.
 """
 
-from .coco_ap import AP_NAMES, NO_TRUTH, Accuracy, coco_ap
+from .accuracy import AP_NAMES, AR_NAMES, NO_TRUTH, Accuracy
+from .coco_ap import coco_ap
+from .coco_ar import CocoRecall, coco_ar
 from .coco_data import CocoData, ImageRecord, category_ids_for, load_coco
 from .environment import environment, has_gpu, package_versions
 from .latency import BackendLatency, Bench, bench, bench_json
@@ -21,7 +23,9 @@ from .runner import BenchOptions, DeviceResident, Target, quick_options
 from .tables import (
     Table,
     accuracy_table,
+    accuracy_tables,
     hop_table,
+    hop_tables,
     latency_table,
     markdown,
     phase_table,
@@ -31,12 +35,14 @@ from .tables import (
 
 __all__ = [
     "AP_NAMES",
+    "AR_NAMES",
     "NO_TRUTH",
     "Accuracy",
     "BackendLatency",
     "Bench",
     "BenchOptions",
     "CocoData",
+    "CocoRecall",
     "DeviceResident",
     "Hop",
     "ImageRecord",
@@ -48,11 +54,13 @@ __all__ = [
     "Table",
     "Target",
     "accuracy_table",
+    "accuracy_tables",
     "bench",
     "bench_json",
     "category_ids_for",
     "check_gates",
     "coco_ap",
+    "coco_ar",
     "coco_rows",
     "compare",
     "environment",
@@ -62,6 +70,7 @@ __all__ = [
     "hop_between",
     "hop_json",
     "hop_table",
+    "hop_tables",
     "latency_table",
     "load_coco",
     "make_hop",

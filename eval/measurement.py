@@ -1,4 +1,4 @@
-"""One artefact on one data set: its predictions and AP; and the hop from one such to another."""
+"""One artefact on one data set: its predictions and accuracy; and the hop from one to another."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..runtime.contract import Contract
+from ..runtime.errors import InputError
 from ..runtime.files import sha256_of
 from ..runtime.predictor import Predictor
-from .coco_ap import Accuracy, coco_ap
+from .accuracy import Accuracy, Values, metric_of
+from .coco_ap import coco_ap
+from .coco_ar import coco_ar
 from .coco_data import CocoData
 from .parity import Hop, compare, make_hop
 from .predictions import Prediction, predict_data
@@ -24,30 +27,54 @@ class Measurement:
 
 
 def measure(predictor: Predictor, path: Path, data: CocoData) -> Measurement:
-    """Predict every picture of `data` and take the AP; `path` is the file `predictor` runs."""
+    """Predict every picture of `data` and take AP of instances or AR of proposals.
+
+    `path` is the file that `predictor` runs.
+    """
     predictions = predict_data(predictor, data)
     contract = predictor.contract
-    ap = coco_ap(data, predictions, contract.class_names)
+    values, recalls = _accuracy(data, predictions, contract)
     accuracy = Accuracy(
-        path.name,
-        predictor.session.backend,
-        contract.precision,
-        sha256_of(path),
-        len(data.images),
-        ap["box"],
-        ap["mask"],
+        name=path.name,
+        backend=predictor.session.backend,
+        precision=contract.precision,
+        sha256=sha256_of(path),
+        images=len(data.images),
+        box=values["box"],
+        mask=values["mask"],
+        metric=metric_of(contract.task),
+        recalls=recalls,
     )
     return Measurement(accuracy, predictions, contract)
 
 
+def _accuracy(
+    data: CocoData, predictions: list[Prediction], contract: Contract
+) -> tuple[Values, dict[str, dict[str, list[float]]]]:
+    if contract.task == "proposals":
+        recall = coco_ar(data, predictions)
+        return recall.average, recall.curves
+    return coco_ap(data, predictions, contract.class_names), {}
+
+
 def hop_between(reference: Measurement, candidate: Measurement) -> Hop:
-    """The parity of two measured artefacts under the candidate's gate."""
+    """The parity of two measured artefacts under the candidate's gate.
+
+    Raises:
+        InputError: one gives instances and the other proposals.
+    """
     first, second = reference.accuracy, candidate.accuracy
+    if first.metric != second.metric:
+        raise InputError(
+            f"{second.name}: measured by {second.metric}, {first.name} by {first.metric}; only two "
+            "models of one task can be compared. Name another reference."
+        )
     parity = compare(
         reference.predictions,
         candidate.predictions,
         slots=candidate.contract.output("scores").shape[1],
-        reference_ap={"box": first.box, "mask": first.mask},
-        candidate_ap={"box": second.box, "mask": second.mask},
+        metric=second.metric,
+        reference_values={"box": first.box, "mask": first.mask},
+        candidate_values={"box": second.box, "mask": second.mask},
     )
     return make_hop(first.name, second.name, candidate.contract.precision, parity)

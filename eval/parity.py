@@ -1,26 +1,29 @@
 """One hop of the accuracy chain: two artefacts' predictions compared instance by instance.
 
-A hop is checkpoint -> ONNX FP32, ONNX FP32 -> ONNX FP16, or ONNX -> engine. AP alone hides a
+A hop is checkpoint -> ONNX FP32, ONNX FP32 -> ONNX FP16, or ONNX -> engine. AP or AR alone hides a
 shift that all thresholds forgive and says nothing without ground truth, so instances are compared
 too.
 
-**Pairing.** Per picture, the reference's instances in order of falling score each take the free
-candidate of the same label with the greatest overlap, if that is at least `PAIR_OVERLAP`. Overlap
-is the smaller of box IoU and mask IoU, so a pair agrees at IoU 0.95 when both do. All deltas are
-over pairs, also over those below 0.95, or the worst would be left out by definition.
+**Gates** are on the change of AP of instances, or of each of AR@10, AR@100 and AR@1000 of
+proposals, of boxes and of masks; and in FP32 on the matched share.
+
+**Deltas** are over all pairs that `pairing` makes, also over those whose IoU is low, or the worst
+would be left out by definition. A pair *agrees* when box IoU and mask IoU both reach 0.95.
 
 **Matched share.** An instance *counts* when its score is at least `SCORE_FLOOR`; its partner may
 have any score. The floor is twice the threshold of 0.05 at which such graphs drop detections, so
 no counted instance can lack a partner merely because one side's score fell a hair below that
-threshold. The share is taken in both directions (reference instances found in the candidate,
-candidate instances found in the reference: lost ones and invented ones) and the smaller of the
-two is `matched`.
+threshold; with proposals, which nothing drops, it leaves out background. The share of those in a
+pair that agrees is taken in both directions (reference instances found in the candidate, candidate
+instances found in the reference: lost ones and invented ones) and the smaller of the two is
+`matched`.
 
 **The slot limit.** An artefact has D detection slots. When a picture fills all D on both sides,
 which of two instances with equal scores got the last slot is chance, so an unmatched instance
 within `TIE_MARGIN` of its own side's last score is *excused*: it leaves the share and is reported
 in `excused`. Only the tail of a full list can be excused, so a broken artefact cannot hide behind
-this.
+this. Lists of proposals count as full: the best of thousands of windows, of which those without a
+pixel in the picture were left out afterwards.
 
 Nothing else is forgiven: two candidates of one object whose order flips in NMS count as
 unmatched.
@@ -37,18 +40,18 @@ import numpy.typing as npt
 
 from ..runtime.contract import Precision
 from ..runtime.errors import InputError
-from .coco_ap import NO_TRUTH
+from .accuracy import GATED, KINDS, NO_TRUTH, Kind, Metric, Values
+from .pairing import Index, paired
 from .predictions import Prediction
 
 Array = npt.NDArray[np.float64]
 
 MATCH_IOU = 0.95
-PAIR_OVERLAP = 0.5
 SCORE_FLOOR = 0.1
 TIE_MARGIN = 0.005  # FP16 scores near 0.1 to 1 are 0.0001 to 0.001 apart; several roundings
 
-AP_GATE = {"fp32": 0.1, "fp16": 0.3}
-"""Greatest |AP change| in points, box and mask each; MLPerf's 99 % rule is far looser."""
+CHANGE_GATE = {"fp32": 0.1, "fp16": 0.3}
+"""Greatest |AP change| or |AR change| in points, each; MLPerf's 99 % rule is far looser."""
 MATCHED_GATE = {"fp32": 0.995, "fp16": 0.0}
 """Least matched share. FP16 moves masks by pixels, so there only AP decides."""
 
@@ -72,9 +75,12 @@ class Parity:
     score_delta_mean: float
     mask_iou_mean: float
     """Over pairs; 1 if there are none."""
-    box_ap_delta: float | None
-    """Candidate's AP minus the reference's, in points; None when AP was not measured."""
-    mask_ap_delta: float | None
+    metric: Metric
+    """What the changes below are of: AP of instances or AR of proposals."""
+    box_changes: dict[str, float | None]
+    """By name, `GATED[metric]`: the candidate's value minus the reference's, in points; None where
+    it was not measured or there is no ground truth."""
+    mask_changes: dict[str, float | None]
 
     @property
     def matched(self) -> float:
@@ -103,8 +109,9 @@ def compare(
     candidate: Sequence[Prediction],
     *,
     slots: int | None = None,
-    reference_ap: dict[str, dict[str, float]] | None = None,
-    candidate_ap: dict[str, dict[str, float]] | None = None,
+    metric: Metric = "AP",
+    reference_values: Values | None = None,
+    candidate_values: Values | None = None,
 ) -> Parity:
     """Compare two artefacts' predictions picture by picture.
 
@@ -112,8 +119,10 @@ def compare(
         reference: predictions of the artefact believed right.
         candidate: predictions of the other, same pictures in the same order.
         slots: detections per picture that both graphs can hold (D); None when there is no limit.
-        reference_ap: `coco_ap` of the reference, where there is ground truth.
-        candidate_ap: `coco_ap` of the candidate.
+        metric: AP of instances or AR of proposals.
+        reference_values: `coco_ap` or `CocoRecall.average` of the reference, where there is ground
+            truth.
+        candidate_values: the same of the candidate.
 
     Raises:
         InputError: the two were not made on the same pictures.
@@ -125,6 +134,7 @@ def compare(
         )
     pictures = [_compare_one(r, c, slots) for r, c in zip(reference, candidate, strict=True)]
     box_deltas = _joined([picture.box_deltas for picture in pictures])
+    changes = {k: _changes(reference_values, candidate_values, k, GATED[metric]) for k in KINDS}
     score_deltas = _joined([picture.score_deltas for picture in pictures])
     mask_ious = _joined([picture.mask_ious for picture in pictures])
     return Parity(
@@ -140,25 +150,29 @@ def compare(
         score_delta_max=float(score_deltas.max(initial=0.0)),
         score_delta_mean=_mean(score_deltas, 0.0),
         mask_iou_mean=_mean(mask_ious, 1.0),
-        box_ap_delta=_ap_delta(reference_ap, candidate_ap, "box"),
-        mask_ap_delta=_ap_delta(reference_ap, candidate_ap, "mask"),
+        metric=metric,
+        box_changes=changes["box"],
+        mask_changes=changes["mask"],
     )
 
 
 def check_gates(parity: Parity, precision: Precision) -> list[str]:
     """The gates a hop fails, as sentences; empty when it passes.
 
-    FP32: |box AP| and |mask AP| change at most 0.1 points, and at least 99.5 % matched at IoU 0.95.
-    FP16: each at most 0.3 points. What was not measured has not passed.
+    FP32: AP, or AR@10, AR@100 and AR@1000, of box and mask change at most 0.1 points each, and at
+    least 99.5 % matched at IoU 0.95. FP16: each at most 0.3 points. What was not measured has not
+    passed.
     """
+    changes = {f"box {name}": change for name, change in parity.box_changes.items()}
+    changes |= {f"mask {name}": change for name, change in parity.mask_changes.items()}
     failures = []
-    for kind, delta in (("box", parity.box_ap_delta), ("mask", parity.mask_ap_delta)):
-        allowed = AP_GATE[precision]
-        if delta is None:
-            failures.append(f"{kind} AP was not measured on both; {precision} needs the change.")
-        elif not abs(delta) <= allowed:  # written so that NaN fails
+    for name, change in changes.items():
+        allowed = CHANGE_GATE[precision]
+        if change is None:
+            failures.append(f"{name} was not measured on both; {precision} needs the change.")
+        elif not abs(change) <= allowed:  # written so that NaN fails
             failures.append(
-                f"{kind} AP changed by {delta:+.2f} points; {precision} allows {allowed}."
+                f"{name} changed by {change:+.2f} points; {precision} allows {allowed}."
             )
     needed = MATCHED_GATE[precision]
     if not parity.matched >= needed:
@@ -202,64 +216,28 @@ class _Picture:
 
 
 def _compare_one(reference: Prediction, candidate: Prediction, slots: int | None) -> _Picture:
-    box_iou, mask_iou = _box_iou(reference, candidate), _mask_iou(reference, candidate)
-    overlap = np.minimum(box_iou, mask_iou)
-    overlap[reference.labels[:, None] != candidate.labels[None, :]] = 0.0
-    pairs = _pairs(overlap, reference.scores)
-    rows, columns = pairs[:, 0], pairs[:, 1]
-    agrees = overlap[rows, columns] >= MATCH_IOU
-    full = slots is not None and len(reference) >= slots and len(candidate) >= slots
+    pairs = paired(reference, candidate)
+    rows, columns = pairs.rows, pairs.columns
+    agrees = np.minimum(pairs.box_iou, pairs.mask_iou) >= MATCH_IOU
+    shorter = min(len(reference), len(candidate))
+    full = slots is not None and (reference.frames is not None or shorter >= slots)
     boxes = np.abs(reference.boxes[rows].astype(float) - candidate.boxes[columns]).ravel()
     return _Picture(
         reference=_side(reference.scores, rows[agrees], full),
         candidate=_side(candidate.scores, columns[agrees], full),
         box_deltas=boxes,
         score_deltas=np.abs(reference.scores[rows].astype(float) - candidate.scores[columns]),
-        mask_ious=mask_iou[rows, columns],
+        mask_ious=pairs.mask_iou,
     )
 
 
-def _pairs(overlap: Array, scores: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
-    """Greedy one-to-one pairing in order of falling reference score: (P, 2) row, column."""
-    free = overlap.copy()
-    pairs = []
-    if free.size:
-        for row in np.argsort(-scores, kind="stable"):
-            column = int(free[row].argmax())
-            if free[row, column] >= PAIR_OVERLAP:
-                pairs.append((int(row), column))
-                free[:, column] = 0.0
-    return np.array(pairs, dtype=np.int64).reshape(-1, 2)
-
-
-def _side(scores: npt.NDArray[np.float32], matched: npt.NDArray[np.int64], full: bool) -> _Side:
+def _side(scores: npt.NDArray[np.float32], matched: Index, full: bool) -> _Side:
     counts = scores >= SCORE_FLOOR
     found = np.zeros(len(scores), bool)
     found[matched] = True
     tail = scores <= scores.min(initial=1.0) + TIE_MARGIN
     excused = counts & ~found & tail & full
     return _Side(int((counts & ~excused).sum()), int((counts & found).sum()), int(excused.sum()))
-
-
-def _box_iou(reference: Prediction, candidate: Prediction) -> Array:
-    a = reference.boxes.astype(float)[:, None]  # (R, 1, 4)
-    b = candidate.boxes.astype(float)[None]  # (1, C, 4)
-    sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
-    shared = sides.clip(min=0).prod(-1)  # (R, C)
-    union = (a[..., 2:] - a[..., :2]).prod(-1) + (b[..., 2:] - b[..., :2]).prod(-1) - shared
-    return np.asarray(shared / np.maximum(union, 1e-9), dtype=np.float64)
-
-
-def _mask_iou(reference: Prediction, candidate: Prediction) -> Array:
-    """(R, C) IoU of full masks; two empty masks agree, an empty and another one do not."""
-    from pycocotools import mask
-
-    if not len(reference) or not len(candidate):
-        return np.zeros((len(reference), len(candidate)))
-    a, b = list(reference.rles), list(candidate.rles)
-    iou = np.asarray(mask.iou(a, b, [0] * len(b)), dtype=np.float64)
-    iou[np.ix_(mask.area(a) == 0, mask.area(b) == 0)] = 1.0
-    return iou
 
 
 def _joined(parts: list[Array]) -> Array:
@@ -274,12 +252,15 @@ def _share(found: int, counted: int) -> float:
     return found / counted if counted else 1.0
 
 
-def _ap_delta(
-    reference: dict[str, dict[str, float]] | None,
-    candidate: dict[str, dict[str, float]] | None,
-    kind: str,
-) -> float | None:
-    """Change of AP in points; None where it was not measured or there is no ground truth."""
-    if reference is None or candidate is None or reference[kind]["AP"] == NO_TRUTH:
-        return None
-    return candidate[kind]["AP"] - reference[kind]["AP"]
+def _changes(
+    reference: Values | None, candidate: Values | None, kind: Kind, names: Sequence[str]
+) -> dict[str, float | None]:
+    """Changes in points; None where it was not measured or there is no ground truth."""
+    if reference is None or candidate is None:
+        return dict.fromkeys(names)
+    return {
+        name: None
+        if reference[kind][name] == NO_TRUTH
+        else candidate[kind][name] - reference[kind][name]
+        for name in names
+    }

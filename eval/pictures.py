@@ -3,6 +3,10 @@
 Both sides are drawn from run-length masks by the same code, one colour per class, so that a
 difference on the page is a difference of the results. `Instances.draw` colours single instances
 instead.
+
+A thousand proposals hide the picture and the few best by score often lie on one object, so of
+proposals each object's best cover is drawn, in that object's colour on both sides, as the FastMask
+paper shows its own.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .accuracy import Metric
 from .coco_data import CocoData, ImageRecord
 from .predictions import Prediction, read_record
 
@@ -23,6 +28,8 @@ Image = npt.NDArray[np.uint8]
 Colour = tuple[int, int, int]
 
 SHOWN_SCORE = 0.5
+MATCHED_PROPOSALS = 100
+MATCHED_IOU = 0.5
 LONG_SIDE_PX = 480  # as wide as shown, so captions stay readable and the page small
 _TINT = 0.5
 _GOLDEN_TURN = 0.618034  # successive hues this far apart on the circle stay distinct
@@ -37,8 +44,11 @@ class Picture:
     prediction_jpeg: bytes
     truth_jpeg: bytes
     predicted: int
-    """Instances drawn, those with a score of at least `SHOWN_SCORE`."""
+    """Instances drawn, those with a score of at least `SHOWN_SCORE`; of proposals, objects that
+    one of the best `MATCHED_PROPOSALS` covers with a mask IoU of at least `MATCHED_IOU`."""
     annotated: int
+    metric: Metric = "AP"
+    """AP of instances or AR of proposals, which are drawn in another way."""
 
 
 def example_pictures(
@@ -49,7 +59,7 @@ def example_pictures(
     Args:
         data: ground truth and pictures.
         predictions: some or all of its pictures, at least one.
-        class_names: of the predictions' labels.
+        class_names: of the predictions' labels; not looked at for proposals.
         count: pairs at most.
     """
     records = {record.image_id: record for record in data.images}
@@ -61,6 +71,8 @@ def example_pictures(
 def _pair(
     data: CocoData, record: ImageRecord, prediction: Prediction, class_names: Sequence[str]
 ) -> Picture:
+    if prediction.frames is not None:
+        return _proposals_pair(data, record, prediction)
     image = read_record(record)
     shown = np.flatnonzero(prediction.scores >= SHOWN_SCORE)
     labels = [class_names[int(prediction.labels[index])] for index in shown]
@@ -84,13 +96,55 @@ def _pair(
     )
 
 
+def _proposals_pair(data: CocoData, record: ImageRecord, prediction: Prediction) -> Picture:
+    """Each object's best proposal, where it covers it, beside the objects."""
+    image, annotations = read_record(record), _annotations(data, record.image_id)
+    truth = [data.truth.annToRLE(annotation) for annotation in annotations]
+    best, iou = _best_covers(prediction.rles[:MATCHED_PROPOSALS], truth)
+    shown = np.flatnonzero(iou >= MATCHED_IOU)
+    colours = [_colour(index) for index in range(len(annotations))]
+    found = _draw(
+        image,
+        [prediction.rles[best[index]] for index in shown],
+        prediction.boxes[best[shown]],
+        [f"IoU {iou[index]:.2f}" for index in shown],
+        [colours[index] for index in shown],
+    )
+    return Picture(
+        title=record.path.name,
+        prediction_jpeg=_jpeg(found),
+        truth_jpeg=_jpeg(_draw_truth(data, image, annotations, colours)),
+        predicted=len(shown),
+        annotated=len(annotations),
+        metric="AR",
+    )
+
+
+def _best_covers(
+    proposals: Sequence[Any], truth: Sequence[Any]
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]:
+    """Per object the place of the proposal with the greatest mask IoU, and that IoU."""
+    from pycocotools import mask as coco_mask
+
+    if not proposals or not truth:
+        return np.zeros(len(truth), dtype=np.intp), np.zeros(len(truth))
+    iou = np.asarray(coco_mask.iou(list(proposals), list(truth), [0] * len(truth)))  # (D, G)
+    return iou.argmax(axis=0), iou.max(axis=0)
+
+
 def _annotations(data: CocoData, image_id: int) -> list[dict[str, Any]]:
     """Annotated instances of a picture; crowd regions are no instances."""
     found = data.truth.loadAnns(data.truth.getAnnIds(imgIds=[image_id]))
     return [annotation for annotation in found if not annotation["iscrowd"]]
 
 
-def _draw_truth(data: CocoData, image: Image, annotations: list[dict[str, Any]]) -> Image:
+def _draw_truth(
+    data: CocoData,
+    image: Image,
+    annotations: list[dict[str, Any]],
+    colours: Sequence[Colour] | None = None,
+) -> Image:
+    """The objects, in these colours or in those of their classes."""
     labels = [data.label_of(int(annotation["category_id"])) for annotation in annotations]
     xywh = np.array([annotation["bbox"] for annotation in annotations], float).reshape(-1, 4)
     return _draw(
@@ -98,7 +152,7 @@ def _draw_truth(data: CocoData, image: Image, annotations: list[dict[str, Any]])
         [data.truth.annToRLE(annotation) for annotation in annotations],
         np.concatenate((xywh[:, :2], xywh[:, :2] + xywh[:, 2:]), axis=1),
         [data.class_names[label] for label in labels],
-        [_colour(label) for label in labels],
+        colours or [_colour(label) for label in labels],
     )
 
 

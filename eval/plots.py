@@ -8,10 +8,13 @@ Figures are narrow and names stand above their bars, so that a phone shows them 
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .accuracy import Accuracy
+from .coco_ar import RECALL_IOUS
 from .latency import PHASES, BackendLatency, Bench
 
 if TYPE_CHECKING:
@@ -21,6 +24,7 @@ _INK = "#010203"  # replaced by currentColor; no other mark uses it
 _HUES = ("#4c8eda", "#e0803a", "#43a66b", "#c95d8b", "#8b7bd8", "#b59a2b")
 _PHASE_HUES = dict(zip(PHASES, ("#43a66b", "#4c8eda", "#e0803a"), strict=True))
 _WIDTH_IN, _ROW_IN, _FRAME_IN = 5.0, 0.62, 0.75
+_CURVES_HEIGHT_IN = 2.9
 _DOTS = 300  # per backend, at even distances over the run; the summary uses all samples
 _SHOWN_UP_TO = 99.0  # percentile where the axis may end; dots beyond it sit on the edge
 
@@ -28,7 +32,7 @@ _SHOWN_UP_TO = 99.0  # percentile where the axis may end; dots beyond it sit on 
 def latency_plot(result: Bench, scope: str) -> str:
     """Samples of one scope per backend: dots, median (long mark), p90 and p99 (short marks)."""
     shown = [backend for backend in result.backends if scope in backend.samples_ms]
-    figure, axes = _figure(len(shown))
+    figure, axes = _rows_figure(len(shown))
     top = max(float(np.percentile(b.samples_ms[scope], _SHOWN_UP_TO)) for b in shown) * 1.08
     for row, backend in enumerate(shown):
         _latency_row(axes, row, backend, scope, top)
@@ -38,7 +42,7 @@ def latency_plot(result: Bench, scope: str) -> str:
 
 def phase_plot(result: Bench) -> str:
     """Median of each pipeline phase per backend, end to end."""
-    figure, axes = _figure(len(result.backends))
+    figure, axes = _rows_figure(len(result.backends))
     top = 0.0
     for row, backend in enumerate(result.backends):
         start = 0.0
@@ -48,17 +52,40 @@ def phase_plot(result: Bench) -> str:
             start += median_ms
         top = max(top, start * 1.04)
     _finish(axes, [_name(backend) for backend in result.backends], top)
-    legend = axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=3, frameon=False)
-    for text in legend.get_texts():
-        text.set_color(_INK)
+    _legend(axes, {"loc": "lower right", "bbox_to_anchor": (1.0, 1.0), "ncols": 3})
     return _svg(figure, "phases")
 
 
-def _figure(rows: int) -> tuple[Any, Axes]:
+def recall_plot(accuracies: Sequence[Accuracy], name: str) -> str:
+    """Recall over IoU of `AR@10`, `AR@100` or `AR@1000`: masks solid, boxes dashed.
+
+    Artefacts that agree lie on each other, as hops should, so each line is thinner than the last.
+    """
+    height = _CURVES_HEIGHT_IN + 0.2 * len(accuracies)
+    figure, axes = _figure(height)
+    for row, accuracy in enumerate(accuracies):
+        line: dict[str, Any] = {"color": _HUES[row % len(_HUES)], "linewidth": 1 + 4 * 0.6**row}
+        for kind, dashes in (("mask", "-"), ("box", (0, (4, 3)))):
+            curve = accuracy.recalls.get(kind, {}).get(name, [])
+            axes.plot(RECALL_IOUS[: len(curve)], curve, linestyle=dashes, **line)
+        axes.plot([], [], label=f"{accuracy.name} ({accuracy.backend})", **line)
+    axes.set_xlim(RECALL_IOUS[0], RECALL_IOUS[-1])
+    axes.set_ylim(0, 100)
+    axes.set_ylabel("recall, %", color=_INK)
+    _style(axes, "IoU", ("bottom", "left"))
+    _legend(axes, {"loc": "lower left", "bbox_to_anchor": (0.0, 1.0)})
+    return _svg(figure, f"recall-{name}")
+
+
+def _figure(height_in: float) -> tuple[Any, Axes]:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(_WIDTH_IN, _FRAME_IN + _ROW_IN * rows), layout="constrained")
+    figure = Figure(figsize=(_WIDTH_IN, height_in), layout="constrained")
     return figure, figure.add_subplot()
+
+
+def _rows_figure(rows: int) -> tuple[Any, Axes]:
+    return _figure(_FRAME_IN + _ROW_IN * rows)
 
 
 def _latency_row(axes: Axes, row: int, backend: BackendLatency, scope: str, top: float) -> None:
@@ -78,12 +105,24 @@ def _finish(axes: Axes, names: list[str], top: float) -> None:
     axes.set_ylim(len(names) - 0.6, -0.75)
     axes.set_xlim(0, top)
     axes.set_yticks([])
-    axes.set_xlabel("ms", color=_INK)
+    _style(axes, "ms", ("bottom",))
+
+
+def _style(axes: Axes, unit: str, sides: tuple[str, ...]) -> None:
+    """Ink and axis lines as every figure has them."""
+    axes.set_xlabel(unit, color=_INK)
     axes.tick_params(colors=_INK)
     axes.patch.set_visible(False)
     for side, spine in axes.spines.items():
-        spine.set_visible(side == "bottom")
+        spine.set_visible(side in sides)
         spine.set_color(_INK)
+
+
+def _legend(axes: Axes, place: dict[str, Any]) -> None:
+    legend = axes.legend(frameon=False, **place)
+    for text in legend.get_texts():
+        text.set_color(_INK)
+        text.set_parse_math(False)
 
 
 def _name(backend: BackendLatency) -> str:

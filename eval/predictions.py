@@ -38,6 +38,8 @@ class Prediction:
     """(N,) int32, the model's own labels 0..C-1."""
     rles: tuple[Rle, ...]
     """N COCO run-length masks of the original picture: {"size": [H, W], "counts": text}."""
+    frames: Float | None = None
+    """(N, 4) float32 xyxy in pixels, the windows of proposals; None for instances."""
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -54,6 +56,7 @@ def prediction_from_instances(image_id: int, instances: Instances) -> Prediction
         scores=instances.scores[order].astype(np.float32),
         labels=instances.labels[order].astype(np.int32),
         rles=tuple(rles[int(index)] for index in order),
+        frames=None if instances.frames is None else instances.frames[order],
     )
 
 
@@ -68,10 +71,11 @@ def predict_data(
         progress: show a bar on standard error.
 
     Raises:
-        InputError: the model's classes are not the data's, or a picture cannot be read or has
-            another size than the annotation file states.
+        InputError: the model's classes are not the data's (proposals have none and are not asked),
+            or a picture cannot be read or has another size than the annotation file states.
     """
-    category_ids_for(data, predictor.contract.class_names, predictor.contract.variant)
+    if predictor.contract.task != "proposals":
+        category_ids_for(data, predictor.contract.class_names, predictor.contract.variant)
     batches = _batches(data.images, predictor.contract.batch)
     description = f"{predictor.contract.variant} {predictor.contract.precision}"
     if progress:

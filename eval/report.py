@@ -16,15 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from ..runtime.files import atomic_path
-from .coco_ap import Accuracy, accuracy_json
+from .accuracy import GATED, Accuracy, Metric, accuracy_json
 from .latency import SCOPES, Bench, bench_json
 from .parity import Hop, hop_json
-from .pictures import Picture
-from .plots import latency_plot, phase_plot
+from .pictures import MATCHED_IOU, MATCHED_PROPOSALS, SHOWN_SCORE, Picture
+from .plots import latency_plot, phase_plot, recall_plot
 from .tables import (
     Table,
-    accuracy_table,
-    hop_table,
+    accuracy_tables,
+    hop_tables,
     latency_table,
     phase_table,
     spread_table,
@@ -36,6 +36,18 @@ _SCOPE_TITLES = {
     "engine": "Engine: device in, device out",
     "model": "Model: host bytes in, results on host",
     "pipeline": "Pipeline: decoded picture in, run-length masks out",
+}
+
+
+_PICTURE_NOTES: dict[Metric, str] = {
+    "AP": (
+        f"Left: predicted, score {SHOWN_SCORE} and more; right: ground truth. One colour per class."
+    ),
+    "AR": (
+        f"Left: of the best {MATCHED_PROPOSALS} proposals the one that covers each object best, "
+        f"with its mask IoU, where that is at least {MATCHED_IOU}; right: ground truth. One colour "
+        "per object."
+    ),
 }
 
 
@@ -79,11 +91,7 @@ def write_report(report: Report, html_path: Path) -> tuple[Path, Path]:
 
 def report_tables(report: Report) -> list[Table]:
     """The tables of a report, in reading order, for the terminal or Markdown."""
-    tables = []
-    if report.accuracy:
-        tables.append(accuracy_table(report.accuracy))
-    if report.hops:
-        tables.append(hop_table(report.hops))
+    tables = [*accuracy_tables(report.accuracy), *hop_tables(report.hops)]
     if report.latency is not None:
         gpu = report.environment.get("gpus", "none") != "none"
         tables.append(latency_table(report.latency, report.accuracy, gpu=gpu))
@@ -124,10 +132,33 @@ def report_html(report: Report) -> str:
         report=report,
         failed=[hop for hop in report.hops if hop.failures],
         tables=report_tables(report),
+        curves=_curves(report.accuracy),
         plots=_plots(report.latency),
+        pictures=_pictures(report.pictures),
         environment=_environment_rows(report.environment),
         data_uri=_data_uri,
     )
+
+
+def _curves(accuracies: Sequence[Accuracy]) -> list[dict[str, Any]]:
+    """Recall over IoU for 10, 100 and 1000 proposals, where there are proposals."""
+    from markupsafe import Markup
+
+    shown = [accuracy for accuracy in accuracies if accuracy.recalls]
+    names = GATED["AR"] if shown else ()
+    return [
+        {
+            "title": f"Best {name.partition('@')[2]} proposals",
+            "svg": Markup(recall_plot(shown, name)),
+        }
+        for name in names
+    ]
+
+
+def _pictures(pictures: Sequence[Picture]) -> list[dict[str, Any]]:
+    """The pairs of each task with the sentence that explains them, instances first."""
+    groups = [(_PICTURE_NOTES[m], [p for p in pictures if p.metric == m]) for m in _PICTURE_NOTES]
+    return [{"note": note, "pairs": pairs} for note, pairs in groups if pairs]
 
 
 def _plots(latency: Bench | None) -> list[dict[str, Any]]:

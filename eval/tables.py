@@ -7,33 +7,49 @@ measured.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from .coco_ap import AP_NAMES, NO_TRUTH, Accuracy
+from .accuracy import GATED, HEADLINE, NAMES, NO_TRUTH, Accuracy, Metric
 from .environment import has_gpu
 from .latency import PHASES, SCOPES, BackendLatency, Bench
-from .parity import AP_GATE, MATCH_IOU, MATCHED_GATE, SCORE_FLOOR, Hop
+from .parity import CHANGE_GATE, MATCH_IOU, MATCHED_GATE, SCORE_FLOOR, Hop
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+T = TypeVar("T")
+
 NOT_MEASURED = "accuracy not measured"
 NOT_AVAILABLE = "n/a"
 
-_ACCURACY_NOTE = (
-    "COCO AP, 0-100, pycocotools, {images} pictures; s, m, l: objects below 32², below 96² and "
-    "from 96² px; n/a: none of that size."
-)
+_ACCURACY_TITLE: dict[Metric, str] = {"AP": "Accuracy", "AR": "Accuracy of proposals"}
+_SIZES_NOTE = "s, m, l: objects below 32², below 96² and from 96² px; n/a: none of that size."
+_ACCURACY_NOTE: dict[Metric, str] = {
+    "AP": "COCO AP, 0-100, pycocotools, {images} pictures; " + _SIZES_NOTE,
+    "AR": (
+        "COCO AR, 0-100, pycocotools, {images} pictures, classes ignored: recall over IoU "
+        "0.50:0.95 of the best 10, 100, 1000 proposals, or of all where a model gives fewer; of "
+        "100 by size. " + _SIZES_NOTE
+    ),
+}
+_HOP_TITLE: dict[Metric, str] = {
+    "AP": "Accuracy hop by hop",
+    "AR": "Accuracy of proposals hop by hop",
+}
+_PARTNER: dict[Metric, str] = {"AP": "has the same label", "AR": "is of the same window"}
 _MATCHED_NOTE = (
     f"matched: share of instances scoring {SCORE_FLOOR} or more whose partner on the other side "
-    f"has the same label and box and mask IoU of at least {MATCH_IOU}; the worse direction of the "
+    f"{{partner}} and box and mask IoU of at least {MATCH_IOU}; the worse direction of the "
     "two. Δbox px and Δscore: greatest change; IoU: mean mask IoU."
 )
+_CHANGES_NOTE = (
+    "ΔAR: the greatest of the changes of AR@10, AR@100 and AR@1000; gates hold for each."
+)
 _GATE_NOTE = (
-    f"Gates: FP32 |ΔAP| ≤ {AP_GATE['fp32']} and {100 * MATCHED_GATE['fp32']} % matched; "
-    f"FP16 |ΔAP| ≤ {AP_GATE['fp16']}."
+    f"Gates: FP32 |Δ{{metric}}| ≤ {CHANGE_GATE['fp32']} and {100 * MATCHED_GATE['fp32']} % "
+    f"matched; FP16 |Δ{{metric}}| ≤ {CHANGE_GATE['fp16']}."
 )
 _LATENCY_NOTE = (
     "Milliseconds per call (batch {batch}), median of {calls} calls each, interleaved A B B A; "
@@ -62,30 +78,48 @@ class Table:
     """The first so many columns say what a row is about; the rest are its values."""
 
 
+def accuracy_tables(accuracies: Sequence[Accuracy]) -> list[Table]:
+    """A table of AP and one of AR, as far as there are such accuracies."""
+    return [accuracy_table(group) for group in _by_metric(accuracies, lambda a: a.metric)]
+
+
+def hop_tables(hops: Sequence[Hop]) -> list[Table]:
+    """What each step from checkpoint to engine changed, and whether its gates hold, by metric."""
+    return [hop_table(group) for group in _by_metric(hops, lambda hop: hop.parity.metric)]
+
+
+def _by_metric(items: Sequence[T], metric_of: Callable[[T], Metric]) -> list[list[T]]:
+    """The items of each metric in order, AP first; no empty group."""
+    groups = [[item for item in items if metric_of(item) == metric] for metric in NAMES]
+    return [group for group in groups if group]
+
+
 def accuracy_table(accuracies: Sequence[Accuracy]) -> Table:
-    """Box and mask AP, two rows per artefact, sizes included."""
+    """Boxes and masks, two rows per artefact, sizes included; one metric, at least one artefact."""
+    metric = accuracies[0].metric
     rows = []
     for accuracy in accuracies:
         for kind, values in (("box", accuracy.box), ("mask", accuracy.mask)):
-            cells = [_ap(values[name]) for name in AP_NAMES]
+            cells = [_points(values[name]) for name in NAMES[metric]]
             rows.append((accuracy.name, accuracy.backend, kind, *cells))
     images = sorted({accuracy.images for accuracy in accuracies})
     return Table(
-        title="Accuracy",
-        columns=("model", "backend", "of", *AP_NAMES),
+        title=_ACCURACY_TITLE[metric],
+        columns=("model", "backend", "of", *NAMES[metric]),
         rows=tuple(rows),
-        notes=(_ACCURACY_NOTE.format(images=" and ".join(map(str, images))),),
+        notes=(_ACCURACY_NOTE[metric].format(images=" and ".join(map(str, images))),),
     )
 
 
 def hop_table(hops: Sequence[Hop]) -> Table:
-    """What each step from checkpoint to engine changed, and whether its gates hold."""
+    """Hops of one metric, at least one."""
+    metric = hops[0].parity.metric
     return Table(
-        title="Accuracy hop by hop",
+        title=_HOP_TITLE[metric],
         columns=(
             "hop",
-            "ΔAP box",
-            "ΔAP mask",
+            f"Δ{metric} box",
+            f"Δ{metric} mask",
             "matched",
             "Δbox px",
             "Δscore",
@@ -94,8 +128,9 @@ def hop_table(hops: Sequence[Hop]) -> Table:
         ),
         rows=tuple(_hop_row(hop) for hop in hops),
         notes=(
-            _MATCHED_NOTE,
-            _GATE_NOTE,
+            _MATCHED_NOTE.format(partner=_PARTNER[metric]),
+            *([_CHANGES_NOTE] if len(GATED[metric]) > 1 else []),
+            _GATE_NOTE.format(metric=metric),
             *(f"FAILED {h.reference} → {h.candidate}: {why}" for h in hops for why in h.failures),
         ),
         keys=1,
@@ -118,6 +153,9 @@ def latency_table(
     if not (has_gpu() if gpu is None else gpu):
         notes.append(_NO_GPU_NOTE)
     by_hash = {accuracy.sha256: accuracy for accuracy in accuracies}
+    shown = [by_hash.get(backend.sha256) for backend in result.backends]
+    metrics = sorted({accuracy.metric for accuracy in shown if accuracy is not None})
+    label = HEADLINE[metrics[0]] if len(metrics) == 1 else "accuracy"
     return Table(
         title="Latency",
         columns=(
@@ -127,9 +165,12 @@ def latency_table(
             "model ms",
             "pipeline ms",
             "speed-up",
-            "box / mask AP",
+            f"box / mask {label}",
         ),
-        rows=tuple(_latency_row(b, by_hash.get(b.sha256)) for b in result.backends),
+        rows=tuple(
+            (*_latency_cells(backend), _accuracy_cell(accuracy, named=len(metrics) > 1))
+            for backend, accuracy in zip(result.backends, shown, strict=True)
+        ),
         notes=tuple(notes),
     )
 
@@ -214,8 +255,8 @@ def _hop_row(hop: Hop) -> tuple[str, ...]:
     excused = f" ({parity.excused} ties)" if parity.excused else ""
     return (
         f"{hop.reference} → {hop.candidate}",
-        _delta(parity.box_ap_delta),
-        _delta(parity.mask_ap_delta),
+        _greatest(parity.box_changes),
+        _greatest(parity.mask_changes),
         f"{100 * parity.matched:.2f} %{excused}",
         f"{parity.box_delta_max_px:.3f}",
         f"{parity.score_delta_max:.4f}",
@@ -224,16 +265,22 @@ def _hop_row(hop: Hop) -> tuple[str, ...]:
     )
 
 
-def _latency_row(backend: BackendLatency, accuracy: Accuracy | None) -> tuple[str, ...]:
+def _latency_cells(backend: BackendLatency) -> tuple[str, ...]:
     return (
         backend.name,
         backend.backend,
         *(_median(backend, scope) for scope in SCOPES),
         _speedup(backend),
-        NOT_MEASURED
-        if accuracy is None
-        else f"{_ap(accuracy.box['AP'])} / {_ap(accuracy.mask['AP'])}",
     )
+
+
+def _accuracy_cell(accuracy: Accuracy | None, *, named: bool) -> str:
+    """Box and mask headline, with its name where the column's rows differ in it."""
+    if accuracy is None:
+        return NOT_MEASURED
+    name = accuracy.headline
+    text = f"{_points(accuracy.box[name])} / {_points(accuracy.mask[name])}"
+    return f"{name} {text}" if named else text
 
 
 def _latency_warnings(result: Bench) -> list[str]:
@@ -262,12 +309,14 @@ def _speedup(backend: BackendLatency) -> str:
     return text if ratio.certain else f"({text})"
 
 
-def _ap(value: float) -> str:
+def _points(value: float) -> str:
     return NOT_AVAILABLE if value == NO_TRUTH else f"{value:.1f}"
 
 
-def _delta(value: float | None) -> str:
-    return NOT_AVAILABLE if value is None else f"{value:+.2f}"
+def _greatest(changes: Mapping[str, float | None]) -> str:
+    """The change farthest from zero."""
+    known = [change for change in changes.values() if change is not None]
+    return f"{max(known, key=abs):+.2f}" if known else NOT_AVAILABLE
 
 
 def _markdown_row(cells: Sequence[str]) -> str:

@@ -27,11 +27,13 @@ import onnx
 from onnx import helper, parser
 
 from ..runtime.errors import ExportError
+from .window_align import WINDOW_ALIGN, window_align_attributes, window_align_function
 
 DOMAIN = "maskrt"
 DOMAIN_VERSION = 1
 ROI_ALIGN = "MaskrtRoiAlign"
 PLUGIN_VERSION = "1"
+_PLUGIN_ATTRIBUTES = {"plugin_namespace": DOMAIN, "plugin_version": PLUGIN_VERSION, "aot": 1}
 MIN_OPSET = 17
 # Functions in a model exist since IR version 8 (attribute defaults, since 9, are not used).
 MIN_IR_VERSION = 8
@@ -171,9 +173,7 @@ def call_attributes(
         "sampling_ratio": int(sampling_ratio),
         "spatial_scale": float(spatial_scale),
         "cfg": cfg,
-        "plugin_namespace": DOMAIN,
-        "plugin_version": PLUGIN_VERSION,
-        "aot": 1,
+        **_PLUGIN_ATTRIBUTES,
     }
 
 
@@ -222,8 +222,12 @@ def add_functions(model: onnx.ModelProto) -> onnx.ModelProto:
     opsets = {entry.domain: entry.version for entry in result.opset_import}
     if DOMAIN not in opsets:
         result.opset_import.append(helper.make_opsetid(DOMAIN, DOMAIN_VERSION))
-    if all(function.name != ROI_ALIGN for function in result.functions):
-        result.functions.append(roi_align_function(opsets.get("", opsets.get("ai.onnx", 0))))
+    opset = opsets.get("", opsets.get("ai.onnx", 0))
+    called = {node.op_type for node in nodes} - {function.name for function in result.functions}
+    if ROI_ALIGN in called:
+        result.functions.append(roi_align_function(opset))
+    if WINDOW_ALIGN in called:
+        result.functions.append(window_align_function(opset))
     result.ir_version = max(result.ir_version, MIN_IR_VERSION)
     return result
 
@@ -234,19 +238,30 @@ def roi_align_nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
 
 
 def _complete(node: onnx.NodeProto) -> None:
-    """Write all seven attributes on one node, from the three that say what it computes."""
-    if node.op_type != ROI_ALIGN:
-        raise ExportError(
-            f"node '{node.name}': {node.domain}::{node.op_type} found; expected {ROI_ALIGN}, the"
-            " domain's only operator. Translate the operator to standard ones."
-        )
+    """Write every attribute on one node, from those that say what it computes."""
     found = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-    missing = {"output_size", "spatial_scale", "sampling_ratio"} - found.keys()
-    if missing:
-        raise ExportError(
-            f"node '{node.name}': {', '.join(sorted(missing))} missing; expected on every"
-            f" {ROI_ALIGN} node. Write the attributes of call_attributes()."
+    if node.op_type == ROI_ALIGN:
+        _require(node, found, "output_size", "spatial_scale", "sampling_ratio")
+        wanted: dict[str, object] = dict(
+            call_attributes(found["output_size"], found["spatial_scale"], found["sampling_ratio"])
         )
-    wanted = call_attributes(found["output_size"], found["spatial_scale"], found["sampling_ratio"])
+    elif node.op_type == WINDOW_ALIGN:
+        _require(node, found, "size", "spatial_shapes")
+        wanted = window_align_attributes(found["size"], found["spatial_shapes"])
+        wanted |= _PLUGIN_ATTRIBUTES
+    else:
+        raise ExportError(
+            f"node '{node.name}': {node.domain}::{node.op_type} found; expected {ROI_ALIGN} or"
+            f" {WINDOW_ALIGN}, the domain's operators. Translate it to standard ones."
+        )
     del node.attribute[:]
     node.attribute.extend(helper.make_attribute(name, value) for name, value in wanted.items())
+
+
+def _require(node: onnx.NodeProto, found: dict[str, object], *names: str) -> None:
+    missing = [name for name in sorted(names) if name not in found]
+    if missing:
+        raise ExportError(
+            f"node '{node.name}': {', '.join(missing)} missing; expected on every {node.op_type}"
+            " node. Write the attributes of call_attributes() or window_align_attributes()."
+        )

@@ -22,6 +22,7 @@ from ..runtime.errors import ExportError
 from .graph_macs import graph_macs
 from .mixed_graph import HALF_MAX, TypedGraph, lift_constants, scope_of, write_mixed
 from .operators import ROI_ALIGN
+from .window_align import WINDOW_ALIGN
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ POLICY: tuple[Rule, ...] = (
         "values passed on",
         _ops(
             "Relu MaxPool Reshape Transpose Flatten Squeeze Unsqueeze Identity Slice Split Concat"
-            " Gather GatherElements GatherND Expand DepthToSpace SpaceToDepth"
+            f" Gather GatherElements GatherND Expand DepthToSpace SpaceToDepth {WINDOW_ALIGN}"
         ),
         "fp16",
         "inputs",

@@ -29,6 +29,7 @@ from ..train.deployment import Deployment, Shapes, deploy
 from .operators import DOMAIN, ROI_ALIGN, add_functions
 from .precision import to_fp16
 from .verify import Verification, verify
+from .window_align import WINDOW_ALIGN
 
 OPSET = 18
 """The dynamo exporter's lowest; every supported TensorRT parses it."""
@@ -120,7 +121,10 @@ def onnx_from_torch(deployment: Deployment) -> onnx.ModelProto:
                 verbose=False,
                 input_names=[spec.name for spec in contract.inputs],
                 output_names=[spec.name for spec in contract.outputs],
-                custom_translation_table={torch.ops.maskrt.roi_align.default: _roi_align_node},
+                custom_translation_table={
+                    torch.ops.maskrt.roi_align.default: _roi_align_node,
+                    torch.ops.maskrt.window_align.default: _window_align_node,
+                },
             )
     except torch.onnx.OnnxExporterError as err:
         raise ExportError(
@@ -149,22 +153,15 @@ def _clean(model: onnx.ModelProto) -> None:
     model.producer_name, model.producer_version = "maskrt", ""
 
 
-def _schema() -> OpSchema:
-    """The operator's signature, which is all the exporter needs to write a node."""
-    kinds = OpSchema.AttrType
-    attributes = {
-        "output_size": kinds.INT,
-        "spatial_scale": kinds.FLOAT,
-        "sampling_ratio": kinds.INT,
-    }
+def _schema(
+    name: str, inputs: dict[str, str], attributes: dict[str, OpSchema.AttrType]
+) -> OpSchema:
+    """An operator's signature, which is all the exporter needs to write a node."""
     return OpSchema(
-        ROI_ALIGN,
+        name,
         DOMAIN,
         1,
-        inputs=[
-            OpSchema.FormalParameter("X", "T"),
-            OpSchema.FormalParameter("rois", "tensor(float)"),
-        ],
+        inputs=[OpSchema.FormalParameter(key, kind) for key, kind in inputs.items()],
         outputs=[OpSchema.FormalParameter("Y", "T")],
         type_constraints=[("T", ["tensor(float)", "tensor(float16)"], "")],
         attributes=[OpSchema.Attribute(n, k, "", required=True) for n, k in attributes.items()],
@@ -177,10 +174,29 @@ def _roi_align_node(
     """Translate torch.ops.maskrt.roi_align to one `MaskrtRoiAlign` node."""
     from onnxscript.values import Op, Opset
 
-    return Op(Opset(DOMAIN, 1), ROI_ALIGN, _schema())(
+    kinds = OpSchema.AttrType
+    attributes = {
+        "output_size": kinds.INT,
+        "spatial_scale": kinds.FLOAT,
+        "sampling_ratio": kinds.INT,
+    }
+    schema = _schema(ROI_ALIGN, {"X": "T", "rois": "tensor(float)"}, attributes)
+    return Op(Opset(DOMAIN, 1), ROI_ALIGN, schema)(
         features,
         rois,
         output_size=output_size,
         spatial_scale=spatial_scale,
         sampling_ratio=sampling_ratio,
+    )
+
+
+def _window_align_node(pyramid: Any, index: Any, spatial_shapes: list[int], size: int) -> Any:
+    """Translate torch.ops.maskrt.window_align to one `MaskrtWindowAlign` node."""
+    from onnxscript.values import Op, Opset
+
+    kinds = OpSchema.AttrType
+    attributes = {"spatial_shapes": kinds.INTS, "size": kinds.INT}
+    schema = _schema(WINDOW_ALIGN, {"X": "T", "index": "tensor(int64)"}, attributes)
+    return Op(Opset(DOMAIN, 1), WINDOW_ALIGN, schema)(
+        pyramid, index, spatial_shapes=spatial_shapes, size=size
     )

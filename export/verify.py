@@ -1,9 +1,10 @@
 """The last step of an export: the same picture through torch and through ONNX Runtime.
 
 Each detection of one side is looked for on the other: same label, box IoU at least 0.95, score
-within a tolerance. At the score threshold and at near-equal scores the two may honestly differ in
-what they keep, so detections within the tolerance of the threshold or of the last slot's score are
-not asked for. An untrained network detects nothing; then the two must agree on that.
+within a tolerance. Proposals come from a fixed grid: the same window, its score and its mask within
+the tolerance. At the score threshold and at near-equal scores the two may honestly differ in
+what they keep, so what is within the tolerance of the threshold or of the last slot's score may be
+missing. An untrained network detects nothing; then the two must agree on that.
 
 An FP16 file is run twice: as it is, which shows that it loads and computes, and by its emulation,
 which rounds activations as a GPU does (half_emulation.py says why ONNX Runtime's CPU does not).
@@ -31,6 +32,8 @@ SCORE_TOLERANCE = {"fp32": 1e-3, "fp16": 5e-2}
 """FP32: sums in another order. FP16: 11 bits of mantissa through some fifty layers."""
 WANTED_SHARE = {"fp32": 0.99, "fp16": 0.9}
 BOX_IOU = 0.95
+SAME_WINDOW_PX = 1e-2
+"""Windows are constants of the graph, many px apart."""
 
 
 @dataclass(frozen=True)
@@ -107,19 +110,37 @@ def _compare(first: Outputs, second: Outputs, tolerance: float, contract: Contra
             slots = a["scores"].shape[1]
             floor = a["scores"][image, count - 1] + tolerance if count else 0.0
             for slot in range(count):
-                if a["scores"][image, slot] < floor and (count == slots or other != count):
+                same = _has(a, b, image, slot, other, tolerance)
+                marginal = a["scores"][image, slot] < floor and (count == slots or other != count)
+                if marginal and not same and not _has_window(a, b, image, slot, other):
                     continue
                 asked += 1
-                found += _has(a, b, image, slot, other, tolerance)
+                found += same
     return Verification(asked, found)
 
 
 def _has(a: Outputs, b: Outputs, image: int, slot: int, count: int, tolerance: float) -> bool:
-    """Whether `b` holds detection `slot` of `a`."""
-    same = b["labels"][image, :count] == a["labels"][image, slot]
+    """Whether `b` holds detection or proposal `slot` of `a`."""
     close = np.abs(b["scores"][image, :count] - a["scores"][image, slot]) <= tolerance
+    if "windows" in a:
+        mask = np.abs(b["masks"][image, :count] - a["masks"][image, slot]).mean(axis=(1, 2))
+        same = _same_windows(a, b, image, slot, count) & (mask <= tolerance)
+        return bool((same & close).any())
+    same = b["labels"][image, :count] == a["labels"][image, slot]
     overlap = _iou(a["boxes"][image, slot], b["boxes"][image, :count])
     return bool((same & close & (overlap >= BOX_IOU)).any())
+
+
+def _has_window(a: Outputs, b: Outputs, image: int, slot: int, count: int) -> bool:
+    """Whether `b` holds the window of proposal `slot` of `a`, which then has to agree."""
+    return "windows" in a and bool(_same_windows(a, b, image, slot, count).any())
+
+
+def _same_windows(
+    a: Outputs, b: Outputs, image: int, slot: int, count: int
+) -> npt.NDArray[np.bool_]:
+    away = np.abs(b["windows"][image, :count] - a["windows"][image, slot]).max(axis=1)
+    return np.asarray(away <= SAME_WINDOW_PX)
 
 
 def _iou(box: npt.NDArray[np.generic], boxes: npt.NDArray[np.generic]) -> npt.NDArray[np.float64]:

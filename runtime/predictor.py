@@ -15,6 +15,7 @@ import numpy.typing as npt
 from .contract import Contract
 from .errors import ContractError
 from .instances import Instances
+from .mask_nms import check_mask_iou
 from .postprocess import instances_from_outputs
 from .preprocess import Image, place_on_canvas
 from .session import Outputs, Session
@@ -23,10 +24,18 @@ Sizes = npt.NDArray[np.int32]
 
 
 class Predictor:
-    """A session with its pre- and post-processing; a context manager that closes the session."""
+    """A session with its pre- and post-processing; a context manager that closes the session.
 
-    def __init__(self, session: Session) -> None:
+    With `nms_iou`, in (0, 1], every result is `Instances.suppressed` at that mask IoU. FastMask's
+    proposals are many per object and come unsuppressed: recall is measured on all of them, people
+    want one. InputError when it is out of range.
+    """
+
+    def __init__(self, session: Session, nms_iou: float | None = None) -> None:
+        if nms_iou is not None:
+            check_mask_iou(nms_iou)
         self.session = session
+        self.nms_iou = nms_iou
 
     @property
     def contract(self) -> Contract:
@@ -71,7 +80,7 @@ class Predictor:
         self, outputs: Outputs, images: Sequence[Image], image_sizes: Sizes
     ) -> list[Instances]:
         """Raw outputs to one `Instances` per picture; `images` give only their sizes."""
-        return [
+        found = [
             instances_from_outputs(
                 outputs,
                 index,
@@ -81,6 +90,9 @@ class Predictor:
             )
             for index, image in enumerate(images)
         ]
+        if self.nms_iou is None:
+            return found
+        return [instances.suppressed(self.nms_iou) for instances in found]
 
     def close(self) -> None:
         """Release the session; the predictor cannot predict afterwards."""

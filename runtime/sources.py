@@ -66,6 +66,7 @@ def predict_sources(
     out: Path,
     score: float,
     *,
+    nms_iou: float | None = None,
     progress: bool = True,
 ) -> Written:
     """Predict every source, in the order given, and write overlays and results.
@@ -75,15 +76,20 @@ def predict_sources(
         sources: picture files, video files, and folders, whose pictures are taken sorted by name.
         out: folder to write, made when it is not there; files of the same names are replaced.
         score: in [0, 1]; instances at or above it are drawn.
+        nms_iou: mask IoU in (0, 1] above which the better instance suppresses the other, in
+            pictures and results alike; None leaves it to the predictor.
         progress: show a bar on standard error.
 
     Raises:
-        InputError: a source is missing or of an unknown kind, `out` holds a source or cannot be
-            written, or (once all the others are done) a picture or video is broken.
+        InputError: `score` or `nms_iou` is out of range, a source is missing or of an unknown kind,
+            `out` holds a source or cannot be written, or (once all the others are done) a picture
+            or video is broken.
         SessionError: the backend failed; overlays already written stay.
     """
     if not 0 <= score <= 1:
         raise InputError(f"--score {score}: expected a score from 0 to 1. Correct it.")
+    if nms_iou is not None:
+        predictor = Predictor(predictor.session, nms_iou)
     jobs = _plan(sources, out)
     with _bar(len(jobs), progress) as bar:
         run = _Run(predictor, score, bar)

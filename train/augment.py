@@ -27,6 +27,8 @@ class Augmentation:
     resize: ResizeRule
     short_sides_px: tuple[int, ...] = ()
     """The short side is drawn from these; empty means that of `resize`, always."""
+    long_side_px: tuple[int, int] | None = None
+    """The long side is drawn from this closed range; None means that of `resize`, always."""
     flip: float = 0.5
     """Probability of mirroring left to right, 0..1."""
     jitter: float = 0.0
@@ -42,6 +44,9 @@ def augment(sample: Sample, augmentation: Augmentation, rng: np.random.Generator
     if augmentation.short_sides_px:
         short = int(rng.choice(augmentation.short_sides_px))
         rule = dataclasses.replace(rule, short_side_px=short)
+    if augmentation.long_side_px:
+        long = int(rng.integers(*augmentation.long_side_px, endpoint=True))
+        rule = dataclasses.replace(rule, long_side_px=long)
     # A square canvas of the long side never limits more than the rule itself does.
     size_hw = scaled_size_hw(sample.image.shape[:2], rule, (rule.long_side_px,) * 2)
     mirrored = rng.random() < augmentation.flip

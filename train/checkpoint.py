@@ -18,8 +18,9 @@ from torch import Tensor
 
 from ..runtime.errors import ConfigError, InputError
 from ..runtime.files import atomic_path, require_file, sha256_of, write_text
-from .config import Recipe, dump_recipe, load_recipe
 from .mask_rcnn import MaskRCNN
+from .network import Network, new_network
+from .recipe import Recipe, dump_recipe, load_recipe
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Checkpoint:
     """A network with its weights and where they came from."""
 
     recipe: Recipe
-    model: MaskRCNN
+    model: Network
     sha256: str
     """Of the safetensors file."""
     steps: int
@@ -37,7 +38,7 @@ class Checkpoint:
 
 
 def save_checkpoint(
-    path: Path, model: MaskRCNN, *, steps: int = 0, measured: dict[str, float] | None = None
+    path: Path, model: Network, *, steps: int = 0, measured: dict[str, float] | None = None
 ) -> None:
     """Write weights and recipe, each atomically.
 
@@ -97,7 +98,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
             f"{recipe_path}: no such file; expected the resolved recipe beside the checkpoint. "
             "Copy it from where the checkpoint was made."
         )
-    model = MaskRCNN(load_recipe(recipe_path))
+    model = new_network(load_recipe(recipe_path))
     _check_tensors(path, tensors, model.state_dict())
     model.load_state_dict(tensors)
     return Checkpoint(
@@ -149,20 +150,30 @@ def record_accuracy(path: Path, measured: dict[str, float]) -> None:
 def new_checkpoint(recipe: Recipe, path: Path, backbone: Path | None = None) -> None:
     """Write an untrained network, seeded by the recipe; `backbone`: see `take_backbone`."""
     torch.manual_seed(recipe.solver.seed)
-    model = MaskRCNN(recipe)
+    model = new_network(recipe)
     if backbone is not None:
         take_backbone(model, backbone)
     save_checkpoint(path, model)
 
 
-def take_backbone(model: MaskRCNN, path: Path) -> None:
-    """Copy every `backbone.*` tensor of another checkpoint into `model`."""
+def take_backbone(model: Network, path: Path) -> None:
+    """Copy the backbone (Mask R-CNN) or body (FastMask) of another checkpoint into `model`.
+
+    FastMask's ResNet body has the layers of Mask R-CNN's backbone, so either takes the other's.
+    """
     tensors, _ = load_tensors(path)
-    wanted = {k: v for k, v in model.state_dict().items() if k.startswith("backbone.")}
-    given = {k: v for k, v in tensors.items() if k.startswith("backbone.")}
-    if {k: v.shape for k, v in wanted.items()} != {k: v.shape for k, v in given.items()}:
+    own = "backbone." if isinstance(model, MaskRCNN) else "body."
+    wanted = {k: v.shape for k, v in model.state_dict().items() if k.startswith(own)}
+    given = {
+        own + name: value
+        for prefix, _, name, value in ((*key.partition("."), v) for key, v in tensors.items())
+        if prefix in ("backbone", "body")
+    }
+    second = {k.replace("res4.", "res4_second."): v for k, v in given.items() if ".res4." in k}
+    given = {k: v for k, v in (second | given).items() if k in wanted or "second" not in k}
+    if wanted != {k: v.shape for k, v in given.items()}:
         raise ConfigError(
             f"{path}: its backbone is not the one of recipe {model.recipe.name}; expected the same "
-            "stem_channels, backbone_channels and blocks. Choose another file or recipe."
+            "stem_channels, widths and blocks. Choose another file or recipe."
         )
     model.load_state_dict(given, strict=False)

@@ -15,12 +15,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ..runtime.contract import Contract, ResizeRule, TensorSpec
+from ..runtime.contract import Contract, ResizeRule, Task, TensorSpec
 from ..runtime.errors import ConfigError
 from ..runtime.session import Outputs, check_inputs
 from .checkpoint import Checkpoint, load_checkpoint
-from .config import Recipe
-from .mask_rcnn import STRIDE, DeployMaskRCNN
+from .config import MaskRCNNRecipe
+from .fastmask import DeployFastMask
+from .fastmask_config import FastMaskRecipe
+from .mask_rcnn import STRIDE, DeployMaskRCNN, MaskRCNN
+from .recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -28,17 +31,19 @@ class Shapes:
     """The fixed sizes of one artefact; None takes the recipe's value."""
 
     canvas_hw: tuple[int, int] | None = None
-    """Multiples of 16 px."""
+    """Multiples of 16 px for Mask R-CNN, of 4 for FastMask."""
     batch: int = 1
     proposals: int | None = None
+    """Mask R-CNN: RoIs after NMS; FastMask: proposals that come out."""
     detections: int | None = None
+    """Mask R-CNN only."""
 
 
 @dataclass(frozen=True)
 class Deployment:
     """A deploy-form network and its contract (precision fp32)."""
 
-    module: DeployMaskRCNN
+    module: DeployMaskRCNN | DeployFastMask
     contract: Contract
 
 
@@ -72,22 +77,28 @@ def deploy(checkpoint: Checkpoint, shapes: Shapes) -> Deployment:
     """The deploy form at fixed `shapes`; the checkpoint's model is folded: do not train it on.
 
     Raises:
-        ConfigError: a canvas that is no multiple of 16, or sizes below 1.
+        ConfigError: a canvas that is no multiple of the network's, or sizes below 1.
     """
+    model = checkpoint.model
     recipe = checkpoint.recipe
     canvas_hw = shapes.canvas_hw or recipe.input.canvas_hw
-    _check(canvas_hw, shapes)
-    checkpoint.model.recipe = _with_slots(recipe, shapes)
-    module = DeployMaskRCNN(checkpoint.model, canvas_hw).eval()
-    return Deployment(module, _contract(checkpoint, canvas_hw, shapes.batch))
+    _check(recipe, canvas_hw, shapes)
+    if isinstance(model, MaskRCNN):
+        model.recipe = _with_slots(model.recipe, shapes)
+        detector = DeployMaskRCNN(model, canvas_hw).eval()
+        return Deployment(detector, _mask_rcnn_contract(checkpoint, model, canvas_hw, shapes.batch))
+    slots = shapes.proposals or model.recipe.windows.per_image
+    proposer = DeployFastMask(model, canvas_hw, slots).eval()
+    return Deployment(proposer, _fastmask_contract(checkpoint, proposer, canvas_hw, shapes.batch))
 
 
-def _check(canvas_hw: tuple[int, int], shapes: Shapes) -> None:
-    if any(side % STRIDE or side < STRIDE for side in canvas_hw):
-        near = tuple(max(STRIDE, -(-side // STRIDE) * STRIDE) for side in canvas_hw)
+def _check(recipe: Recipe, canvas_hw: tuple[int, int], shapes: Shapes) -> None:
+    multiple = recipe.input.multiple_px if isinstance(recipe, FastMaskRecipe) else STRIDE
+    if any(side % multiple or side < STRIDE for side in canvas_hw):
+        near = tuple(max(STRIDE, -(-side // multiple) * multiple) for side in canvas_hw)
         raise ConfigError(
-            f"--canvas {canvas_hw[0]}x{canvas_hw[1]}: both sides must be multiples of {STRIDE} px. "
-            f"Use {near[0]}x{near[1]}."
+            f"--canvas {canvas_hw[0]}x{canvas_hw[1]}: both sides must be multiples of {multiple} "
+            f"px, {STRIDE} or more. Use {near[0]}x{near[1]}."
         )
     for name in ("batch", "proposals", "detections"):
         value = getattr(shapes, name)
@@ -97,9 +108,15 @@ def _check(canvas_hw: tuple[int, int], shapes: Shapes) -> None:
         raise ConfigError(
             f"--proposals {shapes.proposals}: TensorRT's TopK takes at most 3840. Use fewer."
         )
+    if shapes.detections is not None and isinstance(recipe, FastMaskRecipe):
+        raise ConfigError(
+            f"--detections {shapes.detections}: {recipe.name} gives proposals, not detections. "
+            "Use --proposals."
+        )
 
 
-def _with_slots(recipe: Recipe, shapes: Shapes) -> Recipe:
+def _with_slots(recipe: MaskRCNNRecipe, shapes: Shapes) -> MaskRCNNRecipe:
+    """The recipe with the proposals and detections that `shapes` asks for."""
     proposals, detections = recipe.proposals, recipe.detections
     if shapes.proposals is not None:
         before_nms = max(proposals.pre_nms_test, shapes.proposals)
@@ -114,34 +131,62 @@ def _with_slots(recipe: Recipe, shapes: Shapes) -> Recipe:
     return dataclasses.replace(recipe, proposals=proposals, detections=detections)
 
 
-def _contract(checkpoint: Checkpoint, canvas_hw: tuple[int, int], batch: int) -> Contract:
-    recipe = checkpoint.model.recipe
+def _mask_rcnn_contract(
+    checkpoint: Checkpoint, model: MaskRCNN, canvas_hw: tuple[int, int], batch: int
+) -> Contract:
+    recipe = model.recipe
     slots = recipe.detections.per_image
     cells = recipe.model.roi_size if recipe.model.subnet == "light" else recipe.model.roi_size // 2
+    outputs = (
+        TensorSpec("boxes", (batch, slots, 4), "float32"),
+        TensorSpec("scores", (batch, slots), "float32"),
+        TensorSpec("labels", (batch, slots), "int32"),
+        TensorSpec("masks", (batch, slots, 2 * cells, 2 * cells), "float32"),
+        TensorSpec("counts", (batch,), "int32"),
+    )
+    return _contract(checkpoint, canvas_hw, batch, "instances", outputs, "MaskrtRoiAlign")
+
+
+def _fastmask_contract(
+    checkpoint: Checkpoint, module: DeployFastMask, canvas_hw: tuple[int, int], batch: int
+) -> Contract:
+    slots, cells = module.slots, module.model.head.cells
+    outputs = (
+        TensorSpec("windows", (batch, slots, 4), "float32"),
+        TensorSpec("scores", (batch, slots), "float32"),
+        TensorSpec("masks", (batch, slots, cells, cells), "float32"),
+        TensorSpec("counts", (batch,), "int32"),
+    )
+    return _contract(checkpoint, canvas_hw, batch, "proposals", outputs, "MaskrtWindowAlign")
+
+
+def _contract(
+    checkpoint: Checkpoint,
+    canvas_hw: tuple[int, int],
+    batch: int,
+    task: Task,
+    outputs: tuple[TensorSpec, ...],
+    operator: str,
+) -> Contract:
+    recipe, source = checkpoint.recipe, checkpoint.recipe.input
     return Contract(
-        model="mask_rcnn",
+        model=recipe.family,
         variant=recipe.name,
-        task="instances",
+        task=task,
         class_names=recipe.class_names,
         canvas_hw=canvas_hw,
         batch=batch,
-        resize=ResizeRule(recipe.input.short_side_px, recipe.input.long_side_px),
-        channel_order=recipe.input.channel_order,
-        mean=recipe.input.mean,
-        std=recipe.input.std,
+        resize=ResizeRule(source.short_side_px, source.long_side_px, source.multiple_px),
+        channel_order=source.channel_order,
+        mean=source.mean,
+        std=source.std,
         inputs=(
             TensorSpec("images", (batch, *canvas_hw, 3), "uint8"),
             TensorSpec("image_sizes", (batch, 2), "int32"),
         ),
-        outputs=(
-            TensorSpec("boxes", (batch, slots, 4), "float32"),
-            TensorSpec("scores", (batch, slots), "float32"),
-            TensorSpec("labels", (batch, slots), "int32"),
-            TensorSpec("masks", (batch, slots, 2 * cells, 2 * cells), "float32"),
-            TensorSpec("counts", (batch,), "int32"),
-        ),
+        outputs=outputs,
         precision="fp32",
-        operators=("MaskrtRoiAlign",),
+        operators=(operator,),
         checkpoint_sha256=checkpoint.sha256,
         measured=checkpoint.measured,
         versions={

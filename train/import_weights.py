@@ -34,8 +34,9 @@ from torch import Tensor
 from ..runtime.errors import InputError
 from ..runtime.files import require_file
 from .checkpoint import require_suffix, save_checkpoint
-from .config import Recipe, load_recipe
+from .config import MaskRCNNRecipe
 from .mask_rcnn import MaskRCNN
+from .recipe import load_recipe
 from .restricted_pickle import read_pickle, read_torch
 
 Source = Literal["detectron2", "torchvision"]
@@ -178,7 +179,7 @@ def layout_of(source: Source, weights: Mapping[str, Any]) -> Layout:
 
 
 def model_from(
-    file: Path, weights: Mapping[str, Any], layout: Layout, recipe: Recipe
+    file: Path, weights: Mapping[str, Any], layout: Layout, recipe: MaskRCNNRecipe
 ) -> tuple[MaskRCNN, dict[str, Tensor]]:
     """The recipe's network with `weights`; heads that the layout does not have are seeded as ever.
 
@@ -277,7 +278,7 @@ def _classes(weights: Mapping[str, Any]) -> tuple[str, ...] | Literal["coco"]:
     return "coco" if count in (0, 80) else tuple(f"class_{i}" for i in range(count))
 
 
-def _report(layout: Layout, recipe: Recipe, taken: Mapping[str, Tensor]) -> str:
+def _report(layout: Layout, recipe: MaskRCNNRecipe, taken: Mapping[str, Tensor]) -> str:
     values = sum(tensor.numel() for tensor in taken.values())
     start = f"{len(taken)} tensors, {values:,} values of {layout.title}"
     if not layout.heads:

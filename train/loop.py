@@ -30,11 +30,13 @@ from ..runtime.files import write_bytes
 from .augment import Augmentation
 from .batches import Batch, loader, steps_per_epoch
 from .checkpoint import load_tensors, save_checkpoint, save_tensors, take_backbone
-from .config import Recipe, SolverConfig
+from .config import SolverConfig
 from .dataset import CocoInstances
+from .fastmask_config import FastMaskInput, FastMaskRecipe
 from .layers import BatchNorm
-from .losses import Target, losses
-from .mask_rcnn import MaskRCNN
+from .network import Network, losses, new_network
+from .recipe import Recipe
+from .target import Target
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 LOG_EVERY = 20
@@ -44,7 +46,7 @@ LOG_EVERY = 20
 class Run:
     """What changes while training."""
 
-    model: MaskRCNN
+    model: Network
     optimizer: torch.optim.SGD
     average: AveragedModel | None
     scaler: torch.amp.GradScaler
@@ -54,7 +56,7 @@ class Run:
 class LossModule(nn.Module):
     """The losses as a forward pass, which is what DistributedDataParallel wraps."""
 
-    def __init__(self, model: MaskRCNN) -> None:
+    def __init__(self, model: Network) -> None:
         super().__init__()
         self.model = model
 
@@ -98,7 +100,7 @@ def train(
         module = nn.parallel.DistributedDataParallel(module, find_unused_parameters=True)
     batches = _batches(dataset, recipe, run.step, workers, (rank, ranks))
     _steps(run, module, batches, recipe, out, rank, progress and rank == 0)
-    final = cast("MaskRCNN", run.average.module) if run.average is not None else run.model
+    final = cast("Network", run.average.module) if run.average is not None else run.model
     if rank == 0:
         save_checkpoint(out / "model.safetensors", final, steps=run.step)
     return out / "model.safetensors"
@@ -137,7 +139,7 @@ def _steps(
 def _one_step(
     run: Run, module: nn.Module, batch: Batch, solver: SolverConfig, rank: int
 ) -> dict[str, float]:
-    device = run.model.mean.device
+    device = run.model.normalize.mean.device
     generator = torch.Generator().manual_seed((solver.seed << 40) + (rank << 32) + run.step)
     for group in run.optimizer.param_groups:
         group["lr"] = learning_rate(solver, run.step)
@@ -245,7 +247,7 @@ def _forget_rows_after(step: int, path: Path) -> None:
 
 def _new_run(recipe: Recipe, device: torch.device, backbone: Path | None) -> Run:
     torch.manual_seed(recipe.solver.seed)
-    model = MaskRCNN(recipe)
+    model = new_network(recipe)
     if backbone is not None:
         take_backbone(model, backbone)
     model = model.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
@@ -288,12 +290,7 @@ def _batches(
     per_epoch = steps_per_epoch(dataset, size, shard[1])
     if not per_epoch:
         raise InputError(f"the train split holds {len(dataset)} pictures; expected at least one.")
-    source = recipe.input
-    augmentation = Augmentation(
-        ResizeRule(source.short_side_px, source.long_side_px),
-        source.train_short_sides_px,
-        jitter=source.color_jitter,
-    )
+    multiple_px = recipe.input.multiple_px if isinstance(recipe, FastMaskRecipe) else 32
     epoch, done = divmod(step, per_epoch)
     while True:
         yield from loader(
@@ -302,11 +299,22 @@ def _batches(
             recipe.solver.seed,
             epoch,
             workers,
-            augmentation=augmentation,
+            augmentation=_augmentation(recipe),
+            multiple_px=multiple_px,
             first_step=done,
             shard=shard,
         )
         epoch, done = epoch + 1, 0
+
+
+def _augmentation(recipe: Recipe) -> Augmentation:
+    source = recipe.input
+    return Augmentation(
+        ResizeRule(source.short_side_px, source.long_side_px, source.multiple_px),
+        source.train_short_sides_px,
+        source.train_long_side_px if isinstance(source, FastMaskInput) else None,
+        jitter=source.color_jitter,
+    )
 
 
 def _targets(batch: Batch, device: torch.device) -> list[Target]:
@@ -357,12 +365,19 @@ def _restore(run: Run, path: Path) -> None:
 
 
 def _check_classes(dataset: CocoInstances, recipe: Recipe, data: Path) -> None:
+    if isinstance(recipe, FastMaskRecipe):
+        return  # proposals have no class: every category is an object
     if dataset.class_names != recipe.class_names:
         raise InputError(
             f"{data}: its {len(dataset.class_names)} categories "
             f"are {list(dataset.class_names)[:5]}...; "
             f"recipe {recipe.name} expects {list(recipe.class_names)[:5]}.... Set classes=[...]."
         )
+
+
+def is_first_rank() -> bool:
+    """Whether this process writes the results; the only one is the first."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _process_group() -> tuple[int, int, torch.device]:

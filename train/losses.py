@@ -22,24 +22,11 @@ from .config import DetectionConfig, ProposalConfig
 from .mask_rcnn import BOX_WEIGHTS, RPN_WEIGHTS, MaskRCNN
 from .nms import greedy_nms
 from .roi_align import roi_align
+from .target import Target
 
 IGNORE = -1
 CROWD_OVERLAP = 0.5
 """Share of a box inside a crowd above which it is not used as a negative (Detectron1's rule)."""
-
-
-@dataclass(frozen=True)
-class Target:
-    """One picture's ground truth in canvas pixels, crowds apart."""
-
-    boxes: Tensor
-    """(G, 4) xyxy float32."""
-    labels: Tensor
-    """(G,) int64."""
-    masks: Tensor
-    """(G, h, w) uint8, h and w at least the picture's size on the canvas."""
-    crowd_boxes: Tensor
-    """(X, 4) xyxy float32."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +41,7 @@ class SampledRois:
     """(K,) index of the matched object; meaningless unless the label is a class."""
 
 
-def losses(
+def mask_rcnn_losses(
     model: MaskRCNN,
     images: Tensor,
     image_sizes: Tensor,

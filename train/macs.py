@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from .config import Recipe
+from .config import MaskRCNNRecipe
 from .layers import BatchNorm, FrozenNorm
 from .mask_rcnn import STRIDE, MaskRCNN
 
@@ -38,7 +38,10 @@ class MaskRCNNCost:
 
 
 def mask_rcnn_cost(
-    recipe: Recipe, image_hw: tuple[int, int] = (800, 1200), rois: int = 1000, detections: int = 100
+    recipe: MaskRCNNRecipe,
+    image_hw: tuple[int, int] = (800, 1200),
+    rois: int = 1000,
+    detections: int = 100,
 ) -> MaskRCNNCost:
     """Count one picture of `image_hw` with `rois` proposals and `detections` masks."""
     with torch.device("meta"):

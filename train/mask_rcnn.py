@@ -21,24 +21,23 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .boxes import anchors_for, clip, decode
-from .config import DetectionConfig, MaskRCNNConfig, ProposalConfig, Recipe
+from .canvas import Normalize
+from .config import DetectionConfig, MaskRCNNConfig, MaskRCNNRecipe, ProposalConfig
 from .heads import RPN, BoxPredictor, C5Subnet, LargeSeparableConv, LightSubnet, MaskHead
 from .layers import Norm, fold_norms
-from .nms import fixpoint_nms, suppression
+from .nms import NEVER, fixpoint_nms, suppression
 from .resnet import ResNetC4
 from .roi_align import roi_align, roi_align_operator
 
 STRIDE = 16
 RPN_WEIGHTS = (1.0, 1.0, 1.0, 1.0)
 BOX_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
-NEVER = -1e30
-"""Score of what must not be chosen; finite, so that no arithmetic turns it into NaN."""
 
 
 class MaskRCNN(nn.Module):
     """The layers, in training form."""
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: MaskRCNNRecipe) -> None:
         super().__init__()
         config: MaskRCNNConfig = recipe.model
         self.recipe = recipe
@@ -64,21 +63,7 @@ class MaskRCNN(nn.Module):
         self.subnet = (C5Subnet if config.subnet == "c5" else LightSubnet)(config, width)
         self.box_predictor = BoxPredictor(self.subnet.box_features, classes)
         self.mask_head = MaskHead(self.subnet.channels, config.mask_channels, classes)
-        self.register_buffer("mean", torch.tensor(recipe.input.mean), persistent=False)
-        self.register_buffer("std", torch.tensor(recipe.input.std), persistent=False)
-
-    mean: Tensor
-    std: Tensor
-
-    def normalize(self, images: Tensor, image_sizes: Tensor) -> Tensor:
-        """(B, H, W, 3) uint8 RGB, (B, 2) sizes -> (B, 3, H, W) float32, 0 outside the picture."""
-        x = images.float().permute(0, 3, 1, 2)  # cast first: TensorRT moves no uint8 around
-        if self.recipe.input.channel_order == "BGR":
-            x = x.flip(1)
-        x = (x - self.mean[:, None, None]) / self.std[:, None, None]
-        rows = torch.arange(x.shape[2], device=x.device)[None, :] < image_sizes[:, :1]
-        columns = torch.arange(x.shape[3], device=x.device)[None, :] < image_sizes[:, 1:]
-        return x * (rows[:, None, :, None] & columns[:, None, None, :])
+        self.normalize = Normalize(recipe.input)
 
     def features(self, x: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, C, H / 16, W / 16), the map that RPN and RoIAlign share."""

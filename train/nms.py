@@ -26,6 +26,8 @@ from .boxes import areas, intersections
 
 ROUNDS = 16
 """Even, so that truncation can only keep too much (see above)."""
+NEVER = -1e30
+"""Score of what must not be chosen; finite, so that no arithmetic turns it into NaN."""
 
 
 def suppression(boxes: Tensor, iou: float, labels: Tensor | None = None) -> Tensor:

@@ -71,13 +71,15 @@ def stage(
 class Stem(nn.Module):
     """7x7 stride 2 convolution and 3x3 stride 2 max pooling."""
 
-    def __init__(self, channels: int, norm: Norm) -> None:
+    def __init__(self, channels: int, norm: Norm, *, caffe_pool: bool = False) -> None:
         super().__init__()
         self.conv1 = Conv(3, channels, 7, stride=2, norm=norm, relu=True)
+        self.caffe_pool = caffe_pool  # no padding, last windows cut off at the edge
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, C, ceil(H / 4), ceil(W / 4))."""
-        return F.max_pool2d(self.conv1(x), kernel_size=3, stride=2, padding=1)
+        padding = 0 if self.caffe_pool else 1
+        return F.max_pool2d(self.conv1(x), 3, stride=2, padding=padding, ceil_mode=self.caffe_pool)
 
 
 class ResNetC4(nn.Module):

@@ -1,5 +1,6 @@
 """A drawn COCO data set of three pictures, predictions like its truth, and a scripted session."""
 
+import dataclasses
 import json
 
 import cv2
@@ -63,10 +64,13 @@ def data(folder):
 
 @pytest.fixture
 def predict():
-    """Predictions of rectangles: rows (image id, label, x, y, w, h, score), exact masks."""
+    """Predictions of rectangles: rows (image id, label, x, y, w, h, score), exact masks.
+
+    With `windows` they are proposals, each from a window around it of twice its size.
+    """
     from pycocotools import mask
 
-    def make(rows, image_ids=(11, 12, 13)):
+    def make(rows, image_ids=(11, 12, 13), windows=False):
         found = []
         for image_id in image_ids:
             mine = sorted((row for row in rows if row[0] == image_id), key=lambda row: -row[6])
@@ -77,6 +81,9 @@ def predict():
                 rle = mask.encode(bitmap)
                 rles.append({"size": list(rle["size"]), "counts": rle["counts"].decode()})
             boxes = [(x, y, x + w, y + h) for _, _, x, y, w, h, _ in mine]
+            frames = [
+                (x - w / 2, y - h / 2, x + 1.5 * w, y + 1.5 * h) for _, _, x, y, w, h, _ in mine
+            ]
             found.append(
                 Prediction(
                     image_id=image_id,
@@ -85,6 +92,7 @@ def predict():
                     scores=np.array([row[6] for row in mine], np.float32),
                     labels=np.array([row[1] for row in mine], np.int32),
                     rles=tuple(rles),
+                    frames=np.array(frames, np.float32).reshape(-1, 4) if windows else None,
                 )
             )
         return found
@@ -148,6 +156,44 @@ class ScriptedSession:
 
     def close(self):
         pass
+
+
+class ProposalSession(ScriptedSession):
+    """The same square as a proposal: its window is the square and its mask all of it.
+
+    With 40 cells, four times finer, what fades outside the window stays below half a pixel.
+    """
+
+    def __init__(self, **options):
+        super().__init__(names=("object",), **options)
+        windows, scores, _, masks, counts = self.contract.outputs
+        self.contract = dataclasses.replace(
+            self.contract,
+            model="fastmask",
+            variant="scripted_proposals",
+            task="proposals",
+            outputs=(
+                dataclasses.replace(windows, name="windows"),
+                scores,
+                dataclasses.replace(masks, shape=(*masks.shape[:2], 40, 40)),
+                counts,
+            ),
+        )
+
+    def run(self, images, image_sizes):
+        self.on_run()
+        outputs = {o.name: np.zeros(o.shape, o.dtype) for o in self.contract.outputs}
+        outputs["windows"][:, 0] = (60, 40, 110, 100)
+        outputs["scores"][:, 0] = 0.8
+        outputs["masks"][:, 0] = 1.0
+        outputs["counts"][:] = 1
+        return outputs
+
+
+@pytest.fixture
+def proposing():
+    """Makes a real `Predictor` around a `ProposalSession`; options as `ScriptedSession`'s."""
+    return lambda **options: Predictor(ProposalSession(**options))
 
 
 @pytest.fixture

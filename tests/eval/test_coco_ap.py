@@ -3,7 +3,8 @@ import json
 
 import pytest
 
-from maskrt.eval.coco_ap import AP_NAMES, NO_TRUTH, coco_ap
+from maskrt.eval.accuracy import AP_NAMES, NO_TRUTH
+from maskrt.eval.coco_ap import coco_ap
 from maskrt.eval.coco_data import load_coco
 from maskrt.runtime.errors import InputError
 

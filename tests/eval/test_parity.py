@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from maskrt.eval.coco_ap import coco_ap
+from maskrt.eval.coco_ar import coco_ar
 from maskrt.eval.parity import SCORE_FLOOR, Parity, check_gates, compare, hop_json, make_hop
 from maskrt.runtime.errors import InputError
 
@@ -24,8 +25,8 @@ def with_ap(data, reference, candidate, **options):
     return compare(
         reference,
         candidate,
-        reference_ap=coco_ap(data, reference),
-        candidate_ap=coco_ap(data, candidate),
+        reference_values=coco_ap(data, reference),
+        candidate_values=coco_ap(data, candidate),
         **options,
     )
 
@@ -37,7 +38,7 @@ def test_a_set_matches_itself_wholly(data, predict, crowd):
     assert parity.box_delta_max_px == 0.0
     assert parity.score_delta_max == 0.0
     assert parity.mask_iou_mean == 1.0
-    assert (parity.box_ap_delta, parity.mask_ap_delta) == (0.0, 0.0)
+    assert (parity.box_changes, parity.mask_changes) == ({"AP": 0.0}, {"AP": 0.0})
     assert check_gates(parity, "fp32") == []
     assert check_gates(parity, "fp16") == []
 
@@ -124,26 +125,106 @@ def test_empty_masks_agree_with_empty_masks(predict):
     assert compare(empty, predict([(11, 0, 10, 10, 40, 40, 0.9)])).matched == 0.0
 
 
+@pytest.fixture
+def proposals(predict):
+    """200 near duplicates per picture: two sizes at places 1 px apart, scores falling."""
+    rows = [
+        (11 + i % 3, 0, 40 + i // 3 % 10, 40 + i // 30 % 10, 40 + i // 300, 40, 0.95 - 0.001 * i)
+        for i in range(600)
+    ]
+    return predict(rows, windows=True)
+
+
+def test_near_duplicates_match_themselves_by_window(data, proposals):
+    ar = coco_ar(data, proposals).average
+    parity = compare(
+        proposals, proposals, slots=200, metric="AR", reference_values=ar, candidate_values=ar
+    )
+    assert (parity.pairs, parity.reference_counted, parity.excused) == (600, 600, 0)
+    assert parity.matched == 1.0
+    assert parity.mask_iou_mean == 1.0
+    assert parity.box_changes == {"AR@10": 0.0, "AR@100": 0.0, "AR@1000": 0.0}
+    assert check_gates(parity, "fp32") == []
+
+
+def test_a_lost_proposal_is_not_replaced_by_its_duplicate(predict):
+    rows = [(11, 0, 40 + i % 10, 40 + i // 10, 40, 40, 0.9 - 0.01 * i) for i in range(50)]
+    whole, short = predict(rows, windows=True), predict(rows[1:], windows=True)
+    parity = compare(whole, short, metric="AR")
+    assert (parity.pairs, parity.reference_found) == (49, 49)
+    assert parity.matched == pytest.approx(49 / 50)
+
+
+def test_rounded_windows_are_the_same_and_shifted_ones_are_not(proposals):
+    def moved(share):
+        frames = [p.frames + share * (p.frames[:, 2:3] - p.frames[:, :1]) for p in proposals]
+        frames = [frame.astype(np.float32) for frame in frames]
+        return [dataclasses.replace(p, frames=f) for p, f in zip(proposals, frames, strict=True)]
+
+    assert compare(proposals, moved(0.001), metric="AR").pairs == 600
+    assert compare(proposals, moved(10.0), metric="AR").pairs == 0
+
+
+def test_a_mask_that_changed_within_its_window_is_a_pair_that_does_not_agree(predict):
+    reference = predict([(11, 0, 40, 40, 40, 40, 0.9)], windows=True)
+    changed = predict([(11, 0, 40, 40, 20, 40, 0.9)], windows=True)
+    changed[0] = dataclasses.replace(changed[0], frames=reference[0].frames)
+    parity = compare(reference, changed, metric="AR")
+    assert (parity.pairs, parity.matched, parity.mask_iou_mean) == (1, 0.0, 0.5)
+    assert parity.box_delta_max_px == 20.0
+
+
+def test_the_tail_of_proposals_is_excused_though_empty_masks_left_the_list(predict):
+    head = [(11, 0, 10, 10, 40, 40, 0.9), (11, 0, 80, 10, 40, 40, 0.8)]
+    left = predict([*head, (11, 0, 10, 100, 40, 40, 0.3)], windows=True)
+    right = predict([*head, (11, 0, 80, 100, 40, 40, 0.3)], windows=True)
+    parity = compare(left, right, slots=100, metric="AR")
+    assert (parity.excused, parity.matched) == (2, 1.0)
+
+
+def test_no_proposals_on_one_side_are_no_pairs(predict):
+    some = predict([(11, 0, 40, 40, 40, 40, 0.9)], windows=True)
+    none = predict([], windows=True)
+    assert compare(some, none, metric="AR").pairs == 0
+    assert compare(none, some, metric="AR").matched == 0.0
+
+
+@pytest.mark.parametrize("name", ["AR@10", "AR@100", "AR@1000"])
+@pytest.mark.parametrize(("precision", "change"), [("fp32", 0.11), ("fp16", -0.31)])
+def test_each_average_recall_has_its_gate(name, precision, change):
+    zero = {"AR@10": 0.0, "AR@100": 0.0, "AR@1000": 0.0}
+    passing = dataclasses.replace(PASSING, metric="AR", box_changes=zero, mask_changes=zero)
+    assert check_gates(passing, precision) == []
+    moved = dataclasses.replace(passing, mask_changes={**zero, name: change})
+    assert check_gates(moved, precision)[0].startswith(f"mask {name} changed by {change:+.2f}")
+
+
+def test_recall_that_was_not_measured_has_not_passed(proposals):
+    failures = check_gates(compare(proposals, proposals, metric="AR"), "fp16")
+    assert len(failures) == 6
+    assert failures[0] == "box AR@10 was not measured on both; fp16 needs the change."
+
+
 def test_predictions_of_other_pictures_are_refused(predict):
     with pytest.raises(InputError, match="not of the same pictures"):
         compare(predict([]), predict([], image_ids=(11, 12)))
 
 
-PASSING = Parity(3, 9, 9, 9, 9, 9, 0, 0.1, 0.1, 0.01, 0.01, 0.99, 0.0, 0.0)
+PASSING = Parity(3, 9, 9, 9, 9, 9, 0, 0.1, 0.1, 0.01, 0.01, 0.99, "AP", {"AP": 0.0}, {"AP": 0.0})
 
 
 @pytest.mark.parametrize(
     ("precision", "change", "failed"),
     [
-        ("fp32", {"box_ap_delta": -0.1}, []),
-        ("fp32", {"box_ap_delta": 0.11}, ["box AP changed by +0.11"]),
-        ("fp32", {"mask_ap_delta": -0.2}, ["mask AP changed by -0.20"]),
-        ("fp16", {"mask_ap_delta": -0.2}, []),
-        ("fp16", {"mask_ap_delta": -0.31}, ["mask AP changed by -0.31"]),
+        ("fp32", {"box_changes": {"AP": -0.1}}, []),
+        ("fp32", {"box_changes": {"AP": 0.11}}, ["box AP changed by +0.11"]),
+        ("fp32", {"mask_changes": {"AP": -0.2}}, ["mask AP changed by -0.20"]),
+        ("fp16", {"mask_changes": {"AP": -0.2}}, []),
+        ("fp16", {"mask_changes": {"AP": -0.31}}, ["mask AP changed by -0.31"]),
         ("fp16", {"candidate_found": 1}, []),
         ("fp32", {"candidate_found": 8}, ["88.89 % of instances matched"]),
-        ("fp16", {"box_ap_delta": None}, ["box AP was not measured"]),
-        ("fp32", {"box_ap_delta": np.nan}, ["box AP changed by +nan"]),
+        ("fp16", {"box_changes": {"AP": None}}, ["box AP was not measured"]),
+        ("fp32", {"box_changes": {"AP": np.nan}}, ["box AP changed by +nan"]),
         ("fp16", {"reference_counted": 0, "candidate_counted": 0}, ["no instance scored 0.1"]),
     ],
 )

@@ -40,6 +40,27 @@ def test_a_model_of_other_classes_is_refused(data, scripted):
         predict_data(scripted(names=("cat", "dog")), data, progress=False)
 
 
+def test_proposals_are_asked_for_no_classes_and_keep_their_windows(data, proposing):
+    found = predict_data(proposing(), data, progress=False)
+    assert [len(prediction) for prediction in found] == [1, 1, 1]
+    assert found[0].frames.tolist() == [[60, 40, 110, 100]]
+    assert found[0].boxes.tolist() == [[60, 40, 110, 100]]
+    assert found[0].labels.tolist() == [0]
+
+
+def test_windows_are_kept_in_order_of_falling_score():
+    instances = Instances(
+        image_hw=(40, 50),
+        boxes=np.array([[0, 0, 10, 10], [20, 20, 40, 30]], np.float32),
+        scores=np.array([0.3, 0.7], np.float32),
+        labels=np.zeros(2, np.int32),
+        mask_probs=np.ones((2, 7, 7), np.float32),
+        class_names=("object",),
+        frames=np.array([[0, 0, 11, 11], [20, 20, 41, 31]], np.float32),
+    )
+    assert prediction_from_instances(5, instances).frames[0].tolist() == [20, 20, 41, 31]
+
+
 def test_a_picture_of_another_size_than_annotated_is_refused(folder, data):
     import cv2
 

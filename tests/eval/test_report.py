@@ -1,3 +1,4 @@
+import dataclasses
 import io
 import json
 import re
@@ -10,14 +11,23 @@ import pytest
 from rich.console import Console
 
 import maskrt.eval
-from maskrt.eval.coco_ap import Accuracy, coco_ap
+from maskrt.eval.accuracy import AP_NAMES, AR_NAMES, Accuracy
+from maskrt.eval.coco_ap import coco_ap
+from maskrt.eval.coco_ar import coco_ar
 from maskrt.eval.environment import environment, has_gpu
 from maskrt.eval.latency import bench
 from maskrt.eval.parity import compare, make_hop
 from maskrt.eval.pictures import SHOWN_SCORE, example_pictures
+from maskrt.eval.plots import recall_plot
 from maskrt.eval.report import Report, report_html, report_tables, write_report
 from maskrt.eval.runner import BenchOptions, Target
-from maskrt.eval.tables import NOT_MEASURED, latency_table, markdown, print_table
+from maskrt.eval.tables import (
+    NOT_MEASURED,
+    hop_tables,
+    latency_table,
+    markdown,
+    print_table,
+)
 from maskrt.runtime.errors import InputError
 
 NASTY = "<b onclick=x>&amp;.onnx"
@@ -30,7 +40,7 @@ def report(data, predict, truth_rows, scripted, clock):
     moved = predict([(i, c, x + 3, y, w, h, s) for i, c, x, y, w, h, s in truth_rows])
     ap, moved_ap = coco_ap(data, found), coco_ap(data, moved)
     accuracy = Accuracy(NASTY, "onnxruntime-cpu", "fp32", "hash a", 3, ap["box"], ap["mask"])
-    parity = compare(found, moved, reference_ap=ap, candidate_ap=moved_ap)
+    parity = compare(found, moved, reference_values=ap, candidate_values=moved_ap)
     targets = [
         Target(name, scripted(backend="scripted", on_run=lambda ms=ms: clock.advance_ms(ms)), key)
         for name, ms, key in ((NASTY, 4.0, "hash a"), ("other.onnx", 2.0, "hash b"))
@@ -45,6 +55,26 @@ def report(data, predict, truth_rows, scripted, clock):
         hops=(make_hop("a", NASTY, "fp32", parity),),
         latency=bench(targets, PICTURES, BenchOptions(samples=10, turn_calls=5)),
         pictures=example_pictures(data, found, data.class_names, count=2),
+    )
+
+
+@pytest.fixture
+def proposals_report(report, data, predict, truth_rows, scripted, clock):
+    """The report above with a model of proposals beside it: its accuracy, hop and pictures."""
+    found = predict(truth_rows, windows=True)
+    recall = coco_ar(data, found)
+    values = {"metric": "AR", "recalls": recall.curves}
+    accuracies = [
+        Accuracy(name, "torch-cpu", "fp32", key, 3, *recall.average.values(), **values)
+        for name, key in (("fm <b>", "hash b"), ("fm.onnx", "hash c"))
+    ]
+    same = {"reference_values": recall.average, "candidate_values": recall.average}
+    parity = compare(found, found, metric="AR", **same)
+    return dataclasses.replace(
+        report,
+        accuracy=(*report.accuracy, *accuracies),
+        hops=(*report.hops, make_hop("fm <b>", "fm.onnx", "fp32", parity)),
+        pictures=(*report.pictures, *example_pictures(data, found, ("object",), count=1)),
     )
 
 
@@ -90,6 +120,84 @@ def test_the_page_holds_every_part(report):
     assert page.tags.count("svg") == 3  # model, pipeline, phases
     assert page.tags.count("img") == 4  # two pairs
     assert "1 of 1 accuracy gates failed." in page.text
+
+
+def test_recall_and_precision_stand_in_tables_of_their_own(proposals_report):
+    tables = {table.title: table for table in report_tables(proposals_report)}
+    assert tables["Accuracy"].columns[3:] == AP_NAMES
+    assert tables["Accuracy of proposals"].columns[3:] == AR_NAMES
+    assert len(tables["Accuracy"].rows) == 2
+    assert len(tables["Accuracy of proposals"].rows) == 4
+    assert tables["Accuracy hop by hop"].columns[1:3] == ("ΔAP box", "ΔAP mask")
+    assert tables["Accuracy of proposals hop by hop"].columns[1:3] == ("ΔAR box", "ΔAR mask")
+    assert tables["Accuracy of proposals hop by hop"].rows[0][1:4] == ("+0.00", "+0.00", "100.00 %")
+    assert "AR@1000" in " ".join(tables["Accuracy of proposals hop by hop"].notes)
+
+
+def test_the_change_of_recall_farthest_from_zero_is_shown(predict):
+    parity = compare(predict([], windows=True), predict([], windows=True), metric="AR")
+    changes = {"AR@10": 0.1, "AR@100": -0.4, "AR@1000": 0.2}
+    parity = dataclasses.replace(parity, box_changes=changes)
+    (table,) = hop_tables([make_hop("a", "b", "fp16", parity)])
+    assert table.rows[0][1:3] == ("-0.40", "n/a")
+    assert any("box AR@100 changed by -0.40" in note for note in table.notes)
+
+
+def test_a_latency_table_says_which_accuracy_it_shows(report, proposals_report):
+    assert latency_table(report.latency, ()).columns[-1] == "box / mask accuracy"
+    assert latency_table(report.latency, report.accuracy).columns[-1] == "box / mask AP"
+    recalls = proposals_report.accuracy[1:]
+    table = latency_table(report.latency, recalls)
+    assert table.columns[-1] == "box / mask AR@100"
+    assert [row[-1] for row in table.rows] == [NOT_MEASURED, "100.0 / 100.0"]
+    table = latency_table(report.latency, proposals_report.accuracy)
+    assert table.columns[-1] == "box / mask accuracy"
+    assert [row[-1] for row in table.rows] == ["AP 100.0 / 100.0", "AR@100 100.0 / 100.0"]
+
+
+def test_recall_curves_are_on_the_page_where_there_are_proposals(report, proposals_report):
+    assert "Recall of proposals" not in report_html(report)
+    page = Page(report_html(proposals_report))
+    for part in ("Recall of proposals over IoU", "Best 10 proposals", "Best 1000 proposals"):
+        assert part in page.text
+    assert page.tags.count("svg") == 6  # three curves; model, pipeline, phases
+    assert "fm <b> (torch-cpu)" in page.text
+    assert "b" not in page.tags
+    assert page.tags.count("img") == 6
+    assert "covers each object best" in page.text
+    assert "One colour per class" in page.text
+
+
+def test_curves_are_in_the_json(proposals_report, tmp_path):
+    _, json_path = write_report(proposals_report, tmp_path / "report.html")
+    accuracy = json.loads(json_path.read_text())["accuracy"]
+    assert [one["metric"] for one in accuracy] == ["AP", "AR", "AR"]
+    assert accuracy[1]["recalls"]["mask"]["AR@10"] == pytest.approx([100.0] * 10)
+    assert accuracy[0]["recalls"] == {}
+
+
+def test_a_curve_without_objects_draws_nothing(proposals_report):
+    bare = dataclasses.replace(
+        proposals_report.accuracy[1], recalls={k: {"AR@10": []} for k in ("box", "mask")}
+    )
+    assert recall_plot([bare], "AR@10").startswith("<svg")
+
+
+def test_proposals_are_drawn_where_they_cover_an_object(data, predict, truth_rows):
+    """Of two objects in picture 11 one is covered exactly, one with IoU 1/3; a better cover of it
+    stands behind the best hundred."""
+    i, c, x, y, w, h, _ = truth_rows[1]
+    rows = [truth_rows[0], (i, c, x + w // 2, y, w, h, 0.95)]
+    rows += [(11, 0, 0, 0, 4, 4, 0.5 - 0.001 * n) for n in range(100)]
+    (picture,) = example_pictures(data, predict(rows, (11,), windows=True), ("object",), count=1)
+    assert (picture.metric, picture.predicted, picture.annotated) == ("AR", 1, 2)
+    rows = [*rows[:2], truth_rows[1]]
+    (better,) = example_pictures(data, predict(rows, (11,), windows=True), ("object",), count=1)
+    assert better.predicted == 2
+    assert better.prediction_jpeg != picture.prediction_jpeg
+    (nothing,) = example_pictures(data, predict([], (12,), windows=True), ("object",), count=1)
+    assert (nothing.predicted, nothing.annotated) == (0, 3)
+    assert nothing.prediction_jpeg != nothing.truth_jpeg
 
 
 def test_an_empty_report_is_still_a_page():
@@ -138,9 +246,9 @@ def test_throttling_and_restless_warm_up_are_said(scripted, clock):
 
 
 @pytest.mark.parametrize("width", [80, 200])
-def test_terminal_tables_keep_names_whole(report, width):
+def test_terminal_tables_keep_names_whole(proposals_report, width):
     text = io.StringIO()
-    for table in report_tables(report):
+    for table in report_tables(proposals_report):
         print_table(table, Console(file=text, width=width))
     lines = text.getvalue().splitlines()
     assert any(NASTY in line for line in lines)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from maskrt.train.checkpoint import save_checkpoint
-from maskrt.train.config import load_recipe
+from maskrt.train.recipe import load_recipe
 from maskrt.train.mask_rcnn import MaskRCNN
 
 NARROW = (

@@ -13,7 +13,7 @@ from maskrt.runtime.contract import METADATA_KEY
 from maskrt.runtime.errors import ExportError
 from maskrt.runtime.ort_session import OrtSession
 from maskrt.train.checkpoint import load_checkpoint, new_checkpoint
-from maskrt.train.config import load_recipe
+from maskrt.train.recipe import load_recipe
 from maskrt.train.deployment import Shapes, TorchSession, deploy
 
 from .conftest import MakeCheckpoint

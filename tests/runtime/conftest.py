@@ -1,7 +1,9 @@
-"""A contract of two 32 x 48 canvases, and a tiny ONNX artefact that computes from its inputs."""
+"""A contract of two 32 x 48 canvases, a tiny ONNX artefact that computes from its inputs, and a
+contract of proposals."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -70,6 +72,31 @@ def tiny_contract() -> Contract:
         precision="fp32",
         operators=(),
         checkpoint_sha256="0" * 64,
+    )
+
+
+@pytest.fixture
+def proposal_contract(tiny_contract: Contract) -> Contract:
+    """One picture at a time, at most four windows of 10 x 10 cells."""
+    return dataclasses.replace(
+        tiny_contract,
+        model="fastmask",
+        variant="tiny_proposals",
+        task="proposals",
+        class_names=("object",),
+        batch=1,
+        resize=ResizeRule(short_side_px=0, long_side_px=48, multiple_px=4),
+        inputs=(
+            TensorSpec("images", (1, 32, 48, 3), "uint8"),
+            TensorSpec("image_sizes", (1, 2), "int32"),
+        ),
+        outputs=(
+            TensorSpec("windows", (1, 4, 4), "float32"),
+            TensorSpec("scores", (1, 4), "float32"),
+            TensorSpec("masks", (1, 4, 10, 10), "float32"),
+            TensorSpec("counts", (1,), "int32"),
+        ),
+        operators=("MaskrtWindowAlign",),
     )
 
 

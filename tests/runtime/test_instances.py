@@ -9,6 +9,7 @@ from pycocotools import mask as coco_mask
 
 from maskrt.runtime.errors import ContractError
 from maskrt.runtime.instances import Instances
+from maskrt.runtime.mask_upsampling import upsampled
 
 HW = (40, 60)
 
@@ -45,6 +46,34 @@ def test_rles_are_the_masks(pair: Instances) -> None:
     assert pair.masks[0].sum() > 0
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools
+def test_masks_are_upsampled_before_they_are_pasted() -> None:
+    """Forty of them, so in several parts; single crops, all masks and all RLEs agree."""
+    rng = np.random.default_rng(0)
+    corners = rng.uniform(-10, 40, (40, 2))
+    sides = rng.uniform(5, 30, (40, 2))
+    coarse = Instances(
+        image_hw=HW,
+        boxes=np.concatenate((corners, corners + sides), axis=1).astype(np.float32),
+        scores=np.ones(40, np.float32),
+        labels=np.zeros(40, np.int32),
+        mask_probs=rng.random((40, 6, 6), dtype=np.float32),
+        class_names=("disc",),
+        mask_upsampling=4,
+    )
+    finer = dataclasses.replace(
+        coarse, mask_probs=upsampled(coarse.mask_probs, 4), mask_upsampling=1
+    )
+    assert np.array_equal(coarse.masks, finer.masks)
+    assert coarse.rles() == finer.rles()
+    crop, (top, left) = coarse.mask_crop(17)
+    whole = np.zeros(HW, bool)
+    whole[top : top + crop.shape[0], left : left + crop.shape[1]] = crop
+    assert np.array_equal(whole, coarse.masks[17])
+    unsampled = dataclasses.replace(coarse, mask_upsampling=1)
+    assert not np.array_equal(unsampled.masks, coarse.masks)
+
+
 def test_masks_are_pasted_once(pair: Instances) -> None:
     assert pair.masks is pair.masks
 
@@ -52,6 +81,25 @@ def test_masks_are_pasted_once(pair: Instances) -> None:
 def test_the_threshold_is_the_instances_own(pair: Instances) -> None:
     low = dataclasses.replace(pair, mask_threshold=0.2)
     assert low.masks.sum() > pair.masks.sum()
+
+
+def test_masks_live_in_their_frames_and_boxes_can_be_their_own(pair: Instances) -> None:
+    framed = dataclasses.replace(pair, boxes=np.ones((2, 4), np.float32), frames=pair.boxes)
+    assert np.array_equal(framed.masks, pair.masks)
+    assert framed.rles() == pair.rles()
+    tight = framed.tightened()
+    assert tight.boxes[1].tolist() == [30, 5, 58, 35]
+    assert np.array_equal(tight.masks, pair.masks)
+    hollow = dataclasses.replace(
+        pair, mask_probs=pair.mask_probs * np.array([0, 1], np.float32)[:, None, None]
+    )
+    assert hollow.tightened().scores.tolist() == [np.float32(0.4)]
+
+
+def test_another_threshold_is_pasted_anew(pair: Instances) -> None:
+    pair.rles()
+    low = dataclasses.replace(pair, mask_threshold=0.2)
+    assert coco_mask.area(low.rles()[0]) == low.masks[0].sum() > pair.masks[0].sum()
 
 
 def test_coco_rows(pair: Instances) -> None:
@@ -138,6 +186,9 @@ def test_draw_refuses_another_picture(pair: Instances) -> None:
         ("mask_probs", np.zeros((2, 4, 4, 1), np.float32), r"mask_probs are \(2, 4, 4, 1\)"),
         ("scores", np.array([np.nan, 0], np.float32), "scores hold NaN"),
         ("boxes", np.full((2, 4), np.inf, np.float32), "boxes hold NaN or infinity"),
+        ("frames", np.zeros((1, 4), np.float32), r"frames are \(1, 4\) float32; expected \(2, 4\)"),
+        ("frames", np.full((2, 4), np.nan, np.float32), "frames hold NaN"),
+        ("mask_upsampling", 0, "mask_upsampling is 0"),
         ("mask_threshold", 0.0, "mask_threshold is 0.0"),
         ("image_hw", (0, 5), r"image_hw is \(0, 5\)"),
     ],

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from maskrt.runtime.errors import ContractError
-from maskrt.runtime.masks import paste_masks, paste_one
+from maskrt.runtime.masks import foreground_box, paste_masks, paste_one
 
 NEAR_THRESHOLD = 1e-5  # float32 coordinates round differently: 28 cells x 1.2e-7, with room
 NEAR_SHARE = 1e-4  # of all pixels: excluding more would hide errors
@@ -47,6 +47,48 @@ def test_pixels_equal_grid_sample_on_the_whole_picture(
     assert near.mean() < NEAR_SHARE
     assert pasted.any()
     assert np.array_equal(pasted[~near], (values >= threshold)[~near])
+
+
+@pytest.mark.parametrize("threshold", [0.2, 0.5, 0.8])
+@pytest.mark.parametrize("rest", [0.0, 0.15])
+def test_leaving_out_cells_below_the_threshold_changes_no_pixel(
+    threshold: float, rest: float
+) -> None:
+    """One to five rows and columns of the map are noise, at its edges too; the rest is below."""
+    masks, boxes = random_case(20, (120, 90), seed=3)
+    rng = np.random.default_rng(4)
+    for mask in masks:
+        top, left = rng.integers(0, 20, 2)
+        height, width = rng.integers(1, 6, 2)
+        inside = mask[top : top + height, left : left + width].copy()
+        mask[:] = rest
+        mask[top : top + height, left : left + width] = inside
+    pasted = paste_masks(masks, boxes, (120, 90), threshold)
+    values = np.stack([grid_sample_values(*pair, (120, 90)) for pair in zip(masks, boxes)])  # noqa: B905
+    near = np.abs(values - threshold) <= NEAR_THRESHOLD
+    assert near.mean() < NEAR_SHARE
+    assert pasted.any()
+    assert np.array_equal(pasted[~near], (values >= threshold)[~near])
+
+
+@pytest.mark.parametrize("threshold", [0.2, 0.5])
+def test_the_foreground_box_is_that_of_the_pasted_mask(threshold: float) -> None:
+    masks, boxes = random_case(6, (60, 80), seed=5)
+    masks *= np.random.default_rng(6).random((24, 1, 1), dtype=np.float32)  # some reach nothing
+    full = paste_masks(masks, boxes, (60, 80), threshold)
+    found = [
+        foreground_box(*paste_one(mask, box, (60, 80), threshold))
+        for mask, box in zip(masks, boxes, strict=True)
+    ]
+    empty = 0
+    for box, mask in zip(found, full, strict=True):
+        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+        if not mask.any():
+            empty += 1
+            assert box == (0, 0, 0, 0)
+        else:
+            assert box == (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
+    assert 0 < empty < 24
 
 
 def test_a_whole_pixel_box_of_ones_covers_exactly_its_pixels() -> None:

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import pytest
 
@@ -83,9 +81,3 @@ def test_a_missing_output_is_named(outputs: Outputs, tiny_contract: Contract) ->
     del outputs["masks"]
     with pytest.raises(ContractError, match="no output masks among boxes, scores"):
         instances_from_outputs(outputs, 1, (16, 48), (16, 48), tiny_contract)
-
-
-def test_proposals_are_another_task(outputs: Outputs, tiny_contract: Contract) -> None:
-    proposals = dataclasses.replace(tiny_contract, task="proposals")
-    with pytest.raises(ContractError, match="its task is 'proposals'"):
-        instances_from_outputs(outputs, 1, (16, 48), (16, 48), proposals)

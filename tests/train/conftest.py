@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from maskrt.train.config import Recipe, load_recipe
+from maskrt.train.recipe import MaskRCNNRecipe, load_recipe
 from maskrt.train.shapes import draw_shapes
 
 NARROW = (
@@ -33,7 +33,7 @@ NARROW = (
     "solver.warmup_factor=0.5",
 )
 
-MakeRecipe = Callable[..., Recipe]
+MakeRecipe = Callable[..., MaskRCNNRecipe]
 
 
 @pytest.fixture(scope="session")

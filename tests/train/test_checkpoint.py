@@ -20,10 +20,10 @@ from maskrt.train.checkpoint import (
     save_tensors,
     take_backbone,
 )
-from maskrt.train.config import Recipe
+from maskrt.train.config import MaskRCNNRecipe
 from maskrt.train.mask_rcnn import MaskRCNN
 
-MakeRecipe = Callable[..., Recipe]
+MakeRecipe = Callable[..., MaskRCNNRecipe]
 
 BIAS = "rpn.objectness_logits.bias"  # one value per anchor: 15
 

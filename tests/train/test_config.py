@@ -7,7 +7,7 @@ import torch
 
 from maskrt.runtime.errors import ConfigError
 from maskrt.train.classes import COCO, SHAPES
-from maskrt.train.config import RECIPES, Recipe, dump_recipe, load_recipe
+from maskrt.train.recipe import RECIPES, MaskRCNNRecipe, dump_recipe, load_recipe
 from maskrt.train.mask_rcnn import MaskRCNN
 
 SHIPPED = sorted(path.stem for path in RECIPES.glob("*.yaml"))
@@ -73,7 +73,7 @@ def test_the_last_override_wins() -> None:
 def test_an_override_makes_a_section_the_file_leaves_out(tmp_path: Path) -> None:
     recipe = load_recipe(written(tmp_path, "name: mine"), ["solver.lr=0.5"])
     assert recipe.solver.lr == 0.5
-    assert recipe.model == Recipe("mine").model
+    assert recipe.model == MaskRCNNRecipe("mine").model
 
 
 @pytest.mark.parametrize("name", SHIPPED)

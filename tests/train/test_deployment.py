@@ -10,10 +10,10 @@ import torch
 from maskrt.runtime.contract import contract_from_json
 from maskrt.runtime.errors import ConfigError, ContractError
 from maskrt.train.checkpoint import load_checkpoint, new_checkpoint
-from maskrt.train.config import Recipe
+from maskrt.train.config import MaskRCNNRecipe
 from maskrt.train.deployment import Shapes, TorchSession, deploy
 
-MakeRecipe = Callable[..., Recipe]
+MakeRecipe = Callable[..., MaskRCNNRecipe]
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from torch import Tensor
 from maskrt.runtime.errors import InputError
 from maskrt.train import import_weights
 from maskrt.train.checkpoint import load_checkpoint, new_checkpoint
-from maskrt.train.config import Recipe, load_recipe
+from maskrt.train.recipe import MaskRCNNRecipe, load_recipe
 from maskrt.train.import_weights import import_checkpoint
 from maskrt.train.mask_rcnn import MaskRCNN
 
@@ -38,7 +38,7 @@ STATISTICS = ("weight", "bias", "running_mean", "running_var")
 
 
 @pytest.fixture
-def narrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Recipe:
+def narrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MaskRCNNRecipe:
     """`import_checkpoint` converts to this recipe instead of the full-size one."""
     path = tmp_path / "narrow.yaml"
     path.write_text(NARROW)
@@ -46,7 +46,7 @@ def narrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Recipe:
     return load_recipe(path)
 
 
-def trained(recipe: Recipe) -> dict[str, Tensor]:
+def trained(recipe: MaskRCNNRecipe) -> dict[str, Tensor]:
     """A state dict with no two equal tensors, as after training."""
     generator = torch.Generator().manual_seed(5)
     state = MaskRCNN(recipe).state_dict()
@@ -129,7 +129,7 @@ def assert_holds(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
         assert torch.equal(found[name], tensor), name
 
 
-def test_every_tensor_of_a_zoo_file_lands_in_its_place(tmp_path: Path, narrow: Recipe) -> None:
+def test_every_tensor_of_a_zoo_file_lands_in_its_place(tmp_path: Path, narrow: MaskRCNNRecipe) -> None:
     state = trained(narrow)
     file = zoo(tmp_path / "model_final.pkl", detectron2_of(state))
     report = import_checkpoint(file, "detectron2", tmp_path / "out" / "m.safetensors")
@@ -141,7 +141,7 @@ def test_every_tensor_of_a_zoo_file_lands_in_its_place(tmp_path: Path, narrow: R
     assert "\n" not in report
 
 
-def test_class_names_are_numbered_where_the_file_has_none(tmp_path: Path, narrow: Recipe) -> None:
+def test_class_names_are_numbered_where_the_file_has_none(tmp_path: Path, narrow: MaskRCNNRecipe) -> None:
     file = zoo(tmp_path / "w.pkl", detectron2_of(trained(narrow)))
     report = import_checkpoint(file, "detectron2", tmp_path / "m.safetensors")
     recipe = load_checkpoint(tmp_path / "m.safetensors").recipe
@@ -150,7 +150,7 @@ def test_class_names_are_numbered_where_the_file_has_none(tmp_path: Path, narrow
 
 
 @pytest.mark.parametrize("bare", [False, True], ids=["with optimizer", "bare state dict"])
-def test_files_of_a_training_run_are_read_too(tmp_path: Path, narrow: Recipe, bare: bool) -> None:
+def test_files_of_a_training_run_are_read_too(tmp_path: Path, narrow: MaskRCNNRecipe, bare: bool) -> None:
     state = trained(narrow)
     model = {k: torch.from_numpy(v) for k, v in detectron2_of(state).items()}
     model |= {"pixel_mean": torch.zeros(3, 1, 1), "pixel_std": torch.ones(3, 1, 1)}
@@ -164,7 +164,7 @@ def test_files_of_a_training_run_are_read_too(tmp_path: Path, narrow: Recipe, ba
     assert_holds(load_checkpoint(tmp_path / "m.safetensors").model.state_dict(), state)
 
 
-def test_half_and_double_precision_become_float32(tmp_path: Path, narrow: Recipe) -> None:
+def test_half_and_double_precision_become_float32(tmp_path: Path, narrow: MaskRCNNRecipe) -> None:
     state = trained(narrow)
     arrays = detectron2_of(state)
     arrays["backbone.stem.conv1.weight"] = arrays["backbone.stem.conv1.weight"].astype(np.float64)
@@ -175,7 +175,7 @@ def test_half_and_double_precision_become_float32(tmp_path: Path, narrow: Recipe
     assert found["mask_head.deconv.bias"].tolist() == [0.5] * 4
 
 
-def test_early_files_without_statistics_get_zero_and_one(tmp_path: Path, narrow: Recipe) -> None:
+def test_early_files_without_statistics_get_zero_and_one(tmp_path: Path, narrow: MaskRCNNRecipe) -> None:
     arrays = {k: v for k, v in detectron2_of(trained(narrow)).items() if "running_" not in k}
     import_checkpoint(zoo(tmp_path / "w.pkl", arrays), "detectron2", tmp_path / "m.safetensors")
     norm = load_checkpoint(tmp_path / "m.safetensors").model.backbone.res2[0].conv1.norm
@@ -184,7 +184,7 @@ def test_early_files_without_statistics_get_zero_and_one(tmp_path: Path, narrow:
 
 
 def test_torchvision_weights_bring_backbone_res5_strides_and_colours(
-    tmp_path: Path, narrow: Recipe
+    tmp_path: Path, narrow: MaskRCNNRecipe
 ) -> None:
     state = trained(narrow)
     torch.save(torchvision_of(state), tmp_path / "resnet50.pth")
@@ -199,7 +199,7 @@ def test_torchvision_weights_bring_backbone_res5_strides_and_colours(
     assert loaded.recipe.input.std == (58.395, 57.12, 57.375)
 
 
-def test_untrained_heads_are_those_of_the_recipes_seed(tmp_path: Path, narrow: Recipe) -> None:
+def test_untrained_heads_are_those_of_the_recipes_seed(tmp_path: Path, narrow: MaskRCNNRecipe) -> None:
     torch.save(torchvision_of(trained(narrow)), tmp_path / "resnet50.pth")
     import_checkpoint(tmp_path / "resnet50.pth", "torchvision", tmp_path / "m.safetensors")
     new_checkpoint(narrow, tmp_path / "new.safetensors")
@@ -211,7 +211,7 @@ def test_untrained_heads_are_those_of_the_recipes_seed(tmp_path: Path, narrow: R
     assert_holds(found, heads)
 
 
-def test_a_new_network_takes_over_the_imported_backbone(tmp_path: Path, narrow: Recipe) -> None:
+def test_a_new_network_takes_over_the_imported_backbone(tmp_path: Path, narrow: MaskRCNNRecipe) -> None:
     state = trained(narrow)
     torch.save(torchvision_of(state), tmp_path / "resnet50.pth")
     import_checkpoint(tmp_path / "resnet50.pth", "torchvision", tmp_path / "m.safetensors")
@@ -223,7 +223,7 @@ def test_a_new_network_takes_over_the_imported_backbone(tmp_path: Path, narrow: 
 
 @pytest.mark.parametrize("wrap", [dict, lambda flat: {"blobs": flat}], ids=["flat", "blobs"])
 def test_caffe2_names_are_recognized(
-    tmp_path: Path, narrow: Recipe, wrap: Callable[[dict], dict]
+    tmp_path: Path, narrow: MaskRCNNRecipe, wrap: Callable[[dict], dict]
 ) -> None:
     state = trained(narrow)
     file = pickled(
@@ -241,7 +241,7 @@ def test_caffe2_names_are_recognized(
     "leaves", [("s", "b", "rm", "riv"), ("s", "b")], ids=["all", "affine only"]
 )
 def test_caffe2_short_norm_names_are_recognized(
-    tmp_path: Path, narrow: Recipe, leaves: tuple[str, ...]
+    tmp_path: Path, narrow: MaskRCNNRecipe, leaves: tuple[str, ...]
 ) -> None:
     state = trained(narrow)
     file = pickled(tmp_path / "R-50.pkl", caffe2_of(state, leaves))
@@ -288,7 +288,7 @@ BAD = {
 
 @pytest.mark.parametrize(("damage", "sentence"), BAD.values(), ids=BAD)
 def test_damaged_weights_are_refused_and_leave_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, narrow: Recipe, damage: Any, sentence: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, narrow: MaskRCNNRecipe, damage: Any, sentence: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     arrays = detectron2_of(trained(narrow))
@@ -299,7 +299,7 @@ def test_damaged_weights_are_refused_and_leave_nothing(
     assert sorted(p.name for p in tmp_path.iterdir()) == ["narrow.yaml", "w.pkl"]
 
 
-def test_another_formats_file_names_what_was_expected(tmp_path: Path, narrow: Recipe) -> None:
+def test_another_formats_file_names_what_was_expected(tmp_path: Path, narrow: MaskRCNNRecipe) -> None:
     torch.save(torchvision_of(trained(narrow)), tmp_path / "resnet50.pth")
     # 5 tensors and a step counter per convolution, and the classifier's two.
     sentence = "279 tensors missing .* 320 tensors unknown .* exactly the 279 of Detectron2 Mask"

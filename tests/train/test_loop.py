@@ -11,7 +11,8 @@ import torch
 from maskrt.runtime.errors import InputError, TrainError
 from maskrt.train import loop
 from maskrt.train.checkpoint import load_checkpoint, load_tensors, new_checkpoint
-from maskrt.train.config import Recipe, SolverConfig
+from maskrt.train.config import SolverConfig
+from maskrt.train.recipe import Recipe
 from maskrt.train.loop import learning_rate, train
 
 MakeRecipe = Callable[..., Recipe]

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from maskrt.train.boxes import encode
-from maskrt.train.config import DetectionConfig, ProposalConfig, Recipe
+from maskrt.train.config import DetectionConfig, ProposalConfig, MaskRCNNRecipe
 from maskrt.train.losses import (
     IGNORE,
     SampledRois,
@@ -21,7 +21,7 @@ from maskrt.train.losses import (
 )
 from maskrt.train.mask_rcnn import MaskRCNN
 
-MakeRecipe = Callable[..., Recipe]
+MakeRecipe = Callable[..., MaskRCNNRecipe]
 PROPOSALS = ProposalConfig()
 TERMS = {"rpn_objectness", "rpn_box", "box_class", "box_delta", "mask"}
 FAR = [500.0, 500, 540, 540]

@@ -7,7 +7,7 @@ norms not).
 
 import pytest
 
-from maskrt.train.config import load_recipe
+from maskrt.train.recipe import load_recipe
 from maskrt.train.macs import mask_rcnn_cost
 
 LSC = "lsc_mask_rcnn_r50_512"

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from maskrt.train.config import Recipe
+from maskrt.train.config import MaskRCNNRecipe
 from maskrt.train.layers import BatchNorm, Conv, FrozenNorm, fold_norms
 from maskrt.train.mask_rcnn import DeployMaskRCNN, MaskRCNN
 
-MakeRecipe = Callable[..., Recipe]
+MakeRecipe = Callable[..., MaskRCNNRecipe]
 
 CANVAS_HW = (96, 112)
 # Folded norms and matrix-product RoIAlign round differently from what is written here: about 20
@@ -24,7 +24,7 @@ BOX_TOLERANCE_PX = 1e-3
 MASK_TOLERANCE = 1e-4
 
 
-def lively(recipe: Recipe, seed: int = 0) -> MaskRCNN:
+def lively(recipe: MaskRCNNRecipe, seed: int = 0) -> MaskRCNN:
     """Random weights, yet norms that are not trivial, confident scores and boxes that move."""
     torch.manual_seed(seed)
     model = MaskRCNN(recipe).eval()
@@ -120,7 +120,7 @@ def plain_roi_align(features: Tensor, boxes: Tensor, cells: int, samples: int) -
     return F.avg_pool2d(fine, samples)
 
 
-def plain_anchors(recipe: Recipe, map_hw: tuple[int, int]) -> tuple[Tensor, Tensor]:
+def plain_anchors(recipe: MaskRCNNRecipe, map_hw: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """Anchors in order y, x, size, ratio, and the (y, x) each is centred on."""
     boxes, centers = [], []
     for y in range(map_hw[0]):
@@ -133,7 +133,7 @@ def plain_anchors(recipe: Recipe, map_hw: tuple[int, int]) -> tuple[Tensor, Tens
     return torch.tensor(boxes), torch.tensor(centers)
 
 
-def plain_normalized(recipe: Recipe, picture: Tensor, size_hw: tuple[int, int]) -> Tensor:
+def plain_normalized(recipe: MaskRCNNRecipe, picture: Tensor, size_hw: tuple[int, int]) -> Tensor:
     valid = picture[: size_hw[0], : size_hw[1]].float()  # RGB
     if recipe.input.channel_order == "BGR":
         valid = valid[..., [2, 1, 0]]
