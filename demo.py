@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .runtime.files import sha256_of, write_bytes
+from .runtime.files import sha256_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     Measure = Callable[[Path, CocoData], Measurement]
 
 CHECKPOINTS = Path(__file__).parent / "train" / "checkpoints"
-SHIPPED = ("lsc_mask_rcnn_tiny", "mask_rcnn_tiny")
+SHIPPED = ("lsc_mask_rcnn_tiny", "mask_rcnn_tiny", "fastmask_tiny")
 SEED = 2026
 """Of the demo's val set; the shipped checkpoints were trained on seed 0."""
 
@@ -61,7 +61,7 @@ def run_demo(out: Path, images: int, measure: Measure) -> dict[str, Any]:
     latency = _bench(measured.runnable, coco)
     summary = _summary(measured)
     page = _report(out, coco, measured, latency, summary)
-    _overlays(out / "pictures", measured.runnable[0], coco)
+    _overlays(out / "pictures", measured, coco)
     for line in (*summary, f"Report: {page}"):
         print(line)
     failed = [hop for hop in measured.hops if hop.failures]
@@ -143,7 +143,10 @@ def _report(
         write_report,
     )
 
-    best = measured.runnable[0]
+    pictures = [
+        example_pictures(coco, measured.predictions[path], coco.class_names, count=4)
+        for path in _checkpoints(measured)
+    ]
     report = Report(
         title="maskrt demo",
         dataset=f"{len(coco.images)} drawn val pictures (seed {SEED}), none seen in training",
@@ -153,7 +156,7 @@ def _report(
         accuracy=tuple(measured.accuracies),
         hops=tuple(measured.hops),
         latency=latency,
-        pictures=example_pictures(coco, measured.predictions[best], coco.class_names),
+        pictures=tuple(itertools.chain.from_iterable(pictures)),
     )
     console = Console()
     for table in report_tables(report):
@@ -162,19 +165,21 @@ def _report(
     return write_report(report, out / "report.html")[0]
 
 
-def _overlays(folder: Path, model: Path, coco: CocoData, count: int = 6) -> None:
-    """Draw the model's instances on a few pictures."""
-    import cv2
-
+def _overlays(folder: Path, measured: Measured, coco: CocoData, count: int = 6) -> None:
+    """Draw what each checkpoint finds on a few pictures, of proposals the best of each object."""
     from . import load
-    from .eval import read_record
+    from .runtime.sources import predict_sources
 
-    with load(model) as predictor:
-        for record in coco.images[:count]:
-            image = read_record(record)
-            (found,) = predictor.predict([image])
-            encoded = cv2.imencode(".png", found.draw(image)[:, :, ::-1])[1]
-            write_bytes(folder / f"{record.path.stem}.png", encoded.tobytes())
+    pictures = [record.path for record in coco.images[:count]]
+    for path in _checkpoints(measured):
+        with load(path) as predictor:
+            nms_iou = 0.5 if predictor.contract.task == "proposals" else None
+            out = folder / path.stem
+            predict_sources(predictor, pictures, out, 0.5, nms_iou=nms_iou, progress=False)
+
+
+def _checkpoints(measured: Measured) -> list[Path]:
+    return [path for path in measured.runnable if path.suffix == ".safetensors"]
 
 
 def _has_gpu() -> bool:

@@ -82,9 +82,8 @@ def train(arguments: Arguments) -> Result:
     _print_accuracy([accuracy])
     from .train.checkpoint import record_accuracy
 
-    kept = headline(accuracy)
-    record_accuracy(path, kept)
-    return {"checkpoint": str(path), **kept}
+    record_accuracy(path, accuracy.measured)
+    return {"checkpoint": str(path), **accuracy.measured}
 
 
 def export(arguments: Arguments) -> Result:
@@ -133,7 +132,13 @@ def predict(arguments: Arguments) -> Result:
     from .runtime.sources import predict_sources
 
     with load(arguments.model) as predictor:
-        written = predict_sources(predictor, arguments.sources, arguments.out, arguments.score)
+        written = predict_sources(
+            predictor,
+            arguments.sources,
+            arguments.out,
+            arguments.score,
+            nms_iou=arguments.nms_iou,
+        )
     print(f"{arguments.out}: {written.pictures} pictures, {written.instances} instances")
     return dataclasses.asdict(written)
 
@@ -234,13 +239,6 @@ def measured(path: Path, coco: CocoData) -> Measurement:
         return dataclasses.replace(result, accuracy=accuracy)
 
 
-def headline(accuracy: Accuracy) -> dict[str, float]:
-    """What a checkpoint's header keeps: box and mask AP, or AR at 100 proposals."""
-    if "AP" in accuracy.box:
-        return {"box_ap": accuracy.box["AP"], "mask_ap": accuracy.mask["AP"]}
-    return {"box_ar100": accuracy.box["AR@100"], "mask_ar100": accuracy.mask["AR@100"]}
-
-
 def _coco(folder: Path, split: Split, images: int | None) -> CocoData:
     from .eval import load_coco
 
@@ -267,15 +265,17 @@ def _bench_data(arguments: Arguments) -> tuple[list[Accuracy], list[Any]]:
 
 
 def _print_accuracy(accuracies: list[Accuracy]) -> None:
-    from .eval import accuracy_table, print_table
+    from .eval import accuracy_tables, print_table
 
-    print_table(accuracy_table(accuracies), _console())
+    for table in accuracy_tables(accuracies):
+        print_table(table, _console())
 
 
 def _print_hops(hops: list[Hop]) -> None:
-    from .eval import hop_table, print_table
+    from .eval import hop_tables, print_table
 
-    print_table(hop_table(hops), _console())
+    for table in hop_tables(hops):
+        print_table(table, _console())
 
 
 def _console() -> Any:

@@ -38,10 +38,13 @@ _HOP_TITLE: dict[Metric, str] = {
     "AP": "Accuracy hop by hop",
     "AR": "Accuracy of proposals hop by hop",
 }
-_PARTNER: dict[Metric, str] = {"AP": "has the same label", "AR": "is of the same window"}
+_PARTNER: dict[Metric, str] = {
+    "AP": "has the same label and",
+    "AR": "is of the same window and has",
+}
 _MATCHED_NOTE = (
     f"matched: share of instances scoring {SCORE_FLOOR} or more whose partner on the other side "
-    f"{{partner}} and box and mask IoU of at least {MATCH_IOU}; the worse direction of the "
+    f"{{partner}} box and mask IoU of at least {MATCH_IOU}; the worse direction of the "
     "two. Δbox px and Δscore: greatest change; IoU: mean mask IoU."
 )
 _CHANGES_NOTE = (

@@ -84,7 +84,7 @@ def test_inputs_are_checked(untrained: Callable[..., Path]) -> None:
 @pytest.mark.parametrize(
     ("shapes", "message"),
     [
-        (Shapes((100, 96)), r"multiples of 16 px\. Use 112x96"),
+        (Shapes((100, 96)), r"multiples of 16 px, 16 or more\. Use 112x96"),
         (Shapes((0, 96)), r"Use 16x96"),
         (Shapes(batch=0), "--batch 0: expected at least 1"),
         (Shapes(proposals=0), "--proposals 0: expected at least 1"),

@@ -20,9 +20,9 @@ from torch import Tensor
 from maskrt.runtime.errors import InputError
 from maskrt.train import import_weights
 from maskrt.train.checkpoint import load_checkpoint, new_checkpoint
-from maskrt.train.recipe import MaskRCNNRecipe, load_recipe
 from maskrt.train.import_weights import import_checkpoint
 from maskrt.train.mask_rcnn import MaskRCNN
+from maskrt.train.recipe import MaskRCNNRecipe, load_recipe
 
 # ResNet-50's blocks, so that every name exists, at a sixteenth of its width.
 NARROW = """
@@ -129,7 +129,9 @@ def assert_holds(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
         assert torch.equal(found[name], tensor), name
 
 
-def test_every_tensor_of_a_zoo_file_lands_in_its_place(tmp_path: Path, narrow: MaskRCNNRecipe) -> None:
+def test_every_tensor_of_a_zoo_file_lands_in_its_place(
+    tmp_path: Path, narrow: MaskRCNNRecipe
+) -> None:
     state = trained(narrow)
     file = zoo(tmp_path / "model_final.pkl", detectron2_of(state))
     report = import_checkpoint(file, "detectron2", tmp_path / "out" / "m.safetensors")
@@ -141,7 +143,9 @@ def test_every_tensor_of_a_zoo_file_lands_in_its_place(tmp_path: Path, narrow: M
     assert "\n" not in report
 
 
-def test_class_names_are_numbered_where_the_file_has_none(tmp_path: Path, narrow: MaskRCNNRecipe) -> None:
+def test_class_names_are_numbered_where_the_file_has_none(
+    tmp_path: Path, narrow: MaskRCNNRecipe
+) -> None:
     file = zoo(tmp_path / "w.pkl", detectron2_of(trained(narrow)))
     report = import_checkpoint(file, "detectron2", tmp_path / "m.safetensors")
     recipe = load_checkpoint(tmp_path / "m.safetensors").recipe
@@ -150,7 +154,9 @@ def test_class_names_are_numbered_where_the_file_has_none(tmp_path: Path, narrow
 
 
 @pytest.mark.parametrize("bare", [False, True], ids=["with optimizer", "bare state dict"])
-def test_files_of_a_training_run_are_read_too(tmp_path: Path, narrow: MaskRCNNRecipe, bare: bool) -> None:
+def test_files_of_a_training_run_are_read_too(
+    tmp_path: Path, narrow: MaskRCNNRecipe, bare: bool
+) -> None:
     state = trained(narrow)
     model = {k: torch.from_numpy(v) for k, v in detectron2_of(state).items()}
     model |= {"pixel_mean": torch.zeros(3, 1, 1), "pixel_std": torch.ones(3, 1, 1)}
@@ -175,7 +181,9 @@ def test_half_and_double_precision_become_float32(tmp_path: Path, narrow: MaskRC
     assert found["mask_head.deconv.bias"].tolist() == [0.5] * 4
 
 
-def test_early_files_without_statistics_get_zero_and_one(tmp_path: Path, narrow: MaskRCNNRecipe) -> None:
+def test_early_files_without_statistics_get_zero_and_one(
+    tmp_path: Path, narrow: MaskRCNNRecipe
+) -> None:
     arrays = {k: v for k, v in detectron2_of(trained(narrow)).items() if "running_" not in k}
     import_checkpoint(zoo(tmp_path / "w.pkl", arrays), "detectron2", tmp_path / "m.safetensors")
     norm = load_checkpoint(tmp_path / "m.safetensors").model.backbone.res2[0].conv1.norm
@@ -199,7 +207,9 @@ def test_torchvision_weights_bring_backbone_res5_strides_and_colours(
     assert loaded.recipe.input.std == (58.395, 57.12, 57.375)
 
 
-def test_untrained_heads_are_those_of_the_recipes_seed(tmp_path: Path, narrow: MaskRCNNRecipe) -> None:
+def test_untrained_heads_are_those_of_the_recipes_seed(
+    tmp_path: Path, narrow: MaskRCNNRecipe
+) -> None:
     torch.save(torchvision_of(trained(narrow)), tmp_path / "resnet50.pth")
     import_checkpoint(tmp_path / "resnet50.pth", "torchvision", tmp_path / "m.safetensors")
     new_checkpoint(narrow, tmp_path / "new.safetensors")
@@ -211,7 +221,9 @@ def test_untrained_heads_are_those_of_the_recipes_seed(tmp_path: Path, narrow: M
     assert_holds(found, heads)
 
 
-def test_a_new_network_takes_over_the_imported_backbone(tmp_path: Path, narrow: MaskRCNNRecipe) -> None:
+def test_a_new_network_takes_over_the_imported_backbone(
+    tmp_path: Path, narrow: MaskRCNNRecipe
+) -> None:
     state = trained(narrow)
     torch.save(torchvision_of(state), tmp_path / "resnet50.pth")
     import_checkpoint(tmp_path / "resnet50.pth", "torchvision", tmp_path / "m.safetensors")
@@ -288,7 +300,11 @@ BAD = {
 
 @pytest.mark.parametrize(("damage", "sentence"), BAD.values(), ids=BAD)
 def test_damaged_weights_are_refused_and_leave_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, narrow: MaskRCNNRecipe, damage: Any, sentence: str
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    narrow: MaskRCNNRecipe,
+    damage: Any,
+    sentence: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     arrays = detectron2_of(trained(narrow))
@@ -299,7 +315,9 @@ def test_damaged_weights_are_refused_and_leave_nothing(
     assert sorted(p.name for p in tmp_path.iterdir()) == ["narrow.yaml", "w.pkl"]
 
 
-def test_another_formats_file_names_what_was_expected(tmp_path: Path, narrow: MaskRCNNRecipe) -> None:
+def test_another_formats_file_names_what_was_expected(
+    tmp_path: Path, narrow: MaskRCNNRecipe
+) -> None:
     torch.save(torchvision_of(trained(narrow)), tmp_path / "resnet50.pth")
     # 5 tensors and a step counter per convolution, and the classifier's two.
     sentence = "279 tensors missing .* 320 tensors unknown .* exactly the 279 of Detectron2 Mask"

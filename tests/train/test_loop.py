@@ -12,8 +12,8 @@ from maskrt.runtime.errors import InputError, TrainError
 from maskrt.train import loop
 from maskrt.train.checkpoint import load_checkpoint, load_tensors, new_checkpoint
 from maskrt.train.config import SolverConfig
-from maskrt.train.recipe import Recipe
 from maskrt.train.loop import learning_rate, train
+from maskrt.train.recipe import Recipe
 
 MakeRecipe = Callable[..., Recipe]
 

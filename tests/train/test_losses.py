@@ -8,18 +8,18 @@ import pytest
 import torch
 
 from maskrt.train.boxes import encode
-from maskrt.train.config import DetectionConfig, ProposalConfig, MaskRCNNRecipe
+from maskrt.train.config import DetectionConfig, MaskRCNNRecipe, ProposalConfig
 from maskrt.train.losses import (
     IGNORE,
     SampledRois,
-    Target,
-    losses,
+    mask_rcnn_losses,
     mask_targets,
     match_anchors,
     rpn_losses,
     sample_rois,
 )
 from maskrt.train.mask_rcnn import MaskRCNN
+from maskrt.train.target import Target
 
 MakeRecipe = Callable[..., MaskRCNNRecipe]
 PROPOSALS = ProposalConfig()
@@ -200,7 +200,7 @@ BLOCK = [32.0, 24, 80, 56]
     ids=["no objects", "one empty picture", "nothing but a crowd", "an object in a crowd"],
 )
 def test_losses_and_gradients_are_finite(model: MaskRCNN, truths: list[Target]) -> None:
-    terms = losses(model, *pictures(2), truths, seeded())
+    terms = mask_rcnn_losses(model, *pictures(2), truths, seeded())
     assert set(terms) == TERMS
     assert all(torch.isfinite(value) and value >= 0 for value in terms.values())
     torch.stack(list(terms.values())).sum().backward()
@@ -210,7 +210,7 @@ def test_losses_and_gradients_are_finite(model: MaskRCNN, truths: list[Target]) 
 
 
 def test_without_objects_there_is_nothing_to_regress(model: MaskRCNN) -> None:
-    terms = losses(model, *pictures(1), [target()], seeded())
+    terms = mask_rcnn_losses(model, *pictures(1), [target()], seeded())
     assert [terms[name].item() for name in ("rpn_box", "box_delta", "mask")] == [0, 0, 0]
     assert terms["rpn_objectness"] > 0
     assert terms["box_class"] > 0
@@ -218,7 +218,7 @@ def test_without_objects_there_is_nothing_to_regress(model: MaskRCNN) -> None:
 
 def test_equal_generator_states_give_equal_losses(model: MaskRCNN) -> None:
     truths = [target([BLOCK], [1])]
-    first, second = (losses(model, *pictures(1), truths, seeded()) for _ in range(2))
+    first, second = (mask_rcnn_losses(model, *pictures(1), truths, seeded()) for _ in range(2))
     assert all(torch.equal(first[name], second[name]) for name in TERMS)
 
 
@@ -227,7 +227,7 @@ def test_a_few_steps_on_one_picture_lower_every_loss(model: MaskRCNN) -> None:
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
     history = []
     for step in range(40):
-        terms = losses(model, *pictures(1), truths, seeded(step))
+        terms = mask_rcnn_losses(model, *pictures(1), truths, seeded(step))
         total = torch.stack(list(terms.values())).sum()
         optimizer.zero_grad()
         total.backward()
