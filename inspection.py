@@ -18,13 +18,16 @@ from .runtime.files import require_file, sha256_of
 
 if TYPE_CHECKING:
     from .runtime.contract import Contract
+    from .train.config import MaskRCNNRecipe
+    from .train.fastmask_config import FastMaskRecipe
 
 Facts = dict[str, Any]
+Costs = dict[str, dict[str, int]]
+"""MACs by part, for each number of RoIs or proposals."""
 
 COST_IMAGE_HW = (800, 1200)
 COST_ROIS = (300, 1000)
 """Picture and numbers of RoIs at which networks are compared, as in the LSC paper's tables."""
-PARTS = ("backbone", "separable", "rpn", "box_branch", "mask_branch")
 TOP_OPERATORS = 10
 
 
@@ -44,15 +47,12 @@ def inspect_file(path: Path) -> Facts:
 
 def _checkpoint(path: Path) -> Facts:
     from .train.checkpoint import load_checkpoint
-    from .train.macs import mask_rcnn_cost
+    from .train.config import MaskRCNNRecipe
 
     checkpoint = load_checkpoint(path)
-    recipe, costs = checkpoint.recipe, {}
-    for rois in COST_ROIS:
-        cost = mask_rcnn_cost(recipe, COST_IMAGE_HW, rois)
-        costs[rois] = {**dataclasses.asdict(cost), "total": cost.total}
-    parameters = costs[COST_ROIS[0]].pop("parameters")
-    costs[COST_ROIS[1]].pop("parameters")
+    recipe = checkpoint.recipe
+    picture, costs = _mask_rcnn(recipe) if isinstance(recipe, MaskRCNNRecipe) else _fastmask(recipe)
+    parameters = [cost.pop("parameters") for cost in costs.values()][0]
     print(f"{path}: checkpoint of {recipe.name}, {_steps(checkpoint.steps)}")
     _lines(
         ("SHA-256", checkpoint.sha256),
@@ -60,10 +60,10 @@ def _checkpoint(path: Path) -> Facts:
         ("parameters", f"{parameters / 1e6:.2f} M without norms"),
         ("accuracy", _accuracy(checkpoint.measured)),
     )
-    height, width = COST_IMAGE_HW
-    print(f"  GMACs of a {height}x{width} picture with 100 masks:")
-    rows = [[f"{rois} RoIs", *_gmacs(cost)] for rois, cost in costs.items()]
-    _table(["", *(part.replace("_", " ") for part in PARTS), "total"], rows)
+    print(f"  GMACs of {picture}:")
+    parts = next(iter(costs.values()))
+    rows = [[name, *map(_giga, cost.values())] for name, cost in costs.items()]
+    _table(["", *(part.replace("_", " ") for part in parts)], rows)
     return {
         "kind": "checkpoint",
         "recipe": recipe.name,
@@ -72,8 +72,28 @@ def _checkpoint(path: Path) -> Facts:
         "class_names": list(recipe.class_names),
         "parameters": parameters,
         "measured": checkpoint.measured,
-        "macs": {str(rois): cost for rois, cost in costs.items()},
+        "macs": {name.split()[0]: cost for name, cost in costs.items()},
     }
+
+
+def _mask_rcnn(recipe: MaskRCNNRecipe) -> tuple[str, Costs]:
+    """The picture, and MACs by part for each number of RoIs."""
+    from .train.macs import mask_rcnn_cost
+
+    height, width = COST_IMAGE_HW
+    costs = {f"{n} RoIs": mask_rcnn_cost(recipe, COST_IMAGE_HW, n) for n in COST_ROIS}
+    return f"a {height}x{width} picture with 100 masks", {
+        name: {**dataclasses.asdict(cost), "total": cost.total} for name, cost in costs.items()
+    }
+
+
+def _fastmask(recipe: FastMaskRecipe) -> tuple[str, Costs]:
+    from .train.macs import fastmask_cost
+
+    height, width = recipe.input.canvas_hw
+    cost = fastmask_cost(recipe)
+    parts = {**dataclasses.asdict(cost), "total": cost.total}
+    return f"a {height}x{width} picture", {f"{recipe.windows.per_image} proposals": parts}
 
 
 def _onnx(path: Path) -> Facts:
@@ -184,10 +204,6 @@ def _layers(summary: Any) -> str:
     macs = f", {summary['fp16_mac_share']:.1%} of MACs" if summary["macs"] else ""
     share = f"{summary['fp16_layer_share']:.1%} of layers{macs} in FP16"
     return f"{summary['layer_count']} layers; {share}"
-
-
-def _gmacs(cost: dict[str, int]) -> list[str]:
-    return [_giga(cost[part]) for part in (*PARTS, "total")]
 
 
 def _giga(count: int) -> str:

@@ -33,7 +33,11 @@ DOMAIN = "maskrt"
 DOMAIN_VERSION = 1
 ROI_ALIGN = "MaskrtRoiAlign"
 PLUGIN_VERSION = "1"
-_PLUGIN_ATTRIBUTES = {"plugin_namespace": DOMAIN, "plugin_version": PLUGIN_VERSION, "aot": 1}
+_PLUGIN_ATTRIBUTES: dict[str, int | float | str] = {
+    "plugin_namespace": DOMAIN,
+    "plugin_version": PLUGIN_VERSION,
+    "aot": 1,
+}
 MIN_OPSET = 17
 # Functions in a model exist since IR version 8 (attribute defaults, since 9, are not used).
 MIN_IR_VERSION = 8

@@ -13,7 +13,7 @@ from maskrt.runtime.sources import predict_sources
 
 CHECKPOINTS = Path(maskrt.__file__).parent / "train" / "checkpoints"
 ORIENTATION_6 = bytes.fromhex(  # EXIF: one entry, the picture is to be turned a quarter right
-    "ffe10022" "457869660000" "49492a0008000000" "0100" "120103000100000006000000" "00000000"
+    "ffe1002245786966000049492a0008000000010012010300010000000600000000000000"
 )
 
 

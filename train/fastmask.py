@@ -173,7 +173,9 @@ class DeployFastMask(nn.Module):
             if layer is not None:
                 layer.bias.add_(layer.weight @ everywhere)
         self.register_buffer("shift", shift.clone(), persistent=False)
-        head.mask_scale.mul_(head.gain)
+        # Nothing but a factor and a shift stands between the two mask layers.
+        head.mask_2.bias.add_(head.mask_2.weight @ head.mask_shift)
+        head.mask_2.weight.mul_(head.gain * head.mask_scale)
         dense = head.score_1.weight.unflatten(1, (WINDOW, WINDOW, -1)).permute(0, 3, 1, 2)
         self.score_1 = nn.Parameter(dense.contiguous())
 
@@ -227,6 +229,6 @@ class DeployFastMask(nn.Module):
         if head.attention is not None:
             attention = head.attention(windows.flatten(1)).sigmoid()
             seen = seen * attention.unflatten(1, (WINDOW, WINDOW))[..., None]
-        x = head.mask_1(seen.flatten(1)) * head.mask_scale + head.mask_shift
-        logits: Tensor = head.mask_2(x).unflatten(1, (head.cells, head.cells))
+        x = head.mask_2(head.mask_1(seen.flatten(1)))
+        logits: Tensor = x.unflatten(1, (head.cells, head.cells))
         return logits.unflatten(0, (index.shape[0], index.shape[1]))

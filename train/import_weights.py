@@ -145,6 +145,7 @@ def import_checkpoint(file: Path, source: Source, out: Path) -> str:
     weights = read_weights(file)
     layout = layout_of(source, weights)
     recipe = load_recipe(RECIPE, layout.overrides)
+    assert isinstance(recipe, MaskRCNNRecipe), "the shipped recipe is of this family"
     if layout.heads:
         recipe = dataclasses.replace(recipe, classes=_classes(weights))
     model, taken = model_from(file, weights, layout, recipe)

@@ -15,8 +15,12 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from .config import MaskRCNNRecipe
+from .fastmask import FastMask, level_shapes, resized_hw
+from .fastmask_config import FastMaskRecipe
 from .layers import BatchNorm, FrozenNorm
 from .mask_rcnn import STRIDE, MaskRCNN
+from .window_head import WindowNorm
+from .windows import window_count
 
 
 @dataclass(frozen=True)
@@ -65,10 +69,84 @@ def mask_rcnn_cost(
         )
 
 
+@dataclass(frozen=True)
+class FastMaskCost:
+    """What one picture costs; MACs by part."""
+
+    parameters: int
+    """Weights and biases without norms."""
+    body: int
+    """Of an image pyramid: the body at every size."""
+    neck: int
+    reduce: int
+    objectness: int
+    """Of every window, as dense convolutions."""
+    masks: int
+    """Attention and masks of the proposals that come out."""
+
+    @property
+    def total(self) -> int:
+        """MACs of the whole network."""
+        return self.body + self.neck + self.reduce + self.objectness + self.masks
+
+
+def fastmask_cost(
+    recipe: FastMaskRecipe,
+    canvas_hw: tuple[int, int] | None = None,
+    proposals: int | None = None,
+) -> FastMaskCost:
+    """Count one picture of `canvas_hw` with `proposals` windows decoded; None: the recipe's."""
+    config, canvas_hw = recipe.model, canvas_hw or recipe.input.canvas_hw
+    strides = config.test_strides
+    shapes = level_shapes(config, canvas_hw, strides)
+    windows, cells = window_count(shapes), sum(h * w for h, w in shapes)
+    slots = min(proposals or recipe.windows.per_image, windows)
+    with torch.device("meta"):
+        model = FastMask(recipe).eval()
+        sizes = [canvas_hw]
+        if config.pyramid == "image":
+            sizes = [resized_hw(canvas_hw, stride) for stride in strides]
+        body = sum(_macs(model.body, torch.zeros(1, 3, *size)) for size in sizes)
+        whole = _macs(_Levels(model), torch.zeros(1, 3, *canvas_hw))
+        reduce = cells * model.reduce.weight.numel()
+        one = torch.zeros(1, 10, 10, config.reduced_channels)
+        return FastMaskCost(
+            parameters=parameters_without_norms(model),
+            body=body,
+            neck=whole - body - reduce,
+            reduce=reduce,
+            objectness=windows * _macs(_Scores(model), one),
+            masks=slots * _macs(_Masks(model), one),
+        )
+
+
+class _Levels(nn.Module):
+    def __init__(self, model: FastMask) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        return self.model.levels(x, self.model.recipe.model.test_strides)
+
+
+class _Scores(nn.Module):
+    def __init__(self, model: FastMask) -> None:
+        super().__init__()
+        self.head = model.head
+
+    def forward(self, windows: Tensor) -> Tensor:
+        return self.head.scores(windows)
+
+
+class _Masks(_Scores):
+    def forward(self, windows: Tensor) -> Tensor:
+        return self.head.masks(windows)[0]
+
+
 def parameters_without_norms(model: nn.Module) -> int:
     """Number of weights and biases, norms left out as the paper counts them."""
     total = sum(p.numel() for p in model.parameters())
-    norms = (m for m in model.modules() if isinstance(m, (BatchNorm, FrozenNorm)))
+    norms = (m for m in model.modules() if isinstance(m, (BatchNorm, FrozenNorm, WindowNorm)))
     return total - sum(p.numel() for norm in norms for p in norm.parameters())
 
 

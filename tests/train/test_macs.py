@@ -7,7 +7,7 @@ norms not).
 
 import pytest
 
-from maskrt.train.macs import mask_rcnn_cost
+from maskrt.train.macs import fastmask_cost, mask_rcnn_cost
 from maskrt.train.recipe import load_recipe
 
 LSC = "lsc_mask_rcnn_r50_512"
@@ -68,3 +68,30 @@ def test_detections_cost_only_the_mask_branch() -> None:
     few, many = (mask_rcnn_cost(recipe, (384, 384), 100, n) for n in (10, 50))
     assert many.mask_branch == 5 * few.mask_branch
     assert many.total - few.total == many.mask_branch - few.mask_branch
+
+
+def test_fastmask_counts_are_those_of_its_layers() -> None:
+    recipe = load_recipe("fastmask_r39")
+    cost = fastmask_cost(recipe)  # type: ignore[arg-type]
+    # 10,198 windows of 972 x 1300 px, each 12,800 x 512 + 512 x 1024 + 1024
+    assert cost.objectness == 10_198 * (12_800 * 512 + 512 * 1024 + 1024)
+    # 1000 windows, each attention 12,800 x 100, rank 12,800 x 512, mask 512 x 1600
+    assert cost.masks == 1000 * (12_800 * 100 + 12_800 * 512 + 512 * 1600)
+    cells = sum(
+        h * w
+        for h, w in ((61, 82), (41, 55), (31, 41), (21, 28), (16, 21), (11, 14), (8, 11), (6, 7))
+    )
+    assert cost.reduce == cells * 1024 * 128
+    # the neck runs at every level but each stream's last: 3 x 3 to 256 channels, 1 x 1 back
+    sources = 61 * 82 + 41 * 55 + 31 * 41 + 21 * 28 + 16 * 21 + 11 * 14
+    assert cost.neck == sources * (9 * 1024 * 256 + 256 * 1024)
+    assert cost.parameters / 1e6 == pytest.approx(27.004, abs=0.002)
+    assert cost.total == cost.body + cost.neck + cost.reduce + cost.objectness + cost.masks
+
+
+def test_many_shots_cost_the_body_many_times() -> None:
+    one = fastmask_cost(load_recipe("fastmask_r39"))  # type: ignore[arg-type]
+    many = fastmask_cost(load_recipe("deepmask_r39"))  # type: ignore[arg-type]
+    assert many.neck == 0
+    assert 1.5 < many.body / one.body < 2.5  # the areas of eight sizes, less the second stream
+    assert many.objectness == pytest.approx(one.objectness, rel=0.02)
