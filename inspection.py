@@ -52,7 +52,7 @@ def _checkpoint(path: Path) -> Facts:
     checkpoint = load_checkpoint(path)
     recipe = checkpoint.recipe
     picture, costs = _mask_rcnn(recipe) if isinstance(recipe, MaskRCNNRecipe) else _fastmask(recipe)
-    parameters = [cost.pop("parameters") for cost in costs.values()][0]
+    (parameters,) = {cost.pop("parameters") for cost in costs.values()}
     print(f"{path}: checkpoint of {recipe.name}, {_steps(checkpoint.steps)}")
     _lines(
         ("SHA-256", checkpoint.sha256),
