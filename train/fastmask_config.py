@@ -88,6 +88,11 @@ class FastMaskConfig:
                 f"model.head={self.head}; an image pyramid has one stream and the standard head. "
                 "Set model.streams=1 model.head=standard."
             )
+        if self.pyramid == "image" and self.compat == "original":
+            raise ConfigError(
+                "model.pyramid=image: found model.compat=original, the published FastMask code, "
+                "which has no image pyramid. Set model.compat=paper."
+            )
 
     def _check_strides(self, name: str, strides: tuple[float, ...]) -> None:
         own = STREAM_STRIDES[: self.streams]

@@ -213,6 +213,9 @@ def _from_patches(model: FastMask, x: Tensor, boxes: Tensor, samples: list[Sampl
         )
         for name in ("scored", "masked")
     )
+    if not len(scored) + len(masked):  # say, under one crowd: no statistics to take
+        nothing = x.new_zeros(0, WINDOW, WINDOW, model.recipe.model.reduced_channels)
+        return Normalized(nothing, nothing)
     (maps,) = model.body(torch.cat((scored, masked)))
     inner = slice(CONTEXT_CELLS, CONTEXT_CELLS + WINDOW)
     windows = model.reduce(maps[:, :, inner, inner]).permute(0, 2, 3, 1).float()

@@ -35,11 +35,12 @@ from ..runtime.errors import InputError
 from ..runtime.files import require_file
 from .checkpoint import require_suffix, save_checkpoint
 from .config import MaskRCNNRecipe
+from .import_fastmask import import_caffe
 from .mask_rcnn import MaskRCNN
 from .recipe import load_recipe
 from .restricted_pickle import read_pickle, read_torch
 
-Source = Literal["detectron2", "torchvision"]
+Source = Literal["detectron2", "torchvision", "caffe"]
 
 RECIPE = "mask_rcnn_r50_c4"
 CLS_SCORE = "roi_heads.box_predictor.cls_score.weight"
@@ -131,8 +132,9 @@ def import_checkpoint(file: Path, source: Source, out: Path) -> str:
     """Turn published weights into a checkpoint.
 
     Args:
-        file: `.pkl` (numpy arrays) or `.pth` (torch).
-        source: whose names it uses; `detectron2` includes Detectron's ImageNet files.
+        file: `.pkl` (numpy arrays), `.pth` (torch) or `.caffemodel`.
+        source: whose names it uses; `detectron2` includes Detectron's ImageNet files, `caffe` is
+            FastMask's own weights (import_fastmask.py).
         out: the `.safetensors` to write, its recipe `.yaml` beside it.
 
     Returns:
@@ -142,6 +144,8 @@ def import_checkpoint(file: Path, source: Source, out: Path) -> str:
         InputError: the file cannot be read, asks to run something, or is not exactly this network.
     """
     require_suffix(out)
+    if source == "caffe":
+        return import_caffe(file, out)
     weights = read_weights(file)
     layout = layout_of(source, weights)
     recipe = load_recipe(RECIPE, layout.overrides)

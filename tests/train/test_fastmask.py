@@ -6,7 +6,14 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from maskrt.train.fastmask import DeployFastMask, FastMask, Neck, level_shapes
+from maskrt.train.fastmask import (
+    DeployFastMask,
+    FastMask,
+    Neck,
+    level_shapes,
+    level_strides,
+    resized_hw,
+)
 from maskrt.train.fastmask_config import FastMaskRecipe
 from maskrt.train.recipe import load_recipe
 from maskrt.train.window_head import WindowNorm
@@ -117,11 +124,56 @@ def test_slots_are_no_more_than_windows() -> None:
     assert deployed.slots == window_count(shapes) < 10_000
 
 
-def test_levels_of_the_paper_have_its_sizes() -> None:
-    config = load_recipe("fastmask_r39").model
-    assert level_shapes(config, (972, 1300), config.test_strides) == [  # type: ignore[arg-type, union-attr]
-        (61, 82), (41, 55), (31, 41), (21, 28), (16, 21), (11, 14), (8, 11), (6, 7),
-    ]  # fmt: skip
+SEVEN = (16.0, 24.0, 32.0, 48.0, 64.0, 96.0, 128.0)
+
+
+@pytest.mark.parametrize(
+    ("canvas_hw", "strides", "shapes", "windows"),
+    [
+        (
+            (608, 800),
+            SEVEN,
+            [(38, 50), (26, 34), (19, 25), (13, 17), (10, 13), (7, 9), (5, 7)],
+            3988,
+        ),
+        (
+            (652, 868),
+            SEVEN,
+            [(41, 55), (28, 37), (21, 28), (14, 19), (11, 14), (7, 10), (6, 7)],
+            4716,
+        ),
+        (
+            (972, 1300),
+            (*SEVEN, 192.0),
+            [(61, 82), (41, 55), (31, 41), (21, 28), (16, 21), (11, 14), (8, 11), (6, 7)],
+            10198,
+        ),
+    ],
+    ids=["training", "test", "zoom"],
+)
+def test_levels_are_those_of_the_published_networks(
+    canvas_hw: tuple[int, int],
+    strides: tuple[float, ...],
+    shapes: list[tuple[int, int]],
+    windows: int,
+) -> None:
+    assert level_shapes(recipe().model, canvas_hw, strides) == shapes
+    assert window_count(shapes) == windows
+
+
+@pytest.mark.parametrize("canvas_hw", [(100, 52), (20, 16), (16, 148)])
+@pytest.mark.parametrize(
+    "variant", ["two streams", "original code", "vgg", "pva", "max neck", "image pyramid"]
+)
+def test_level_shapes_are_known_before_anything_runs(
+    variant: str, canvas_hw: tuple[int, int]
+) -> None:
+    model = network(*VARIANTS[variant])
+    config = model.recipe.model
+    with torch.inference_mode():
+        maps = model.levels(torch.zeros(1, 3, *canvas_hw), config.test_strides)
+    found = [tuple(level.shape[2:]) for level in maps]
+    assert found == level_shapes(config, canvas_hw, config.test_strides)
 
 
 def test_window_statistics_are_those_of_all_windows_cut_out() -> None:
@@ -164,6 +216,12 @@ def test_pooling_at_odd_edges_is_caffes() -> None:
     assert Neck("max", 1)(x).tolist() == [[[[4.0, 5.0], [7.0, 8.0]]]]
 
 
+def test_pooling_counts_only_the_cells_that_are_there() -> None:
+    x = torch.full((1, 8, 7, 5), 2.5)
+    for kind in ("average", "max"):
+        assert torch.equal(Neck(kind, 8)(x), torch.full((1, 8, 4, 3), 2.5))
+
+
 def test_published_sizes() -> None:
     with torch.device("meta"):
         tied = FastMask(load_recipe("fastmask_r39"))  # type: ignore[arg-type]
@@ -182,3 +240,13 @@ def test_an_image_pyramid_covers_the_canvas_like_the_strides_say() -> None:
     sides = boxes[:, 2:] - boxes[:, :2]
     real = deployed.boxes[:, 2:] - deployed.boxes[:, :2]
     assert (real / sides - 1).abs().max() < 0.13  # sizes round to whole pixels
+
+
+def test_every_level_of_an_image_pyramid_spans_the_canvas() -> None:
+    config = network("model.pyramid=image", "model.head=standard", "model.streams=1").recipe.model
+    for stride, (y, x) in zip(
+        config.test_strides, level_strides(config, (972, 1300), config.test_strides), strict=True
+    ):
+        height, width = resized_hw((972, 1300), stride)
+        assert (y * height / 16, x * width / 16) == pytest.approx((972, 1300))
+        assert (y, x) == pytest.approx((stride, stride), rel=0.01)

@@ -50,6 +50,17 @@ def test_counts_are_those_of_the_published_networks(
     assert len(window_boxes(levels, [(s, s) for s in strides])) == count
 
 
+def test_windows_are_numbered_row_by_row_level_after_level() -> None:
+    levels, strides = [(3, 2), (1, 4)], [(16.0, 16.0), (31.5, 32.25)]
+    wanted = [
+        [(c - 5) * x, (r - 5) * y, (c + 5) * x, (r + 5) * y]
+        for (height, width), (y, x) in zip(levels, strides, strict=True)
+        for r in range(height + 1)
+        for c in range(width + 1)
+    ]
+    assert window_boxes(levels, strides).tolist() == wanted
+
+
 def test_boxes_are_squares_about_the_grid() -> None:
     boxes = window_boxes([(2, 3)], [(16, 24)])
     assert boxes.shape == (12, 4)
@@ -89,7 +100,11 @@ def test_the_operator_is_the_function() -> None:
     )
     with pytest.raises(ValueError, match="size 8"):
         window_align_operator(pyramid, index, flat, 8)
-    torch.library.opcheck(torch.ops.maskrt.window_align.default, (pyramid, index, flat, 10))
+    torch.library.opcheck(
+        torch.ops.maskrt.window_align.default,
+        (pyramid, index, flat, 10),
+        test_utils=("test_schema", "test_faketensor"),  # it has no gradient: deploy form only
+    )
 
 
 def test_a_cell_gets_the_gradient_of_every_window_over_it() -> None:
@@ -98,3 +113,15 @@ def test_a_cell_gets_the_gradient_of_every_window_over_it() -> None:
     window_align(pack([level]), index, [(7, 9)]).sum().backward()
     assert level.grad is not None
     assert torch.equal(level.grad[0, 0], coverage(7)[:, None] * coverage(9))
+
+
+def test_gradients_are_those_of_slicing() -> None:
+    levels = [level.requires_grad_() for level in maps()]
+    index = torch.tensor([[0, 79, 80, 40], [103, 107, 9, 0]])  # corners, last level, one twice
+    windows = window_align(pack(levels), index, LEVELS)
+    weights = torch.randn(windows.shape, generator=torch.Generator().manual_seed(2))
+    found = torch.autograd.grad((windows * weights).sum(), levels)
+    sliced = all_windows(levels)[torch.arange(2)[:, None], index].flatten(0, 1)
+    wanted = torch.autograd.grad((sliced * weights).sum(), levels)
+    for one, other in zip(found, wanted, strict=True):
+        assert torch.allclose(one, other, atol=1e-6)
