@@ -26,6 +26,8 @@ Float = npt.NDArray[np.float32]
 LEAST = np.float32(np.finfo(np.float32).tiny)
 GREATEST = np.float32(1 - 2**-24)
 """Probabilities that have saturated at 0 or 1 become these: the outermost with a finite logit."""
+ROUNDING = 1e-5
+"""ONNX Runtime's sigmoid gives up to 1 + 2^-23."""
 
 
 def upsampled(masks: Float, factor: int) -> Float:
@@ -43,7 +45,7 @@ def upsampled(masks: Float, factor: int) -> Float:
     """
     if factor == 1:
         return masks
-    if not ((masks >= 0) & (masks <= 1)).all():  # written so that NaN fails
+    if not ((masks >= -ROUNDING) & (masks <= 1 + ROUNDING)).all():  # written so that NaN fails
         raise ContractError(
             f"masks: the artefact gave values from {masks.min()} to {masks.max()}; expected "
             "probabilities from 0 to 1. If it is FP16, export it in FP32 and compare."

@@ -133,6 +133,16 @@ class WindowConfig:
         low, high = self.scale_range
         if not 0 < low < high <= 1:
             raise ConfigError(f"windows.scale_range=[{low}, {high}]: expected 0 < low < high <= 1.")
+        if not 1 <= self.per_image <= 3840:
+            raise ConfigError(
+                f"windows.per_image={self.per_image}: expected 1 to 3840, the most that TensorRT's "
+                "TopK takes."
+            )
+        if self.objectness_batch < 2 or self.mask_batch < 1:
+            raise ConfigError(
+                f"windows.objectness_batch={self.objectness_batch}, windows.mask_batch="
+                f"{self.mask_batch}: expected at least 2 and 1 windows per picture."
+            )
         if not 0 <= self.hard_share <= 1:
             raise ConfigError(f"windows.hard_share={self.hard_share}: expected 0 to 1.")
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from maskrt.train.fastmask_config import FastMaskRecipe
 from maskrt.train.recipe import MaskRCNNRecipe, load_recipe
 from maskrt.train.shapes import draw_shapes
 
@@ -33,13 +34,43 @@ NARROW = (
     "solver.warmup_factor=0.5",
 )
 
+NARROW_WINDOWS = (
+    "input.long_side_px=96",
+    "input.train_long_side_px=[88, 96]",
+    "input.canvas_hw=[96, 96]",
+    "model.stem_channels=8",
+    "model.body_channels=16",
+    "model.blocks=[1, 1, 1]",
+    "model.train_strides=[16.0, 32.0]",
+    "model.test_strides=[16.0, 32.0, 64.0]",
+    "model.reduced_channels=8",
+    "model.score_channels=16",
+    "model.score_hidden=16",
+    "model.mask_rank=16",
+    "model.mask_cells=10",
+    "windows.objectness_batch=8",
+    "windows.mask_batch=4",
+    "windows.per_image=12",
+    "solver.batch=2",
+    "solver.lr=0.02",
+    "solver.precision=fp32",
+    "solver.warmup_steps=2",
+)
+
 MakeRecipe = Callable[..., MaskRCNNRecipe]
+MakeProposer = Callable[..., FastMaskRecipe]
 
 
 @pytest.fixture(scope="session")
 def tiny() -> MakeRecipe:
     """`tiny("solver.lr=1.0", ...)`: the shipped tiny recipe, narrower still."""
     return lambda *overrides: load_recipe("lsc_mask_rcnn_tiny", [*NARROW, *overrides])
+
+
+@pytest.fixture(scope="session")
+def proposer() -> MakeProposer:
+    """`proposer("fastmask_tiny", "solver.lr=1.0", ...)`: a shipped tiny recipe, narrower still."""
+    return lambda name, *overrides: load_recipe(name, [*NARROW_WINDOWS, *overrides])
 
 
 @pytest.fixture(scope="session")

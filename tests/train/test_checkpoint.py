@@ -21,9 +21,12 @@ from maskrt.train.checkpoint import (
     take_backbone,
 )
 from maskrt.train.config import MaskRCNNRecipe
+from maskrt.train.fastmask import FastMask
+from maskrt.train.fastmask_config import FastMaskRecipe
 from maskrt.train.mask_rcnn import MaskRCNN
 
 MakeRecipe = Callable[..., MaskRCNNRecipe]
+MakeProposer = Callable[..., FastMaskRecipe]
 
 BIAS = "rpn.objectness_logits.bias"  # one value per anchor: 15
 
@@ -88,6 +91,63 @@ def test_backbone_is_taken_over_and_nothing_else(tiny: MakeRecipe, saved: Path) 
 def test_a_backbone_of_other_widths_is_refused(tiny: MakeRecipe, saved: Path) -> None:
     with pytest.raises(ConfigError, match="its backbone is not the one of recipe"):
         take_backbone(MaskRCNN(tiny("model.stem_channels=16")), saved)
+
+
+def part(model: MaskRCNN | FastMask, prefix: str) -> dict[str, torch.Tensor]:
+    weights = model.state_dict()
+    return {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
+
+
+def same(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> bool:
+    return left.keys() == right.keys() and all(torch.equal(left[k], right[k]) for k in left)
+
+
+def test_either_family_takes_the_others_body(
+    tiny: MakeRecipe, proposer: MakeProposer, saved: Path, tmp_path: Path
+) -> None:
+    detector = load_checkpoint(saved).model
+    torch.manual_seed(9)
+    model = FastMask(proposer("fastmask_tiny"))
+    others = {k: v.clone() for k, v in model.state_dict().items() if not k.startswith("body.")}
+    take_backbone(model, saved)
+    assert same(part(model, "body."), part(detector, "backbone."))
+    assert all(torch.equal(v, others[k]) for k, v in model.state_dict().items() if k in others)
+
+    torch.manual_seed(10)
+    save_checkpoint(tmp_path / "proposer.safetensors", FastMask(proposer("deepmask_tiny")))
+    back = MaskRCNN(tiny())
+    take_backbone(back, tmp_path / "proposer.safetensors")
+    given = load_checkpoint(tmp_path / "proposer.safetensors").model
+    assert same(part(back, "backbone."), part(given, "body."))
+
+
+def test_an_untied_second_stream_starts_as_the_first(
+    tiny: MakeRecipe, proposer: MakeProposer, saved: Path, tmp_path: Path
+) -> None:
+    untied = FastMask(proposer("fastmask_tiny", "model.compat=original"))
+    take_backbone(untied, saved)
+    given = part(load_checkpoint(saved).model, "backbone.res4.")
+    assert same(part(untied, "body.res4."), given)
+    assert same(part(untied, "body.res4_second."), given)
+
+    with torch.no_grad():
+        untied.body.res4_second[0].conv1.weight.add_(1)
+    save_checkpoint(tmp_path / "untied.safetensors", untied)
+    again = FastMask(proposer("fastmask_tiny", "model.compat=original"))
+    take_backbone(again, tmp_path / "untied.safetensors")
+    assert same(part(again, "body."), part(untied, "body."))  # the file's own, where it has one
+    tied, detector = FastMask(proposer("fastmask_tiny")), MaskRCNN(tiny())
+    for model, prefix in ((tied, "body."), (detector, "backbone.")):
+        take_backbone(model, tmp_path / "untied.safetensors")
+        assert same(part(model, f"{prefix}res4."), part(untied, "body.res4."))
+
+
+@pytest.mark.parametrize("override", ["model.body=vgg", "model.blocks=[1, 2, 1]"])
+def test_a_body_of_other_layers_is_refused(
+    proposer: MakeProposer, saved: Path, override: str
+) -> None:
+    with pytest.raises(ConfigError, match="its backbone is not the one of recipe fastmask_tiny"):
+        take_backbone(FastMask(proposer("fastmask_tiny", override)), saved)
 
 
 def test_a_missing_recipe_is_named(saved: Path) -> None:

@@ -57,16 +57,39 @@ def test_a_family_nobody_knows_is_named(tmp_path: Path) -> None:
         ("model.train_strides=[]", "model.train_strides"),
         ("model.streams=1", "With model.streams=1 a network has 16, 32"),
         ("model.pyramid=image", "Set model.streams=1 model.head=standard"),
+        ("model.test_strides=[16, 768]", "expected rising strides out of 16, 24, .*, 384"),
+        ("model.neck=sum", "model.neck='sum'; expected 'residual' or 'forward'"),
+        ("model.nek=max", r"unknown key 'model\.nek'.*Did you mean 'model\.neck'\?"),
+        ("windows.mask_bach=3", r"unknown key 'windows\.mask_bach'"),
+        ("classes=coco", "unknown key 'classes'"),
         ("model.blocks=[1, 2]", "expected three counts"),
         ("model.streams=3", "model.streams=3; expected 1 or 2"),
         ("windows.scale_range=[0.8, 0.4]", "expected 0 < low < high <= 1"),
         ("windows.hard_share=2", "windows.hard_share"),
+        ("windows.per_image=4000", "expected 1 to 3840"),
+        ("windows.mask_batch=0", "windows.mask_batch=0"),
         ("detections.per_image=5", "unknown key 'detections'"),
     ],
 )
 def test_fastmask_settings_nobody_can_build_are_refused(override: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         load_recipe("fastmask_r39", [override])
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("model.streams=2", "found model.streams=2 and model.head=standard"),
+        ("model.head=attentional", "found model.streams=1 and model.head=attentional"),
+        ("model.compat=original", "has no image pyramid. Set model.compat=paper"),
+        ("model.train_strides=[8]", "expected rising strides out of 16 to 384"),
+        ("model.test_strides=[16, 400]", "expected rising strides out of 16 to 384"),
+    ],
+)
+def test_an_image_pyramid_has_one_plain_stream(override: str, message: str) -> None:
+    assert load_recipe("deepmask_r39", ["model.test_strides=[16, 22.6]"]).model.neck == "residual"
+    with pytest.raises(ConfigError, match=message):
+        load_recipe("deepmask_r39", [override])
 
 
 def test_the_frameworks_differ_as_in_the_paper() -> None:

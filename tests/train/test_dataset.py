@@ -199,6 +199,15 @@ def test_short_side_is_one_of_the_choices(drawn: CocoInstances) -> None:
     assert sides == {100, 120}
 
 
+def test_long_side_is_drawn_from_the_range_and_sides_are_multiples(drawn: CocoInstances) -> None:
+    several = Augmentation(ResizeRule(0, 64, multiple_px=4), long_side_px=(48, 53))
+    sizes = set()
+    for seed in range(12):
+        sizes.add(augment(drawn[0], several, np.random.default_rng(seed)).image.shape[:2])
+    assert {max(size) for size in sizes} == {48, 52}
+    assert all(side % 4 == 0 for size in sizes for side in size)
+
+
 def test_jitter_recolours_and_leaves_the_instances(drawn: CocoInstances) -> None:
     sample, (h, w) = drawn[0], drawn.size_hw(0)
     rule = ResizeRule(0, max(h, w))

@@ -95,6 +95,31 @@ def test_samples_hold_both_kinds_and_are_repeatable() -> None:
     assert len(set(first.scored.tolist())) >= positives
 
 
+def test_batches_are_bounded_and_their_negatives_partly_hard() -> None:
+    truth = target([square((90, 80), 100), square((40, 120), 80), square((150, 60), 70)])
+    rule = WindowConfig(objectness_batch=16, mask_batch=5, hard_share=0.25)
+    objects, hard = assign(grid(), truth.boxes, rule)
+    assert int((objects >= 0).sum()) > 8
+    sample = sample_windows(grid(), truth, [160, 200], rule, seeded())
+    assert sample.labels.tolist() == [1] * 8 + [0] * 8
+    assert int(hard[sample.scored[8:]].sum()) >= 2
+    assert not hard[sample.scored[8:]].all()
+    assert len(set(sample.masked.tolist())) == len(sample.objects) == 5
+    seeds = {
+        tuple(sample_windows(grid(), truth, [160, 200], rule, seeded(n)).scored.tolist())
+        for n in range(4)
+    }
+    assert len(seeds) == 4
+
+
+def test_without_objects_the_original_code_trains_nothing() -> None:
+    rule = WindowConfig(hard_share=1.0)
+    sample = sample_windows(grid(), target([]), [160, 200], rule, seeded())
+    assert len(sample.scored) == len(sample.labels) == len(sample.masked) == 0
+    easy = sample_windows(grid(), target([]), [160, 200], RULE, seeded())
+    assert easy.labels.tolist() == [0] * 32
+
+
 def test_the_original_code_trains_hard_negatives_only() -> None:
     recipe = load_recipe("fastmask_tiny", ["model.compat=original", "model.body_channels=16"])
     assert isinstance(recipe, FastMaskRecipe)
@@ -128,12 +153,36 @@ def test_masks_are_seen_through_the_window() -> None:
     assert outside.max() == 1
 
 
+@pytest.mark.parametrize("side", [37, 60, 81])
+def test_masks_are_sampled_as_opencv_resizes(side: int) -> None:
+    mask = np.random.default_rng(2).integers(0, 2, (1, 90, 120)).astype(np.uint8)
+    windows = torch.tensor([[5.0, 3, 5 + side, 3 + side]])
+    seen = mask_targets(torch.from_numpy(mask), torch.tensor([0]), windows, 160)[0].numpy()
+    crop = mask[0, 3 : 3 + side, 5 : 5 + side].astype(np.float32)
+    wanted = cv2.resize(crop, (160, 160), interpolation=cv2.INTER_LINEAR)
+    edge = -(-80 // side) + 1  # OpenCV repeats the crop's edge, a window sees past it
+    assert np.abs(seen - wanted)[edge:-edge, edge:-edge].max() < 1e-4
+
+
+def test_each_window_sees_its_own_object() -> None:
+    masks = torch.zeros(2, 40, 40, dtype=torch.uint8)
+    masks[1, 10:30, 10:30] = 1
+    windows = torch.tensor([[10.0, 10, 30, 30], [10, 10, 30, 30], [50, 50, 70, 70]])
+    seen = mask_targets(masks, torch.tensor([0, 1, 1]), windows, 20)
+    assert seen.mean(dim=(1, 2)).tolist() == [0, 1, 0]
+
+
 def test_attention_is_the_share_of_the_box_in_each_cell() -> None:
     windows, boxes = torch.tensor([[0.0, 0, 100, 100]]), torch.tensor([[15.0, 20, 60, 90]])
     wanted = torch.zeros(10, 10)
     wanted[2:9, 1:6] = 1
     wanted[:, 1] *= 0.5
     assert torch.allclose(attention_targets(boxes, windows)[0], wanted, atol=1e-6)
+    reaching = torch.tensor([[-50.0, 30, 20, 400], [100, 100, 140, 120]])
+    found = attention_targets(reaching, windows.expand(2, 4))
+    wanted = torch.zeros(10, 10)
+    wanted[3:, :2] = 1
+    assert torch.allclose(found, torch.stack((wanted, torch.zeros(10, 10))), atol=1e-6)
 
 
 def test_a_patch_is_its_window_with_one_cell_around() -> None:
@@ -144,6 +193,16 @@ def test_a_patch_is_its_window_with_one_cell_around() -> None:
     assert edge.shape == (3, PATCH_PX, PATCH_PX)
     assert (edge[:, :96] == 0).all()
     assert torch.equal(edge[:, 96:, 96:], picture[:, :96, :96])
+
+
+@pytest.mark.parametrize("side", [320, 240])
+def test_a_larger_window_is_scaled_down(side: int) -> None:
+    picture = torch.rand(3, 500, 480, generator=seeded(1))
+    around = side // 10
+    found = patch(picture, torch.tensor([70.0, 80, 70 + side, 80 + side]))[0]
+    crop = picture[:, 80 - around : 80 + side + around, 70 - around : 70 + side + around]
+    wanted = cv2.resize(crop.permute(1, 2, 0).numpy(), (PATCH_PX, PATCH_PX))
+    assert np.abs(found.permute(1, 2, 0).numpy() - wanted).max() < 1e-5
 
 
 VARIANTS = {
@@ -203,6 +262,19 @@ def test_pictures_without_objects_give_finite_losses(pyramid: str) -> None:
     assert all(torch.isfinite(term) for term in terms.values())
     assert float(terms["mask"].detach()) == 0
     torch.stack(list(terms.values())).sum().backward()
+
+
+@pytest.mark.parametrize("variant", ["attentional", "deepmask"])
+def test_a_picture_under_one_crowd_leaves_the_network_whole(variant: str) -> None:
+    model = network(VARIANTS[variant])
+    images, sizes = batch()
+    covered = [target([], crowds=[[-9, -9, 300, 300]])]
+    terms = fastmask_losses(model, images[:1], sizes[:1], covered, seeded())
+    assert {float(term.detach()) for term in terms.values()} == {0.0}
+    torch.stack(list(terms.values())).sum().backward()
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    for value in (*gradients, *model.state_dict().values()):
+        assert torch.isfinite(value).all()
 
 
 def test_dropout_and_sampling_come_from_the_generator_alone() -> None:

@@ -160,6 +160,33 @@ def test_a_run_of_other_widths_is_not_resumed(
         run(tiny(*SHORT, "model.mask_channels=16"), shapes_folder, tmp_path, resume=True)
 
 
+@pytest.mark.parametrize("name", ["fastmask_tiny", "deepmask_tiny"])
+def test_proposal_networks_train_and_resume(
+    name: str,
+    proposer: MakeRecipe,
+    shapes_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    recipe = proposer(name, "solver.steps=2", "solver.checkpoint_every=1", "model.dropout=0.5")
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    monkeypatch.setattr(loop, "LOG_EVERY", 1)
+    run(recipe, shapes_folder, whole)
+    with monkeypatch.context() as patch:
+        cut_off_at(2, patch)
+        with pytest.raises(KeyboardInterrupt):
+            run(recipe, shapes_folder, cut)
+    path = run(recipe, shapes_folder, cut, resume=True)
+    assert logged(cut) == logged(whole)
+    assert same_weights(path, whole / "model.safetensors")
+    losses = ["objectness", "mask"] + (["attention"] if name == "fastmask_tiny" else [])
+    assert list(logged(whole)[0]) == ["step", "lr", *losses]
+    trained, untrained = load_checkpoint(path), tmp_path / "untrained.safetensors"
+    new_checkpoint(recipe, untrained)
+    assert (trained.steps, trained.recipe.class_names) == (2, ("object",))
+    assert not same_weights(path, untrained)
+
+
 STEPS = SolverConfig(lr=2.0, steps=100, warmup_steps=10, warmup_factor=0.1, milestones=(60, 80))
 COSINE = SolverConfig(lr=2.0, steps=100, warmup_steps=10, warmup_factor=0.1, schedule="cosine")
 
