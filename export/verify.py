@@ -86,7 +86,7 @@ def _agreement(
     result = _compare(wanted, found, SCORE_TOLERANCE[precision], contract)
     if result.found < WANTED_SHARE[precision] * result.asked:
         raise ExportError(
-            f"{name}: ONNX Runtime gives {result.found} of {result.asked} detections that torch "
+            f"{name}: ONNX Runtime gives {result.found} of {result.asked} {contract.task} that torch "
             f"gives; expected {WANTED_SHARE[precision]:.0%}. The file was not kept: report it, or "
             "export with --precision fp32."
         )

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from maskrt.train.checkpoint import save_checkpoint
-from maskrt.train.recipe import load_recipe
 from maskrt.train.mask_rcnn import MaskRCNN
+from maskrt.train.recipe import load_recipe
 
 NARROW = (
     "model.stem_channels=8",

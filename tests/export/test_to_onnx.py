@@ -13,8 +13,8 @@ from maskrt.runtime.contract import METADATA_KEY
 from maskrt.runtime.errors import ExportError
 from maskrt.runtime.ort_session import OrtSession
 from maskrt.train.checkpoint import load_checkpoint, new_checkpoint
-from maskrt.train.recipe import load_recipe
 from maskrt.train.deployment import Shapes, TorchSession, deploy
+from maskrt.train.recipe import load_recipe
 
 from .conftest import MakeCheckpoint
 
@@ -122,7 +122,7 @@ def test_a_changed_weight_fails_the_verification(
     onnx.save(model, broken)
     shapes = Shapes((96, 64), batch=2, proposals=15, detections=7)
     deployment = deploy(load_checkpoint(exported[0]), shapes)
-    with pytest.raises(ExportError, match=r"ONNX Runtime gives \d+ of \d+ detections"):
+    with pytest.raises(ExportError, match=r"ONNX Runtime gives \d+ of \d+ instances"):
         verify(deployment, broken, "fp32", "broken.onnx")
 
 
