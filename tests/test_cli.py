@@ -69,8 +69,8 @@ def test_import_turns_published_weights_into_a_checkpoint(
     import pickle
 
     from maskrt.train import import_weights
-    from maskrt.train.recipe import load_recipe
     from maskrt.train.mask_rcnn import MaskRCNN
+    from maskrt.train.recipe import load_recipe
 
     # ResNet-50's blocks at a sixteenth of their width.
     recipe = tmp_path / "narrow.yaml"

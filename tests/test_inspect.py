@@ -14,8 +14,8 @@ import pytest
 from maskrt.inspection import inspect_file
 from maskrt.runtime.errors import InputError, SessionError
 from maskrt.train.checkpoint import load_checkpoint, new_checkpoint
-from maskrt.train.recipe import load_recipe
 from maskrt.train.macs import mask_rcnn_cost
+from maskrt.train.recipe import load_recipe
 
 Inspect = Callable[[Path], tuple[dict[str, Any], str]]
 

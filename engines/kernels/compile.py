@@ -67,7 +67,7 @@ def variants() -> tuple[Variant, ...]:
     roi_types = {d: {"features": f"*{d}", "rois": "*fp32", "output": f"*{d}"} for d in FLOATS}
     window_types = {"pyramid": "*i32", "index": "*i64", "output": "*i32"}
     window_types["shapes"] = ("i32",) * (2 * window.LEVELS)  # type: ignore[assignment]
-    blocks = {"SIZE": 10, "LEVELS": window.LEVELS, "CELLS": window.CELLS, "WORDS": window.WORDS}
+    blocks = {"LEVELS": window.LEVELS, "CELLS": window.CELLS, "WORDS": window.WORDS}
     return (
         *(
             Variant(f"roi_align_{d}", roi.roi_align, roi_types[d], tiles, product, roi.WARPS)

@@ -3,7 +3,7 @@
 A program makes one tile of 16 x 16 bins of one box for `CHANNELS` channels. Bilinear weights and
 the boundary rule act on rows and columns alone, so the mean of a bin's samples is a bilinear form
 
-    Y[c] = Wy . X[c] . Wx^T        Wx (P, W): mean over S samples of 1 - |sample - cell|, if positive
+    Y[c] = Wy . X[c] . Wx^T    Wx (P, W): mean over S samples of max(0, 1 - |sample - cell|)
 
 and both products run on tensor cores. Only cells the box covers are read, 16 x 16 at a time, each
 once and along the rows of X (a sampling kernel reads 4 S S cells per bin, scattered); boxes vary
@@ -14,7 +14,7 @@ two FP16 terms (21 bits; FP16 features are exact in one), "tf32x3" is Triton's o
 "ieee" plain FP32. Boxes, weights and sums are FP32 in all of them.
 """
 
-# mypy: disable-error-code="no-untyped-def, untyped-decorator, no-untyped-call"
+# mypy: disable-error-code="no-untyped-def, untyped-decorator, import-untyped, import-not-found"
 
 import triton
 import triton.language as tl

@@ -109,7 +109,9 @@ def _read(path: Path, sha256: str) -> str:
     try:
         data = path.read_bytes()
     except OSError as err:
-        raise BuildError(f"{path}: {err.strerror}; expected a kernel. Install maskrt again.") from err
+        raise BuildError(
+            f"{path}: not readable ({err.strerror}); expected a kernel. Install maskrt again."
+        ) from err
     found = hashlib.sha256(data).hexdigest()
     if found != sha256:
         raise BuildError(

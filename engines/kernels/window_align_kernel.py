@@ -4,7 +4,7 @@ Windows are copied, never computed with, so the kernel moves 32-bit words: the s
 and FP16 (two channels a word). Channels are last and contiguous, in and out.
 """
 
-# mypy: disable-error-code="no-untyped-def, untyped-decorator, no-untyped-call"
+# mypy: disable-error-code="no-untyped-def, untyped-decorator, import-untyped, import-not-found"
 
 import triton
 import triton.language as tl
@@ -25,14 +25,14 @@ def window_align(
     slots,
     cells,  # N
     words,  # per cell
+    size,  # cells per side of a window
     shapes,  # h, w of each level
     output,  # (B * K, size, size, words) int32
-    SIZE: tl.constexpr,
     LEVELS: tl.constexpr,
     CELLS: tl.constexpr,
     WORDS: tl.constexpr,
 ):
-    """Grid: (B * K, cdiv(SIZE ** 2, CELLS)), at least 1 each."""
+    """Grid: (B * K, cdiv(size ** 2, CELLS)), at least 1 each."""
     slot = tl.program_id(0)
     if slot >= batch * slots:
         return
@@ -51,14 +51,14 @@ def window_align(
         first_cell += h * w
 
     cell = tl.program_id(1) * CELLS + tl.arange(0, CELLS)
-    y = local // (width + 1) - SIZE // 2 + cell // SIZE
-    x = local % (width + 1) - SIZE // 2 + cell % SIZE
+    y = local // (width + 1) - size // 2 + cell // size
+    x = local % (width + 1) - size // 2 + cell % size
     inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
     source = pyramid + (slot // slots).to(tl.int64) * cells * words
-    target = output + slot.to(tl.int64) * (SIZE * SIZE) * words
+    target = output + slot.to(tl.int64) * (size * size) * words
     for first in range(0, words, WORDS):
         word = first + tl.arange(0, WORDS)
-        here = (cell < SIZE * SIZE)[:, None] & (word < words)[None, :]
+        here = (cell < size * size)[:, None] & (word < words)[None, :]
         at = ((start + y * width + x) * words)[:, None] + word[None, :]
         values = tl.load(source + at, mask=here & inside[:, None], other=0)
         tl.store(target + (cell * words)[:, None] + word[None, :], values, mask=here)
