@@ -26,10 +26,8 @@ THERE = "libtensorrt_rtx.so.1"
 
 ELF_MACHINES = {"x86_64": 62, "aarch64": 183}
 PT_LOAD, PT_DYNAMIC, PT_GNU_STACK = 1, 2, 0x6474E551
-DT_NULL, DT_NEEDED, DT_HASH, DT_STRTAB, DT_SYMTAB, DT_STRSZ, DT_SYMENT, DT_SONAME = (
-    *(0, 1, 4, 5, 6, 10, 11),
-    14,
-)
+DT_NULL, DT_NEEDED, DT_HASH, DT_STRTAB, DT_SYMTAB = 0, 1, 4, 5, 6
+DT_STRSZ, DT_SYMENT, DT_SONAME = 10, 11, 14
 READ_WRITE = 6
 EHDR_BYTES, PHDR_BYTES, SYM_BYTES, DYN_BYTES = 64, 56, 24, 16
 
@@ -78,12 +76,11 @@ def empty_library(soname: str, needed: str, machine: int) -> bytes:
         (DT_NULL, 0),
     )
     end = dynamic + DYN_BYTES * len(entries)
-    # type 3: a shared object; version 1; program headers follow this header; no sections
-    header = struct.pack(
-        "<16sHHIQQQIHHHHHH",
-        *(b"\x7fELF\2\1\1", 3, machine, 1, 0, EHDR_BYTES, 0, 0),
-        *(EHDR_BYTES, PHDR_BYTES, 3, 64, 0, 0),
-    )
+    # type 3: a shared object; version 1; three program headers follow this one; no sections
+    identity = b"\x7fELF\2\1\1"
+    header = struct.pack("<16sHHI", identity, 3, machine, 1)
+    header += struct.pack("<QQQI", 0, EHDR_BYTES, 0, 0)
+    header += struct.pack("<HHHHHH", EHDR_BYTES, PHDR_BYTES, 3, 64, 0, 0)
     # the loader writes into the dynamic section; without the third header the stack would become
     # executable
     header += _segment(PT_LOAD, 0, end, 0x1000)

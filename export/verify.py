@@ -86,8 +86,8 @@ def _agreement(
     result = _compare(wanted, found, SCORE_TOLERANCE[precision], contract)
     if result.found < WANTED_SHARE[precision] * result.asked:
         raise ExportError(
-            f"{name}: ONNX Runtime gives {result.found} of {result.asked} {contract.task} that torch "
-            f"gives; expected {WANTED_SHARE[precision]:.0%}. The file was not kept: report it, or "
+            f"{name}: ONNX Runtime gives {result.found} of {result.asked} {contract.task} that "
+            f"torch gives; expected {WANTED_SHARE[precision]:.0%}. The file was not kept: report it, or "
             "export with --precision fp32."
         )
     return result
