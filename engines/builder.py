@@ -30,7 +30,7 @@ from .progress import show_progress
 OPERATORS = ("auto", "plugin", "portable")
 PORTABLE_REASON = {
     "portable": "asked for",
-    "auto": "this version of maskrt has no TensorRT plugins; the operators' bodies were inlined",
+    "auto": "build does not use the TensorRT plugins yet; the operators' bodies were inlined",
 }
 
 
@@ -43,7 +43,7 @@ class BuildReport:
     contract: Contract
     fingerprint: Fingerprint
     operators: str
-    """`portable`: operators inlined to standard ONNX (`plugin` is not part of this version)."""
+    """`portable`: operators inlined to standard ONNX (`plugin` is refused so far)."""
     operators_reason: str
     network: LayerSummary
     """The parsed network: layers, FP16 shares, MACs."""
@@ -135,8 +135,8 @@ def _check_options(options: _Options, source: Path) -> None:
         )
     if options.operators == "plugin":
         raise BuildError(
-            f"{source}: operators 'plugin' were asked for, but the TensorRT plugins are not part "
-            "of this version. Use '--operators portable', which builds the same model."
+            f"{source}: operators 'plugin' were asked for, but build does not use the "
+            "plugins yet. Use '--operators portable', which builds the same model."
         )
     if options.min_fp16 is not None and not 0.0 <= options.min_fp16 <= 1.0:
         raise InputError(f"min_fp16 {options.min_fp16}: expected a share from 0 to 1. Correct it.")

@@ -87,8 +87,8 @@ def _agreement(
     if result.found < WANTED_SHARE[precision] * result.asked:
         raise ExportError(
             f"{name}: ONNX Runtime gives {result.found} of {result.asked} {contract.task} that "
-            f"torch gives; expected {WANTED_SHARE[precision]:.0%}. The file was not kept: report it, or "
-            "export with --precision fp32."
+            f"torch gives; expected {WANTED_SHARE[precision]:.0%}. The file was not kept: report "
+            "it, or export with --precision fp32."
         )
     return result
 
