@@ -49,15 +49,23 @@ class RoiAlignCfg:
     """What a `MaskrtRoiAlign` node computes."""
 
     output_size: int
-    """Bins per side."""
+    """Bins per side of a box."""
     sampling_ratio: int
     """Samples per bin and side; 0 is adaptive."""
+    bin_step: int
+    """Every such bin is made."""
     stride_px: int
     """Canvas pixels per cell."""
 
+    @property
+    def side(self) -> int:
+        """Q, bins per side that are made."""
+        side: int = INTEGERS.cdiv(self.output_size, self.bin_step)
+        return side
+
     def output_shape(self, features: Sequence[Any], rois: Sequence[Any]) -> tuple[Any, ...]:
-        """(B * K, C, P, P) of (B, C, H, W) and (B, K, 4)."""
-        return rois[0] * rois[1], features[1], self.output_size, self.output_size
+        """(B * K, C, Q, Q) of (B, C, H, W) and (B, K, 4)."""
+        return rois[0] * rois[1], features[1], self.side, self.side
 
     def kernel_name(self, half: bool) -> str:
         """The kernel for FP16 or FP32 features."""
@@ -72,13 +80,13 @@ class RoiAlignCfg:
         arithmetic: Arithmetic = INTEGERS,
     ) -> Launch:
         """The launch of `kernel` for these input shapes."""
-        tiles: int = INTEGERS.cdiv(self.output_size, kernel.blocks["TILE"])
+        tiles: int = INTEGERS.cdiv(self.side, kernel.blocks["TILE"])
         grid = (
             arithmetic.maximum(rois[0] * rois[1], 1),
             arithmetic.cdiv(features[1], kernel.blocks["CHANNELS"]),
             tiles**2,
         )
-        attributes = (self.output_size, self.sampling_ratio, self.stride_px)
+        attributes = (self.output_size, self.sampling_ratio, self.bin_step, self.stride_px)
         return Launch(grid, (rois[0], rois[1], *features[1:], *attributes))
 
 
@@ -127,24 +135,28 @@ class WindowAlignCfg:
 
 
 def parse_roi_align(text: str) -> RoiAlignCfg:
-    """Read "oh=14;ow=14;sr=2;scale=0.0625;aligned=1".
+    """Read "oh=14;ow=14;sr=2;step=1;scale=0.0625;aligned=1".
 
     Raises:
         BuildError: broken, or something the kernel does not compute.
     """
     text = text.rstrip("\0")  # TensorRT's own end of a string
-    fields = _fields(ROI_ALIGN, text, ("oh", "ow", "sr", "scale", "aligned"))
+    fields = _fields(ROI_ALIGN, text, ("oh", "ow", "sr", "step", "scale", "aligned"))
     try:
-        bins, wide, ratio = (int(fields[key]) for key in ("oh", "ow", "sr"))
+        bins, wide, ratio, step = (int(fields[key]) for key in ("oh", "ow", "sr", "step"))
         scale, aligned = float(fields["scale"]), int(fields["aligned"])
     except ValueError as err:
         raise _broken(ROI_ALIGN, text, "whole numbers, and a number as scale") from err
     stride = round(1 / scale) if scale > 0 else 0
-    if bins != wide or bins < 1 or ratio < 0 or aligned != 1:
-        raise _broken(ROI_ALIGN, text, "oh = ow of at least 1, sr of at least 0 and aligned 1")
+    if bins != wide or min(bins, step) < 1 or ratio < 0 or aligned != 1:
+        raise _broken(
+            ROI_ALIGN,
+            text,
+            "oh = ow of at least 1, sr of at least 0, step of at least 1, aligned 1",
+        )
     if stride < 1 or abs(scale * stride - 1) > SCALE_TOLERANCE:
         raise _broken(ROI_ALIGN, text, "a scale of one divided by a whole number")
-    return RoiAlignCfg(bins, ratio, stride)
+    return RoiAlignCfg(bins, ratio, step, stride)
 
 
 def parse_window_align(text: str) -> WindowAlignCfg:

@@ -74,7 +74,7 @@ class MaskRCNNConfig:
     roi_size: int = 14
     """RoIAlign output cells per side."""
     sampling_ratio: int = 2
-    """RoIAlign samples per cell and axis."""
+    """RoIAlign samples per cell and axis; 0 is adaptive, as Detectron2 does: ceil(extent / cells)."""
     anchor_sizes_px: tuple[float, ...] = (32.0, 64.0, 128.0, 256.0, 512.0)
     """Square root of the anchors' areas."""
     anchor_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
@@ -97,10 +97,10 @@ class MaskRCNNConfig:
                 f"model.blocks={list(self.blocks)}: expected four counts of at least 1 "
                 "(res2, res3, res4, res5)."
             )
-        if self.sampling_ratio < 1:
+        if self.sampling_ratio < 0:
             raise ConfigError(
-                f"model.sampling_ratio={self.sampling_ratio}: expected at least 1 sample per cell "
-                "and axis; adaptive sampling (0) is not supported. Use 2."
+                f"model.sampling_ratio={self.sampling_ratio}: expected samples per cell and axis, "
+                "or 0 for adaptive sampling. Use 2."
             )
 
 

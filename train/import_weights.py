@@ -11,9 +11,6 @@ worse than none. Files are read by `restricted_pickle`, so nothing in them is ru
 A Detectron2 file with other than 80 classes gets the names class_0, class_1, ..., for it holds
 none; its owner writes them into the YAML beside the checkpoint.
 
-Not the same as in Detectron2: RoIAlign here takes 2 x 2 samples per cell, where Detectron2 takes as
-many as the RoI's size asks for (`sampling_ratio` 0), and 3000 anchors enter NMS instead of 6000.
-
 Names: Detectron2 at 02b5c4e2 (state dict of COCO-InstanceSegmentation/mask_rcnn_R_50_C4_1x.yaml,
 checkpoint/c2_model_loading.py, tools/convert-torchvision-to-d2.py); torchvision models/resnet.py.
 """
@@ -50,10 +47,8 @@ TORCHVISION_RECIPE = (
     "input.mean=[123.675,116.28,103.53]",
     "input.std=[58.395,57.12,57.375]",
 )
-DETECTRON2_NOTE = (
-    "Detectron2 samples RoIAlign adaptively (sampling_ratio 0), which is not supported yet: with "
-    "this recipe's 2 x 2 samples per cell results differ slightly"
-)
+# as many samples per cell as a RoI's size asks for
+DETECTRON2_RECIPE = ("model.sampling_ratio=0",)
 
 
 @dataclass(frozen=True)
@@ -113,6 +108,7 @@ DETECTRON2 = Layout(
     r"proposal_generator\.anchor_generator\.cell_anchors\.\d+|pixel_mean|pixel_std",
     heads=True,
     statistics_optional=True,
+    overrides=DETECTRON2_RECIPE,
 )
 CAFFE2 = Layout(
     "Detectron's ImageNet ResNet-50 (Caffe2 names)",
@@ -290,4 +286,4 @@ def _report(layout: Layout, recipe: MaskRCNNRecipe, taken: Mapping[str, Tensor])
         settings = f" with {' '.join(layout.overrides)}" if layout.overrides else ""
         return f"{start}; the heads are untrained: use it as --backbone{settings}"
     named = "COCO's" if recipe.classes == "coco" else "write their names into the .yaml beside it"
-    return f"{start}, {len(recipe.class_names)} classes ({named}). Note: {DETECTRON2_NOTE}"
+    return f"{start}, {len(recipe.class_names)} classes ({named})"

@@ -5,7 +5,7 @@ here) is tested against this file.
 
 # RoIAlign
 
-    features (B, C, H, W) float32 or float16, rois (B, K, 4) float32  ->  (B * K, C, P, P)
+    features (B, C, H, W) float32 or float16, rois (B, K, 4) float32  ->  (B * K, C, Q, Q)
 
 Row b of `rois` holds boxes of image b, so no batch index exists and the K boxes of image 0 come
 first in the output. The output has the features' dtype. K may be 0.
@@ -18,12 +18,15 @@ centred at i (*aligned*: pixel and cell centres are both at +0.5), its corners a
 **Samples.** The box is cut into P x P bins of (w, h) = (x1' - x0', y1' - y0') / P. A bin has Sx
 samples along x and Sy along y; the s-th of bin p lies at x0' + (p + (s + 0.5) / Sx) * w, and so
 along y. Sx = Sy = S where the sampling ratio S is at least 1. At 0 it is *adaptive*: Sx = ceil(w),
-Sy = ceil(h), not below 0 and not above 256 (boxes of more than 256 P cells).
+Sy = ceil(h), not below 0 and not above ceil(max(H, W) / P), which is what a box as large as the map
+has: no box inside the picture is affected, and no other can make a run longer.
 
 **Boundary.** A sample with x < -1, x > W, y < -1 or y > H is 0. Any other is clamped to
 [0, W - 1] x [0, H - 1] and interpolated bilinearly between the four cells around it.
 
-**Bins.** A bin is the mean of its Sx * Sy samples, those outside counting as 0.
+**Bins.** A bin is the mean of its Sx * Sy samples, those outside counting as 0. With a bin step q
+only bins 0, q, 2 q, .. of a row and of a column are made, Q = ceil(P / q) of them: what a
+convolution of stride q without padding reads of the P bins. Q = P otherwise.
 
 **Odd boxes.** Nothing is clipped or swapped. A box without an extent has all its samples in one
 place; one with x1 < x0 is mirrored. With adaptive sampling neither has samples: its bins are 0. A
@@ -32,13 +35,13 @@ box with NaN or infinity is refused here; a kernel cannot refuse, and gives 0.
 **Precision.** Boxes, positions, weights and sums are FP32, whatever the features are: half has 11
 bits, which above 1024 pixels is not even whole pixels. The only half are features and output.
 
-Weights factor into rows and columns, so with Wx (P, W) and Wy (P, H) the mean weights of the bins
+Weights factor into rows and columns, so with Wx (Q, W) and Wy (Q, H) the mean weights of the bins
 
     Y[k, c] = Wy[k] . X[c] . Wx[k]^T
 
 which is how torch, the ONNX body and the kernels compute it; here it is sample by sample.
 Source: Detectron2 ROIAlignV2 (layers/csrc/ROIAlign at 02b5c4e2, `aligned`), the same as ONNX
-RoiAlign-16 with `half_pixel` and `avg`, but for the limit of 256.
+RoiAlign-16 with `half_pixel` and `avg`, but for the limit and the bin step.
 
 # WindowAlign
 
@@ -65,11 +68,14 @@ from ...runtime.errors import ContractError
 Float = npt.NDArray[np.float64]
 Real = npt.NDArray[np.floating[Any]]
 
-MAX_SAMPLES = 256
-
 
 def roi_align(
-    features: Real, rois: Real, output_size: int, spatial_scale: float, sampling_ratio: int
+    features: Real,
+    rois: Real,
+    output_size: int,
+    spatial_scale: float,
+    sampling_ratio: int,
+    bin_step: int = 1,
 ) -> Float:
     """RoIAlign sample by sample.
 
@@ -79,9 +85,10 @@ def roi_align(
         output_size: P, bins per side.
         spatial_scale: cells per canvas pixel.
         sampling_ratio: samples per bin and side; 0 is adaptive.
+        bin_step: q, every q-th bin is made.
 
     Returns:
-        (B * K, C, P, P), boxes of image 0 first.
+        (B * K, C, Q, Q), boxes of image 0 first.
 
     Raises:
         ContractError: a box has a coordinate that is not finite.
@@ -93,16 +100,20 @@ def roi_align(
         )
     boxes = rois.astype(np.float64) * spatial_scale - 0.5
     wide = features.astype(np.float64)
-    bins = np.zeros((*rois.shape[:2], features.shape[1], output_size, output_size))
+    side = -(-output_size // bin_step)
+    bins = np.zeros((*rois.shape[:2], features.shape[1], side, side))
     for image, slot in np.ndindex(*rois.shape[:2]):
-        bins[image, slot] = _pool(wide[image], boxes[image, slot], output_size, sampling_ratio)
+        pooled = _pool(wide[image], boxes[image, slot], output_size, sampling_ratio)
+        bins[image, slot] = pooled[:, ::bin_step, ::bin_step]
     return bins.reshape(-1, *bins.shape[2:])
 
 
 def _pool(image: Float, box: Float, bins: int, ratio: int) -> Float:
     """(C, H, W) and one box in cells -> (C, P, P)."""
     x0, y0, x1, y1 = box
-    columns, rows = sample_count(x1 - x0, bins, ratio), sample_count(y1 - y0, bins, ratio)
+    most = -(-max(image.shape[1:]) // bins)
+    columns = sample_count(x1 - x0, bins, ratio, most)
+    rows = sample_count(y1 - y0, bins, ratio, most)
     if rows == 0 or columns == 0:
         return np.zeros((len(image), bins, bins))
     x = x0 + (np.arange(bins * columns) + 0.5) / columns * ((x1 - x0) / bins)
@@ -111,9 +122,9 @@ def _pool(image: Float, box: Float, bins: int, ratio: int) -> Float:
     return np.asarray(samples.reshape(-1, bins, rows, bins, columns).mean((2, 4)))
 
 
-def sample_count(extent: float, bins: int, ratio: int) -> int:
-    """Samples per bin along one side of a box of `extent` cells."""
-    return ratio or int(np.clip(np.ceil(extent / bins), 0, MAX_SAMPLES))
+def sample_count(extent: float, bins: int, ratio: int, most: int) -> int:
+    """Samples per bin along one side of a box of `extent` cells; at most `most` if adaptive."""
+    return ratio or int(np.clip(np.ceil(extent / bins), 0, most))
 
 
 def _interpolate(image: Float, y: Float, x: Float) -> Float:

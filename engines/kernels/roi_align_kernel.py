@@ -25,17 +25,16 @@ CHANNELS = 8
 # With 4 warps Triton turns to Hopper's and Blackwell's instructions for large products, which need
 # more set-up than products of 16 x 16 are worth.
 WARPS = 2
-MAX_SAMPLES = tl.constexpr(256.0)
 
 
 @triton.jit
-def _axis_samples(low, high, bins, fixed):
+def _axis_samples(low, high, bins, fixed, most):
     """Samples per bin along one axis, and the way from one to the next in cells."""
     extent = high - low
     samples = fixed
     if fixed == 0:
         wanted = tl.ceil(tl.div_rn(extent, bins.to(tl.float32)))
-        samples = tl.minimum(tl.maximum(wanted, 0.0), MAX_SAMPLES).to(tl.int32)
+        samples = tl.minimum(tl.maximum(wanted, 0.0), most.to(tl.float32)).to(tl.int32)
     return samples, tl.div_rn(extent, tl.maximum(bins * samples, 1).to(tl.float32))
 
 
@@ -54,9 +53,9 @@ def _covered(low, step, samples, size, first_bin, last_bin):
 
 
 @triton.jit
-def _weights(low, step, samples, size, first_bin, first_cell, TILE: tl.constexpr):
+def _weights(low, step, samples, size, first_bin, bin_step, first_cell, TILE: tl.constexpr):
     """(cells, bins) mean interpolation weights along one axis."""
-    bins = first_bin + tl.arange(0, TILE)
+    bins = first_bin + tl.arange(0, TILE) * bin_step
     cells = (first_cell + tl.arange(0, TILE)).to(tl.float32)
     last = size.to(tl.float32) - 1.0
     total = tl.zeros((TILE, TILE), tl.float32)
@@ -95,20 +94,24 @@ def roi_align(
     width,
     output_size,
     sampling_ratio,  # 0: adaptive
+    bin_step,  # only every such bin is made, Q = cdiv(P, bin_step) along a side
     stride,  # canvas px per cell
-    output,  # (B * K, C, P, P), dtype of the features
+    output,  # (B * K, C, Q, Q), dtype of the features
     CHANNELS: tl.constexpr,
     TILE: tl.constexpr,
     PRODUCT: tl.constexpr,
 ):
-    """Grid: (B * K, cdiv(C, CHANNELS), cdiv(P, TILE) ** 2), at least 1 each."""
+    """Grid: (B * K, cdiv(C, CHANNELS), cdiv(Q, TILE) ** 2), at least 1 each."""
     slot = tl.program_id(0)
     if slot >= batch * boxes:
         return
     first_channel = tl.program_id(1) * CHANNELS
-    tiles = tl.cdiv(output_size, TILE)
-    bin_y = tl.program_id(2) // tiles * TILE
-    bin_x = tl.program_id(2) % tiles * TILE
+    side = tl.cdiv(output_size, bin_step)
+    tiles = tl.cdiv(side, TILE)
+    tile_y = tl.program_id(2) // tiles * TILE
+    tile_x = tl.program_id(2) % tiles * TILE
+    bin_y = tile_y * bin_step
+    bin_x = tile_x * bin_step
 
     # stride is a power of two in practice: then this is exact
     scale = tl.div_rn(1.0, stride.to(tl.float32))
@@ -116,10 +119,11 @@ def roi_align(
     y_0 = tl.load(rois + slot * 4 + 1) * scale - 0.5
     x_1 = tl.load(rois + slot * 4 + 2) * scale - 0.5
     y_1 = tl.load(rois + slot * 4 + 3) * scale - 0.5
-    samples_x, step_x = _axis_samples(x_0, x_1, output_size, sampling_ratio)
-    samples_y, step_y = _axis_samples(y_0, y_1, output_size, sampling_ratio)
-    end_bin_x = tl.minimum(bin_x + TILE, output_size)
-    end_bin_y = tl.minimum(bin_y + TILE, output_size)
+    most = tl.cdiv(tl.maximum(height, width), output_size)
+    samples_x, step_x = _axis_samples(x_0, x_1, output_size, sampling_ratio, most)
+    samples_y, step_y = _axis_samples(y_0, y_1, output_size, sampling_ratio, most)
+    end_bin_x = (tl.minimum(tile_x + TILE, side) - 1) * bin_step + 1
+    end_bin_y = (tl.minimum(tile_y + TILE, side) - 1) * bin_step + 1
     start_x, end_x = _covered(x_0, step_x, samples_x, width, bin_x, end_bin_x)
     start_y, end_y = _covered(y_0, step_y, samples_y, height, bin_y, end_bin_y)
 
@@ -135,18 +139,18 @@ def roi_align(
         for x in range(start_x, end_x, TILE):
             column = tl.minimum(x + tl.arange(0, TILE), end_x - 1)
             cells = tl.load(image + (at_row[:, None] + column[None, :]))
-            weights = _weights(x_0, step_x, samples_x, width, bin_x, x, TILE)
+            weights = _weights(x_0, step_x, samples_x, width, bin_x, bin_step, x, TILE)
             columns = _product(cells, weights, columns, PRODUCT)
         turned = tl.permute(tl.reshape(columns, (CHANNELS, TILE, TILE)), (0, 2, 1))
-        weights = _weights(y_0, step_y, samples_y, height, bin_y, y, TILE)
+        weights = _weights(y_0, step_y, samples_y, height, bin_y, bin_step, y, TILE)
         bins = _product(tl.reshape(turned, (CHANNELS * TILE, TILE)), weights, bins, PRODUCT)
 
     values = tl.permute(tl.reshape(bins, (CHANNELS, TILE, TILE)), (0, 2, 1))  # (c, y, x)
-    y = bin_y + tl.arange(0, TILE)
-    x = bin_x + tl.arange(0, TILE)
-    area = output_size * output_size
-    at = (channel * area)[:, None, None] + (y * output_size)[None, :, None] + x[None, None, :]
-    inside = (y < output_size)[None, :, None] & (x < output_size)[None, None, :]
+    y = tile_y + tl.arange(0, TILE)
+    x = tile_x + tl.arange(0, TILE)
+    area = side * side
+    at = (channel * area)[:, None, None] + (y * side)[None, :, None] + x[None, None, :]
+    inside = (y < side)[None, :, None] & (x < side)[None, None, :]
     inside = inside & (channel < channels - first_channel)[:, None, None]
     start = output + (slot.to(tl.int64) * channels + first_channel) * area
     tl.store(start + at, values.to(output.dtype.element_ty), mask=inside)

@@ -36,11 +36,11 @@ def mend_interpreter() -> None:
 
 
 def run_roi_align(features, rois, scalars, product):
-    batch, boxes, channels, _, _, bins = scalars[:6]
-    slots = batch * boxes
+    batch, boxes, channels, _, _, bins, _, step = scalars[:8]
+    slots, side = batch * boxes, -(-bins // step)
     # NaN shows what the kernel did not write
-    output = torch.full((slots, channels, bins, bins), torch.nan, dtype=features.dtype)
-    grid = (max(slots, 1), -(-channels // CHANNELS), (-(-bins // TILE)) ** 2)
+    output = torch.full((slots, channels, side, side), torch.nan, dtype=features.dtype)
+    grid = (max(slots, 1), -(-channels // CHANNELS), (-(-side // TILE)) ** 2)
     roi_align[grid](features, rois, *scalars, output, CHANNELS, TILE, product)
     return output
 

@@ -104,8 +104,9 @@ def run_torch(x: Array, boxes: Array, bins: int, samples: int) -> Array:
     return np.asarray(found.numpy())
 
 
-def run_function(x: Array, boxes: Array, bins: int, samples: int) -> Array:
+def run_function(x: Array, boxes: Array, bins: int, samples: int, bin_step: int = 1) -> Array:
     attributes = {"output_size": bins, "sampling_ratio": samples, "spatial_scale": 1 / STRIDE}
+    attributes["bin_step"] = bin_step
     return run_node("MaskrtRoiAlign", {"X": x, "rois": boxes}, **attributes)
 
 
@@ -153,9 +154,17 @@ def test_samples_outside_count_as_zero_and_others_are_clamped() -> None:
 
 
 def test_adaptive_sampling_counts_by_extent_up_to_a_limit() -> None:
-    counts = [reference.sample_count(extent, 7, 0) for extent in (-5, 0, 0.1, 7, 7.1, 1e9)]
-    assert counts == [0, 0, 1, 1, 2, 256]
-    assert reference.sample_count(1e9, 7, 2) == 2
+    counts = [reference.sample_count(extent, 7, 0, 5) for extent in (-5, 0, 0.1, 7, 7.1, 1e9)]
+    assert counts == [0, 0, 1, 1, 2, 5]
+    assert reference.sample_count(1e9, 7, 2, 1) == 2
+
+
+def test_a_bin_step_leaves_bins_out_and_changes_no_other() -> None:
+    x, boxes = features(2), random_boxes(20)
+    whole = reference.roi_align(x, boxes, 7, 1 / STRIDE, 2)
+    np.testing.assert_array_equal(
+        reference.roi_align(x, boxes, 7, 1 / STRIDE, 2, bin_step=3), whole[:, :, ::3, ::3]
+    )
 
 
 def test_images_are_told_apart_by_their_row_of_boxes() -> None:
@@ -196,6 +205,13 @@ def pooled() -> tuple[Array, Array, Array]:
     return x, boxes, reference.roi_align(x, boxes, 7, 1 / STRIDE, 2)
 
 
+@pytest.fixture(scope="module")
+def pooled_adaptively() -> tuple[Array, Array, Array]:
+    """The same with adaptive sampling."""
+    x, boxes = features(2, np.float16), random_boxes(5000)
+    return x, boxes, reference.roi_align(x, boxes, 7, 1 / STRIDE, 0)
+
+
 @pytest.mark.parametrize("run", [run_torch, run_function, run_native])
 def test_ten_thousand_boxes_in_fp32(
     run: Callable[..., Array], pooled: tuple[Array, Array, Array]
@@ -203,6 +219,24 @@ def test_ten_thousand_boxes_in_fp32(
     x, boxes, want = pooled
     assert (want == 0).all((1, 2, 3)).any(), "some boxes are outside"
     assert_pooled(run(x.astype(np.float32), boxes, 7, 2), want, boxes, FP32_ERROR, 0)
+
+
+@pytest.mark.parametrize("run", [run_torch, run_function])
+def test_ten_thousand_boxes_with_adaptive_sampling(
+    run: Callable[..., Array], pooled_adaptively: tuple[Array, Array, Array]
+) -> None:
+    x, boxes, want = pooled_adaptively
+    assert_pooled(run(x.astype(np.float32), boxes, 7, 0), want, boxes, FP32_ERROR, 0)
+    assert_pooled(run(x, boxes, 7, 0), want, boxes, FP16_ERROR, 0)
+
+
+@pytest.mark.parametrize("samples", [0, 2])
+@pytest.mark.parametrize(("bins", "step"), [(14, 2), (7, 3)])
+def test_the_body_leaves_bins_out(bins: int, step: int, samples: int) -> None:
+    x, boxes = features(2), random_boxes(200)
+    want = reference.roi_align(x, boxes, bins, 1 / STRIDE, samples, step)
+    found = run_function(x, boxes, bins, samples, bin_step=step)
+    assert_pooled(found, want, boxes, FP32_ERROR, 0)
 
 
 @pytest.mark.parametrize("run", [run_torch, run_function])
@@ -217,7 +251,9 @@ def test_ten_thousand_boxes_in_fp16(
 
 def test_adaptive_sampling_is_that_of_onnx_runtime() -> None:
     boxes = random_boxes(500)
-    boxes = boxes[:, np.abs(boxes).max((0, 2)) < 1000]  # it has no limit of 256
+    extents = (boxes[..., 2:] - boxes[..., :2]).max((0, 2))
+    boxes = boxes[:, extents <= max(MAP) * STRIDE]  # it has no limit
+    assert boxes.shape[1] > 300
     x = features(3)
     want = reference.roi_align(x, boxes, 7, 1 / STRIDE, 0)
     assert_pooled(run_native(x, boxes, 7, 0), want, boxes, FP32_ERROR, 0)
@@ -256,11 +292,12 @@ class Pool:
     samples: int
     product: str
     stride: int = STRIDE
+    step: int = 1
 
     @property
     def scalars(self) -> tuple[int, ...]:
         batch, boxes = self.boxes.shape[:2]
-        return batch, boxes, *self.x.shape[1:], self.bins, self.samples, self.stride
+        return batch, boxes, *self.x.shape[1:], self.bins, self.samples, self.step, self.stride
 
 
 POOLS = {
@@ -269,8 +306,11 @@ POOLS = {
     "fp16 on tensor cores": Pool(features(9, np.float16), random_boxes(40, 2), 14, 2, "halves"),
     "fp16": Pool(features(8, np.float16), random_boxes(20, 3), 7, 1, "ieee"),
     "fp32 in halves": Pool(features(2), random_boxes(20, 4), 7, 3, "halves"),
-    "adaptive": Pool(features(2), random_boxes(14, 5)[:, 4:], 7, 0, "ieee"),
-    "adaptive fp16": Pool(features(2, np.float16), random_boxes(20, 6)[:, 4:13], 14, 0, "halves"),
+    "adaptive": Pool(features(2), random_boxes(40, 5), 7, 0, "ieee"),
+    "adaptive fp16": Pool(features(2, np.float16), random_boxes(40, 6), 14, 0, "halves"),
+    "every second bin": Pool(features(3), random_boxes(30, 10), 14, 2, "ieee", step=2),
+    "every third bin, adaptive": Pool(features(3), random_boxes(30, 11), 7, 0, "ieee", step=3),
+    "step and more than 16 bins": Pool(features(3), random_boxes(14, 12), 37, 1, "ieee", step=2),
     "more than 16 bins": Pool(features(3), random_boxes(16, 7), 20, 2, "ieee"),
     "stride of no power of two": Pool(features(1), random_boxes(40, 8), 5, 2, "ieee", 3),
     "one cell": Pool(features(1, hw=(1, 1)), random_boxes(20, 9), 3, 2, "ieee"),
@@ -341,7 +381,8 @@ def window_case(
 @pytest.mark.parametrize("name", POOLS)
 def test_roi_align_kernel(name: str, interpreted: dict[str, Array]) -> None:
     pool = POOLS[name]
-    want = reference.roi_align(pool.x, pool.boxes, pool.bins, 1 / pool.stride, pool.samples)
+    scale = 1 / pool.stride
+    want = reference.roi_align(pool.x, pool.boxes, pool.bins, scale, pool.samples, pool.step)
     rounding = FP16_ROUNDING if pool.x.dtype == np.float16 else 0
     assert interpreted[name].dtype == pool.x.dtype
     assert_pooled(interpreted[name], want, pool.boxes, FP32_ERROR, rounding)
@@ -394,18 +435,20 @@ def run_on_gpu(name: str, arrays: Sequence[Array], output: Array, launch: Any) -
 @pytest.mark.gpu
 @on_gpu
 @pytest.mark.parametrize("dtype", [np.float32, np.float16])
-@pytest.mark.parametrize(("bins", "samples"), [(14, 2), (7, 1), (20, 3), (7, 0)])
-def test_roi_align_on_a_gpu(bins: int, samples: int, dtype: type) -> None:
+@pytest.mark.parametrize(
+    ("bins", "samples", "step"), [(14, 2, 1), (7, 1, 1), (20, 3, 1), (7, 0, 1), (14, 2, 2)]
+)
+def test_roi_align_on_a_gpu(bins: int, samples: int, step: int, dtype: type) -> None:
     x, boxes = features(17, dtype), random_boxes(500)
-    cfg = RoiAlignCfg(bins, samples, STRIDE)
+    cfg = RoiAlignCfg(bins, samples, step, STRIDE)
     half = dtype == np.float16
     found = run_on_gpu(
         cfg.kernel_name(half),
         (x, boxes),
-        np.full((1000, 17, bins, bins), np.nan, dtype),
+        np.full((1000, 17, cfg.side, cfg.side), np.nan, dtype),
         lambda kernel: cfg.launch(kernel, x.shape, boxes.shape, half),
     )
-    want = reference.roi_align(x, boxes, bins, 1 / STRIDE, samples)
+    want = reference.roi_align(x, boxes, bins, 1 / STRIDE, samples, step)
     assert_pooled(found, want, boxes, FP32_ERROR, FP16_ROUNDING if half else 0)
 
 

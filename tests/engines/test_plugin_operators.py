@@ -24,18 +24,20 @@ def named_scalars(kernel: Kernel, scalars: tuple[Any, ...]) -> dict[str, Any]:
     return dict(zip(kernel.arguments[2:-1], scalars, strict=True))
 
 
-@pytest.mark.parametrize(("bins", "scale", "samples"), [(14, 1 / 16, 2), (7, 1 / 12, 1)])
+@pytest.mark.parametrize(
+    ("bins", "scale", "samples", "step"), [(14, 1 / 16, 2, 1), (7, 1 / 12, 0, 3)]
+)
 def test_roi_align_attributes_are_read_as_export_writes_them(
-    bins: int, scale: float, samples: int
+    bins: int, scale: float, samples: int, step: int
 ) -> None:
-    text = str(call_attributes(bins, scale, samples)["cfg"])
-    assert parse_roi_align(text) == RoiAlignCfg(bins, samples, round(1 / scale))
+    text = str(call_attributes(bins, scale, samples, step)["cfg"])
+    assert parse_roi_align(text) == RoiAlignCfg(bins, samples, step, round(1 / scale))
     assert parse_roi_align(text + "\0") == parse_roi_align(text)  # as TensorRT hands it on
 
 
 def test_a_scale_that_went_through_float32_is_understood() -> None:
-    text = "oh=7;ow=7;sr=0;scale=0.0833333358168602;aligned=1"
-    assert parse_roi_align(text) == RoiAlignCfg(7, 0, 12)
+    text = "oh=7;ow=7;sr=0;step=1;scale=0.0833333358168602;aligned=1"
+    assert parse_roi_align(text) == RoiAlignCfg(7, 0, 1, 12)
 
 
 def test_window_align_attributes_are_read_as_export_writes_them() -> None:
@@ -46,15 +48,16 @@ def test_window_align_attributes_are_read_as_export_writes_them() -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("", "oh=..;ow=..;sr=..;scale=..;aligned=.."),
-        ("oh=7;ow=7;sr=2;scale=0.25", "oh=..;ow=.."),
-        ("oh=7;ow=7;sr=x;scale=0.25;aligned=1", "whole numbers"),
-        ("oh=7;ow=8;sr=2;scale=0.25;aligned=1", "oh = ow"),
-        ("oh=7;ow=7;sr=-1;scale=0.25;aligned=1", "sr of at least 0"),
-        ("oh=7;ow=7;sr=2;scale=0.25;aligned=0", "aligned 1"),
-        ("oh=7;ow=7;sr=2;scale=0.3;aligned=1", "one divided by a whole number"),
-        ("oh=7;ow=7;sr=2;scale=0;aligned=1", "one divided by a whole number"),
-        ("oh=7;ow=7;sr=2;scale=4;aligned=1", "one divided by a whole number"),
+        ("", "oh=..;ow=..;sr=..;step=..;scale=..;aligned=.."),
+        ("oh=7;ow=7;sr=2;step=1;scale=0.25", "oh=..;ow=.."),
+        ("oh=7;ow=7;sr=x;step=1;scale=0.25;aligned=1", "whole numbers"),
+        ("oh=7;ow=8;sr=2;step=1;scale=0.25;aligned=1", "oh = ow"),
+        ("oh=7;ow=7;sr=-1;step=1;scale=0.25;aligned=1", "sr of at least 0"),
+        ("oh=7;ow=7;sr=2;step=0;scale=0.25;aligned=1", "step of at least 1"),
+        ("oh=7;ow=7;sr=2;step=1;scale=0.25;aligned=0", "aligned 1"),
+        ("oh=7;ow=7;sr=2;step=1;scale=0.3;aligned=1", "one divided by a whole number"),
+        ("oh=7;ow=7;sr=2;step=1;scale=0;aligned=1", "one divided by a whole number"),
+        ("oh=7;ow=7;sr=2;step=1;scale=4;aligned=1", "one divided by a whole number"),
     ],
 )
 def test_broken_roi_align_attributes_are_refused(text: str, expected: str) -> None:
@@ -78,7 +81,7 @@ def test_broken_window_align_attributes_are_refused(text: str, expected: str) ->
 
 def test_roi_align_launch() -> None:
     kernel = load_kernel("roi_align_fp16", "8.9")
-    cfg = RoiAlignCfg(output_size=20, sampling_ratio=2, stride_px=16)
+    cfg = RoiAlignCfg(output_size=20, sampling_ratio=2, bin_step=1, stride_px=16)
     launch = cfg.launch(kernel, (2, 60, 50, 84), (2, 300, 4), half=True)
     assert cfg.output_shape((2, 60, 50, 84), (2, 300, 4)) == (600, 60, 20, 20)
     assert launch.grid == (600, 8, 4)  # 60 channels by 8; 20 x 20 bins in tiles of 16 x 16
@@ -90,8 +93,18 @@ def test_roi_align_launch() -> None:
         "width": 84,
         "output_size": 20,
         "sampling_ratio": 2,
+        "bin_step": 1,
         "stride": 16,
     }
+
+
+def test_roi_align_launch_for_every_third_bin() -> None:
+    kernel = load_kernel("roi_align_fp32", "8.9")
+    cfg = RoiAlignCfg(output_size=50, sampling_ratio=0, bin_step=3, stride_px=16)
+    launch = cfg.launch(kernel, (1, 8, 50, 84), (1, 9, 4), half=False)
+    assert cfg.output_shape((1, 8, 50, 84), (1, 9, 4)) == (9, 8, 17, 17)
+    assert launch.grid == (9, 1, 4)
+    assert named_scalars(kernel, launch.scalars)["bin_step"] == 3
 
 
 @pytest.mark.parametrize(("half", "words"), [(True, 64), (False, 128)])
@@ -109,7 +122,7 @@ def test_window_align_launch(half: bool, words: int) -> None:
 
 def test_a_grid_is_never_empty() -> None:
     roi, windows = load_kernel("roi_align_fp32", "8.0"), load_kernel("window_align", "8.0")
-    launch = RoiAlignCfg(7, 2, 16).launch(roi, (1, 8, 5, 5), (1, 0, 4), half=False)
+    launch = RoiAlignCfg(7, 2, 1, 16).launch(roi, (1, 8, 5, 5), (1, 0, 4), half=False)
     assert launch.grid == (1, 1, 1)
     launch = WindowAlignCfg(10, ((5, 5),)).launch(windows, (1, 25, 8), (1, 0), half=False)
     assert launch.grid == (1, 4, 1)

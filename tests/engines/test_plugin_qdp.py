@@ -26,7 +26,7 @@ from maskrt.runtime.cuda import DeviceInfo
 from maskrt.runtime.errors import BuildError
 
 DataType = Enum("DataType", "FLOAT HALF BF16 INT32 INT64")
-ROI_CFG = "oh=14;ow=14;sr=2;scale=0.0625;aligned=1\0"
+ROI_CFG = "oh=14;ow=14;sr=2;step=1;scale=0.0625;aligned=1\0"
 WINDOW_CFG = "size=10;shapes=50x76,34x51\0"
 
 
@@ -181,7 +181,7 @@ def test_roi_align_launch(plugins: Any, dtype: DataType, name: str) -> None:
     assert (entry, ptx) == ("roi_align", kernel.ptx)
     assert launch.numbers() == (600, 8, 1, 64, 1, 1, kernel.shared_bytes)
     # after two input pointers, before the output's
-    assert [number(value) for value in scalars] == [2, 300, 60, 50, 84, 14, 2, 16]
+    assert [number(value) for value in scalars] == [2, 300, 60, 50, 84, 14, 2, 1, 16]
     assert len(scalars) == len(kernel.arguments) - 3
 
 

@@ -26,7 +26,7 @@ trt = pytest.importorskip("tensorrt_rtx", reason='needs pip install "maskrt[engi
 
 from maskrt.engines.plugin_rtx import Creator, Plugin  # noqa: E402
 
-ROI_CFG = "oh=7;ow=7;sr=2;scale=0.0625;aligned=1"
+ROI_CFG = "oh=7;ow=7;sr=2;step=1;scale=0.0625;aligned=1"
 WINDOW_CFG = "size=10;shapes=7x9,4x5"
 
 MODELS = """
@@ -37,7 +37,7 @@ from maskrt.engines import plugin_rtx, second_name
 from maskrt.export.operators import add_functions
 
 HALF, FLOAT, INT64 = TensorProto.FLOAT16, TensorProto.FLOAT, TensorProto.INT64
-CFGS = ("oh=7;ow=7;sr=2;scale=0.0625;aligned=1", "size=10;shapes=7x9,4x5")
+CFGS = ("oh=7;ow=7;sr=2;step=1;scale=0.0625;aligned=1", "size=10;shapes=7x9,4x5")
 
 def model(operator, first, second, output, **attributes):
     node = helper.make_node(operator, ["a", "b"], ["y"], "node", domain="maskrt", **attributes)
@@ -277,8 +277,8 @@ def test_running_starts_the_kernel_with_its_arguments_in_order(driver: Any) -> N
     function, *sizes, stream, (values, types), extra = driver.calls[-1][1]
     assert (function, stream, extra) == ("function", 444, 0)
     assert sizes == [600, 8, 1, kernel.threads, 1, 1, kernel.shared_bytes]
-    assert values == (111, 222, 2, 300, 60, 50, 84, 7, 2, 16, 333)
-    assert types == (ctypes.c_void_p,) * 2 + (ctypes.c_int32,) * 8 + (ctypes.c_void_p,)
+    assert values == (111, 222, 2, 300, 60, 50, 84, 7, 2, 1, 16, 333)
+    assert types == (ctypes.c_void_p,) * 2 + (ctypes.c_int32,) * 9 + (ctypes.c_void_p,)
 
 
 def test_windows_in_half_are_moved_as_words(driver: Any) -> None:

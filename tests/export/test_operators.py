@@ -143,10 +143,11 @@ def test_inlined_body_passes_the_checker_and_computes_the_same(opset: int) -> No
     np.testing.assert_array_equal(run(flat, x, rois), run(model, x, rois))
 
 
+@pytest.mark.parametrize("samples", [2, 0], ids=["two samples", "adaptive"])
 @pytest.mark.parametrize("half", [False, True], ids=["fp32", "fp16"])
-def test_inlined_body_builds_in_tensorrt_rtx(half: bool) -> None:
+def test_inlined_body_builds_in_tensorrt_rtx(half: bool, samples: int) -> None:
     trt = pytest.importorskip("tensorrt_rtx")
-    model = add_functions(call_model((2, 8, 20, 31), 50, p=14, half=half))
+    model = add_functions(call_model((2, 8, 20, 31), 50, p=14, s=samples, half=half))
     builder = trt.Builder(trt.Logger(trt.Logger.ERROR))
     network = builder.create_network()
     parser = trt.OnnxParser(network, trt.Logger(trt.Logger.ERROR))
@@ -182,7 +183,8 @@ def test_every_call_carries_what_the_plugin_reads() -> None:
         "output_size": 14,
         "sampling_ratio": 2,
         "spatial_scale": 0.0625,
-        "cfg": b"oh=14;ow=14;sr=2;scale=0.0625;aligned=1",
+        "bin_step": 1,
+        "cfg": b"oh=14;ow=14;sr=2;step=1;scale=0.0625;aligned=1",
         "plugin_namespace": b"maskrt",
         "plugin_version": b"1",
         "aot": 1,
@@ -214,7 +216,7 @@ def test_missing_attribute_is_named() -> None:
         add_functions(model)
 
 
-@pytest.mark.parametrize("bad", [(0, 0.25, 2), (7, 0.0, 2), (7, 0.25, 0)])
+@pytest.mark.parametrize("bad", [(0, 0.25, 2), (7, 0.0, 2), (7, 0.25, -1), (7, 0.25, 2, 0)])
 def test_impossible_attributes_are_refused(bad: tuple[int, float, int]) -> None:
     with pytest.raises(ExportError, match="expected at least 1"):
         call_attributes(*bad)

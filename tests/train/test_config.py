@@ -170,7 +170,7 @@ def test_what_is_dumped_loads_as_the_same_recipe(name: str, tmp_path: Path) -> N
         ("model.pooling=0", r"does not divide model\.roi_size=14"),
         ("model.separable_kernel=14", "must be odd"),
         ("model.blocks=[3, 4, 6]", "four counts"),
-        ("model.sampling_ratio=0", "at least 1 sample"),
+        ("model.sampling_ratio=-1", "0 for adaptive sampling"),
     ],
 )
 def test_mistakes_are_refused_with_a_sentence(override: str, message: str) -> None:
