@@ -17,29 +17,40 @@ if TYPE_CHECKING:
     from .runtime.predictor import Predictor
 
 
-def load(path: str | Path) -> Predictor:
+def load(path: str | Path, session: str | None = None) -> Predictor:
     """Open any artefact for prediction.
 
     Args:
         path: a checkpoint (`.safetensors`, its `.yaml` beside it), an `.onnx` file or an `.engine`
-            (its `.engine.json` beside it), all made by maskrt.
+            (its `.engine.json` beside it), all made by maskrt. "model.onnx@openvino" names the
+            session too.
+        session: what runs it: `torch`, `torch-compile`, `torch-fp16` for a checkpoint,
+            `onnxruntime`, `onnxruntime-cpu` (-cuda, -tensorrt, -tensorrt-rtx), `openvino` for an
+            ONNX file; None takes the suffix's first.
 
     Returns:
         A `Predictor`; use it as a context manager to release GPU memory at a known point.
 
     Raises:
-        InputError: no such file, or a suffix maskrt does not know.
+        InputError: no such file, or a suffix or session that maskrt does not know.
         SessionError: the artefact cannot run on this machine; the sentence says what is missing.
     """
     from pathlib import Path
 
+    from .runtime.open import CHECKPOINT, model_from_text, open_artefact
     from .runtime.predictor import Predictor
 
+    if session is None:
+        model = model_from_text(path)
+        path, session = model.path, model.session
     path = Path(path)
-    if path.suffix == ".safetensors":
-        from .train.deployment import TorchSession
+    if path.suffix == CHECKPOINT:
+        from .train.torch_session import open_checkpoint
 
-        return Predictor(TorchSession(path))
-    from .runtime.open import open_artefact
+        return Predictor(open_checkpoint(path, session))
+    if path.suffix.lower() == ".engine":
+        # `runtime` may not import `engines`, and TensorRT-RTX looks plugins up in this process.
+        from .engines.plugin_registration import register_for_engine
 
-    return Predictor(open_artefact(path))
+        register_for_engine(path)
+    return Predictor(open_artefact(path, session))

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .runtime.files import sha256_of
+from .runtime.open import Model
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from .eval import Accuracy, Bench, CocoData, Hop, Measurement
     from .eval.predictions import Prediction
 
-    Measure = Callable[[Path, CocoData], Measurement]
+    Measure = Callable[[Model, CocoData], Measurement]
 
 CHECKPOINTS = Path(__file__).parent / "train" / "checkpoints"
 SHIPPED = ("lsc_mask_rcnn_tiny", "mask_rcnn_tiny", "fastmask_tiny")
@@ -99,7 +100,7 @@ def _measure_chain(
     """Accuracy of each artefact, and the hop from each to the next."""
     from .eval import hop_between
 
-    chain = [measure(path, coco) for path in artefacts]
+    chain = [measure(Model(path), coco) for path in artefacts]
     measured.accuracies += [link.accuracy for link in chain]
     measured.hops += [hop_between(*pair) for pair in itertools.pairwise(chain)]
     measured.predictions |= {p: m.predictions for p, m in zip(artefacts, chain, strict=True)}

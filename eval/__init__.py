@@ -19,7 +19,7 @@ from .parity import Hop, Parity, check_gates, compare, hop_json, make_hop
 from .pictures import Picture, example_pictures
 from .predictions import Prediction, coco_rows, predict_data, prediction_from_instances, read_record
 from .report import Report, report_html, report_json, report_tables, write_report
-from .runner import BenchOptions, DeviceResident, Target, quick_options
+from .runner import BenchOptions, Target, quick_options
 from .tables import (
     Table,
     accuracy_table,
@@ -43,7 +43,6 @@ __all__ = [
     "BenchOptions",
     "CocoData",
     "CocoRecall",
-    "DeviceResident",
     "Hop",
     "ImageRecord",
     "Measurement",

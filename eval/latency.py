@@ -6,7 +6,7 @@
 Three scopes. **pipeline**: decoded pictures in, instances with run-length masks of the original
 size out; **model**: the middle of it, bytes on the host in, results on the host out
 (`Session.run`); **engine**: inputs and outputs stay on the device, for sessions that offer it
-(`runner.DeviceResident`). File decoding is in none. Pipeline and model come from the same call,
+(`Session.device`). File decoding is in none. Pipeline and model come from the same call,
 so pre + model + post is the pipeline exactly.
 
 Interleaving lets slow drift (clocks, temperature, other processes) fall on all backends alike;

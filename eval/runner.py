@@ -10,7 +10,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -22,19 +21,6 @@ Array = npt.NDArray[np.float64]
 Image = npt.NDArray[np.uint8]
 
 _WINDOW = 10  # calls in the rolling median of the warm-up
-
-
-@runtime_checkable
-class DeviceResident(Protocol):
-    """What a session also offers when its inputs and outputs can stay on the device."""
-
-    def upload(self, images: Image, image_sizes: npt.NDArray[np.int32]) -> None:
-        """Place one batch in the session's device buffers."""
-        ...
-
-    def execute(self) -> None:
-        """Run on the uploaded batch and return when the device has finished; copies nothing."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -143,10 +129,9 @@ class Runner:
         marks.append(time.perf_counter_ns())
         pre, model, post = ((after - before) / 1e6 for before, after in pairwise(marks))
         sample = {"pre": pre, "model": model, "post": post, "pipeline": pre + model + post}
-        session: Any = predictor.session
-        if isinstance(session, DeviceResident):
-            session.upload(canvases, sizes)
+        if (device := predictor.session.device) is not None:
+            device.upload(canvases, sizes)
             began = time.perf_counter_ns()
-            session.execute()
+            device.execute()
             sample["engine"] = (time.perf_counter_ns() - began) / 1e6
         return sample

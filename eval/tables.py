@@ -147,7 +147,7 @@ def latency_table(
 
     Args:
         result: the run.
-        accuracies: of any artefacts; a row takes the one with its file's SHA-256.
+        accuracies: of any artefacts; a row takes the one with its name and its file's SHA-256.
         gpu: whether the measuring machine has a GPU; None asks this machine.
     """
     calls = result.backends[0].summaries["model"].samples
@@ -155,8 +155,9 @@ def latency_table(
     notes += _latency_warnings(result)
     if not (has_gpu() if gpu is None else gpu):
         notes.append(_NO_GPU_NOTE)
-    by_hash = {accuracy.sha256: accuracy for accuracy in accuracies}
-    shown = [by_hash.get(backend.sha256) for backend in result.backends]
+    # the same bytes, opened in the same session
+    known = {(accuracy.sha256, accuracy.name): accuracy for accuracy in accuracies}
+    shown = [known.get((backend.sha256, backend.name)) for backend in result.backends]
     metrics = sorted({accuracy.metric for accuracy in shown if accuracy is not None})
     label = HEADLINE[metrics[0]] if len(metrics) == 1 else "accuracy"
     return Table(

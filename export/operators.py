@@ -323,9 +323,8 @@ def _complete(node: onnx.NodeProto) -> None:
     found = {a.name: helper.get_attribute_value(a) for a in node.attribute}
     if node.op_type == ROI_ALIGN:
         _require(node, found, "output_size", "spatial_scale", "sampling_ratio")
-        asked = ("output_size", "spatial_scale", "sampling_ratio")
-        step = found.get("bin_step", 1)
-        wanted: dict[str, object] = dict(call_attributes(*(found[n] for n in asked), step))
+        values = (found["output_size"], found["spatial_scale"], found["sampling_ratio"])
+        wanted: dict[str, object] = dict(call_attributes(*values, found.get("bin_step", 1)))
     elif node.op_type == WINDOW_ALIGN:
         _require(node, found, "size", "spatial_shapes")
         wanted = window_align_attributes(found["size"], found["spatial_shapes"])

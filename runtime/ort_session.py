@@ -1,13 +1,14 @@
-"""ONNX Runtime as a `Session`: any `.onnx` that maskrt exported, on CPU or through CUDA.
+"""ONNX Runtime as a `Session`: any `.onnx` that maskrt exported, by one of its providers.
 
-The custom operators are local functions with standard bodies, so nothing is registered here.
+The custom operators are local functions with standard bodies, so nothing is registered here. On a
+GPU the inputs and outputs stay bound to device buffers (`ort_binding.py`).
 """
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,15 @@ import numpy.typing as npt
 
 from .contract import METADATA_KEY, Contract, TensorSpec, contract_from_json
 from .errors import SessionError
-from .session import Outputs, check_inputs
+from .ort_binding import OrtBinding
+from .ort_providers import CPU, CUDA, PROVIDERS, TENSORRT, cache_folder, provider_options
+from .session import OnDevice, Outputs, check_inputs
 
 log = logging.getLogger(__name__)
 
-CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+NAMES = {chain[0]: name for name, chain in PROVIDERS.items()}
+"""ONNX Runtime's provider -> our name."""
+PLACEMENT = "session.record_ep_graph_assignment_info"
 DTYPES = {"float": "float32", "double": "float64"}
 """ONNX Runtime's spelling where it differs from numpy's."""
 
@@ -30,11 +35,13 @@ class OrtSession:
 
     contract: Contract
     backend: str
+    device: OnDevice | None
+    """Runs that leave inputs and outputs on the GPU; None on a CPU, which has no other side."""
 
     def __init__(
         self,
         path: str | Path,
-        providers: Sequence[str] | None = None,
+        provider: str | None = None,
         threads: int | None = None,
         profile_prefix: Path | None = None,
     ) -> None:
@@ -42,8 +49,8 @@ class OrtSession:
 
         Args:
             path: an `.onnx` file exported by maskrt.
-            providers: execution providers in order of preference; None takes CUDA where this
-                ONNX Runtime offers it, and the CPU.
+            provider: `cpu`, `cuda`, `tensorrt` or `tensorrt-rtx` (`ort_providers.py`); None takes
+                CUDA where this ONNX Runtime offers it, else the CPU.
             threads: CPU threads inside one operator; None uses the physical cores.
             profile_prefix: where ONNX Runtime's profiler writes; None leaves it off.
 
@@ -53,21 +60,24 @@ class OrtSession:
             ContractError: its contract is unreadable or of another schema.
         """
         runtime = _onnxruntime()
-        chosen = _providers(runtime, providers)
-        self._session: Any = _load(
-            runtime, Path(path), chosen, _options(runtime, threads, profile_prefix)
-        )
+        chain = _chain(runtime, provider)
+        options = _options(runtime, threads, profile_prefix)
+        self._session: Any = _load(runtime, Path(path), chain, options)
         self.contract = _contract(self._session, str(path))
         self._output_names = [spec.name for spec in self.contract.outputs]
         running = self._session.get_providers()[0]
-        if running != chosen[0]:
-            if providers is not None:
+        if running != chain[0]:
+            if provider is not None:
                 raise SessionError(
-                    f"{path}: {chosen[0]} could not start and ONNX Runtime fell back to {running}. "
+                    f"{path}: {chain[0]} could not start and ONNX Runtime fell back to {running}. "
                     "Check its driver and libraries, or ask for the CPU."
                 )
-            log.warning("%s: %s could not start; running on %s.", path, chosen[0], running)
-        self.backend = f"onnxruntime-{running.removesuffix('ExecutionProvider').lower()}"
+            log.warning("%s: %s could not start; running on %s.", path, chain[0], running)
+        self.backend = f"onnxruntime-{NAMES[running]}"
+        self._binding: OrtBinding | None = None
+        if running != CPU:
+            self._binding = OrtBinding(runtime, self._session, self.contract, "cuda")
+        self.device = self._binding
 
     def run(self, images: npt.NDArray[np.uint8], image_sizes: npt.NDArray[np.int32]) -> Outputs:
         """Run one batch; arguments, result and ContractError as `session.Session.run`.
@@ -82,15 +92,30 @@ class OrtSession:
                 "Open the artefact again."
             )
         try:
-            arrays = self._session.run(
-                self._output_names, {"images": images, "image_sizes": image_sizes}
-            )
+            return self._run(images, image_sizes)
         except Exception as err:  # its errors share no base class
             raise SessionError(
                 f"{self.contract.variant}: ONNX Runtime stopped ({_one_line(err)}). "
                 "Try a smaller batch or canvas, or another provider."
             ) from err
+
+    def _run(self, images: npt.NDArray[np.uint8], image_sizes: npt.NDArray[np.int32]) -> Outputs:
+        if self._binding is not None:
+            self._binding.upload(images, image_sizes)
+            self._binding.execute()
+            return self._binding.download()
+        inputs = {"images": images, "image_sizes": image_sizes}
+        arrays = self._session.run(self._output_names, inputs)
         return dict(zip(self._output_names, arrays, strict=True))
+
+    def placement(self) -> dict[str, int]:
+        """How many nodes each provider was given, by our name for it; empty before 1.24."""
+        if not hasattr(self._session, "get_provider_graph_assignment_info"):
+            return {}
+        counts: Counter[str] = Counter()
+        for part in self._session.get_provider_graph_assignment_info():
+            counts[NAMES.get(part.ep_name, part.ep_name)] += len(part.get_nodes())
+        return dict(counts)
 
     def end_profiling(self) -> Path:
         """Stop the profiler that `profile_prefix` started; returns the JSON it wrote."""
@@ -98,7 +123,7 @@ class OrtSession:
 
     def close(self) -> None:
         """Release the model's memory; a second call does nothing."""
-        self._session = None
+        self._session = self._binding = self.device = None
 
 
 def _onnxruntime() -> Any:
@@ -112,18 +137,23 @@ def _onnxruntime() -> Any:
     return onnxruntime
 
 
-def _providers(runtime: Any, asked: Sequence[str] | None) -> list[str]:
-    """The providers to try, all of them offered by this build of ONNX Runtime."""
+def _chain(runtime: Any, asked: str | None) -> tuple[str, ...]:
+    """The providers to try, the first of them offered by this build of ONNX Runtime."""
     offered = runtime.get_available_providers()
     if asked is None:
-        return [CUDA, CPU] if CUDA in offered else [CPU]
-    missing = [name for name in asked if name not in offered]
-    if missing or not asked:
+        return PROVIDERS["cuda" if CUDA in offered else "cpu"]
+    if asked not in PROVIDERS:
         raise SessionError(
-            f"ONNX Runtime: provider {', '.join(missing) or '(none named)'} is not in this build; "
-            f'it offers {", ".join(offered)}. pip install "maskrt[gpu]" for CUDA.'
+            f"ONNX Runtime: provider '{asked}' found; expected one of {', '.join(PROVIDERS)}. "
+            "Choose one of these."
         )
-    return list(asked)
+    chain = PROVIDERS[asked]
+    if chain[0] not in offered:
+        raise SessionError(
+            f"ONNX Runtime: provider {chain[0]} is not in this build; it offers "
+            f'{", ".join(offered)}. pip install "maskrt[gpu]" for CUDA and TensorRT.'
+        )
+    return tuple(name for name in chain if name in offered)
 
 
 def _options(runtime: Any, threads: int | None, profile_prefix: Path | None) -> Any:
@@ -131,13 +161,18 @@ def _options(runtime: Any, threads: int | None, profile_prefix: Path | None) -> 
     options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.intra_op_num_threads = _default_threads() if threads is None else threads
     options.log_severity_level = 3  # errors only: warnings about unused initializers help nobody
+    options.add_session_config_entry(PLACEMENT, "1")
     if profile_prefix is not None:
         options.enable_profiling = True
         options.profile_file_prefix = str(profile_prefix)
     return options
 
 
-def _load(runtime: Any, path: Path, providers: list[str], options: Any) -> Any:
+def _load(runtime: Any, path: Path, chain: tuple[str, ...], options: Any) -> Any:
+    half = chain[0] == TENSORRT and _says_half(runtime, path)
+    if len(chain) > 1:
+        cache_folder().mkdir(parents=True, exist_ok=True)
+    providers = [(name, provider_options(name, half)) for name in chain]
     try:
         return runtime.InferenceSession(str(path), options, providers=providers)
     except Exception as err:  # its errors share no base class
@@ -145,6 +180,12 @@ def _load(runtime: Any, path: Path, providers: list[str], options: Any) -> Any:
             f"{path}: ONNX Runtime could not load it ({_one_line(err)}); expected an ONNX file "
             "exported by maskrt. Export the checkpoint again."
         ) from err
+
+
+def _says_half(runtime: Any, path: Path) -> bool:
+    """Whether the file's contract says fp16; a provider's options come before its session."""
+    on_cpu = runtime.InferenceSession(str(path), providers=[CPU])
+    return _contract(on_cpu, str(path)).precision == "fp16"
 
 
 def _default_threads() -> int:

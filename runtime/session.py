@@ -17,12 +17,26 @@ from .errors import ContractError
 Outputs = dict[str, npt.NDArray[np.generic]]
 
 
+class OnDevice(Protocol):
+    """The device's part of a run alone, for measuring: copies are left out of `execute`."""
+
+    def upload(self, images: npt.NDArray[np.uint8], image_sizes: npt.NDArray[np.int32]) -> None:
+        """Place one batch in the session's device buffers."""
+        ...
+
+    def execute(self) -> None:
+        """Run on the uploaded batch and return when the device has finished; copies nothing."""
+        ...
+
+
 class Session(Protocol):
     """A loaded model of fixed shapes. One session serves one thread at a time."""
 
     contract: Contract
     backend: str
     """What runs it, for tables: `torch-cpu`, `onnxruntime-cpu`, `tensorrt`, ..."""
+    device: OnDevice | None
+    """None where the session computes in host memory."""
 
     def run(self, images: npt.NDArray[np.uint8], image_sizes: npt.NDArray[np.int32]) -> Outputs:
         """Run one batch.

@@ -9,16 +9,12 @@ from __future__ import annotations
 import dataclasses
 import importlib.metadata
 from dataclasses import dataclass
-from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
 from ..runtime.contract import Contract, ResizeRule, Task, TensorSpec
 from ..runtime.errors import ConfigError
-from ..runtime.session import Outputs, check_inputs
-from .checkpoint import Checkpoint, load_checkpoint
+from .checkpoint import Checkpoint
 from .config import MaskRCNNRecipe
 from .fastmask import DeployFastMask
 from .fastmask_config import FastMaskRecipe
@@ -45,32 +41,6 @@ class Deployment:
 
     module: DeployMaskRCNN | DeployFastMask
     contract: Contract
-
-
-class TorchSession:
-    """A checkpoint as a `Session`: the deploy form run by torch, eagerly, in float32."""
-
-    def __init__(self, path: Path, shapes: Shapes = Shapes()) -> None:
-        deployment = deploy(load_checkpoint(path), shapes)
-        self.contract = deployment.contract
-        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self._module = deployment.module.to(self._device)
-        self.backend = f"torch-{self._device.type}"
-
-    def run(self, images: npt.NDArray[np.uint8], image_sizes: npt.NDArray[np.int32]) -> Outputs:
-        """See `Session.run`."""
-        check_inputs(self.contract, images, image_sizes)
-        with torch.inference_mode():
-            outputs = self._module(
-                torch.from_numpy(images).to(self._device),
-                torch.from_numpy(image_sizes).to(self._device),
-            )
-        names = (spec.name for spec in self.contract.outputs)
-        return {name: value.cpu().numpy() for name, value in zip(names, outputs, strict=True)}
-
-    def close(self) -> None:
-        """Drop the network."""
-        del self._module
 
 
 def deploy(checkpoint: Checkpoint, shapes: Shapes) -> Deployment:

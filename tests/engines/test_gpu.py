@@ -31,7 +31,7 @@ def test_engine_gives_what_onnx_runtime_gives(tiny_onnx: Path, runtime: str) -> 
     build_engine(tiny_onnx, engine, runtime=runtime, progress=False)
     images = np.random.default_rng(2).integers(0, 255, (1, 8, 8, 3), dtype=np.uint8)
     sizes = np.array([[8, 6]], np.int32)
-    expected = OrtSession(tiny_onnx, providers=["CPUExecutionProvider"]).run(images, sizes)
+    expected = OrtSession(tiny_onnx, provider="cpu").run(images, sizes)
     with TrtSession(engine) as session:
         for _ in range(2):
             found = session.run(images, sizes)

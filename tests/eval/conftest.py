@@ -116,6 +116,7 @@ class ScriptedSession:
     def __init__(self, backend="scripted", on_run=lambda: None, batch=1, names=None):
         slots, cells, (height, width) = 4, 7, HW
         self.backend = backend
+        self.device = None
         self.on_run = on_run
         self.contract = Contract(
             model="mask_rcnn",

@@ -7,14 +7,16 @@ import onnx
 import pytest
 
 from maskrt.engines.builder import build_engine
+from maskrt.export.rules import ALL_RULES, Outcome, apply_rules
 from maskrt.export.to_onnx import export
 from maskrt.export.verify import verify
 from maskrt.runtime.contract import METADATA_KEY
 from maskrt.runtime.errors import ExportError
 from maskrt.runtime.ort_session import OrtSession
 from maskrt.train.checkpoint import load_checkpoint, new_checkpoint
-from maskrt.train.deployment import Shapes, TorchSession, deploy
+from maskrt.train.deployment import Shapes, deploy
 from maskrt.train.recipe import load_recipe
+from maskrt.train.torch_session import TorchSession
 
 from .conftest import MakeCheckpoint
 
@@ -70,6 +72,13 @@ def test_shapes_options_become_static_outputs(exported: tuple[Path, Path]) -> No
     assert [f.name for f in model.functions] == ["MaskrtRoiAlign"]
     forbidden = {"NonZero", "NonMaxSuppression", "If", "Loop"}
     assert not forbidden & {node.op_type for node in model.graph.node}
+
+
+def test_light_subnet_leaves_every_rule_out(exported: tuple[Path, Path]) -> None:
+    model = onnx.load(exported[1])
+    _, outcomes = apply_rules(model)
+    reason = "model.subnet.conv1 is a 3x3 convolution and mixes bins"
+    assert outcomes == tuple(Outcome(name, 0, (reason,)) for name in ALL_RULES)
 
 
 def test_no_path_of_the_exporting_machine_is_in_the_file(exported: tuple[Path, Path]) -> None:

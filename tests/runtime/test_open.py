@@ -7,7 +7,7 @@ import pytest
 
 from maskrt.runtime.contract import Contract
 from maskrt.runtime.errors import InputError, SessionError
-from maskrt.runtime.open import open_artefact
+from maskrt.runtime.open import Model, model_from_text, open_artefact
 from maskrt.runtime.ort_session import OrtSession
 
 
@@ -49,3 +49,31 @@ def test_what_cannot_be_opened_is_said_in_a_sentence(
         (tmp_path / name).write_bytes(data)
     with pytest.raises(InputError, match=message):
         open_artefact(tmp_path / name)
+
+
+@pytest.mark.parametrize("session", ["openvino", "onnxruntime-cpu"])
+def test_a_session_is_chosen_by_name(
+    session: str, write_onnx: Callable[[str | None], Path], tiny_contract: Contract
+) -> None:
+    pytest.importorskip("openvino", reason="openvino is not installed")
+    opened = open_artefact(write_onnx(tiny_contract.to_json()), session)
+    assert opened.backend == {"openvino": "openvino-cpu"}.get(session, session)
+
+
+def test_an_unknown_session_names_the_known_ones(
+    write_onnx: Callable[[str | None], Path], tiny_contract: Contract
+) -> None:
+    path = write_onnx(tiny_contract.to_json())
+    with pytest.raises(InputError, match=r"tiny\.onnx@opnvino: unknown session .* openvino\. Ch"):
+        open_artefact(path, "opnvino")
+
+
+def test_a_model_is_a_file_and_perhaps_a_session(tmp_path: Path) -> None:
+    assert model_from_text("a/x.onnx") == Model(Path("a/x.onnx"))
+    model = model_from_text("a/x.onnx@openvino")
+    assert model == Model(Path("a/x.onnx"), "openvino")
+    assert (model.name, str(model)) == ("x.onnx@openvino", "a/x.onnx@openvino")
+    assert model_from_text("user@host/x.onnx") == Model(Path("user@host/x.onnx"))
+    odd = tmp_path / "x@y"
+    odd.write_bytes(b"")
+    assert model_from_text(str(odd)) == Model(odd)

@@ -7,11 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
 
 from maskrt.runtime.contract import Contract, TensorSpec
 from maskrt.runtime.errors import ContractError, SessionError
-from maskrt.runtime.ort_session import CPU, CUDA, OrtSession
+from maskrt.runtime.ort_binding import OrtBinding
+from maskrt.runtime.ort_providers import CPU, CUDA, TENSORRT
+from maskrt.runtime.ort_session import OrtSession
 
 Writer = Callable[[str | None], Path]
 SIZES = np.array([[16, 48], [32, 20]], np.int32)
@@ -19,7 +23,7 @@ SIZES = np.array([[16, 48], [32, 20]], np.int32)
 
 @pytest.fixture
 def session(write_onnx: Writer, tiny_contract: Contract) -> OrtSession:
-    return OrtSession(write_onnx(tiny_contract.to_json()), providers=[CPU], threads=1)
+    return OrtSession(write_onnx(tiny_contract.to_json()), provider="cpu", threads=1)
 
 
 def test_the_contract_comes_from_the_file(session: OrtSession, tiny_contract: Contract) -> None:
@@ -102,8 +106,38 @@ def test_a_provider_this_build_lacks_names_the_extra(
     write_onnx: Writer, tiny_contract: Contract
 ) -> None:
     path = write_onnx(tiny_contract.to_json())
-    with pytest.raises(SessionError, match=r'RocketExecutionProvider is not .* "maskrt\[gpu\]"'):
-        OrtSession(path, providers=["RocketExecutionProvider", CPU])
+    if TENSORRT in onnxruntime.get_available_providers():
+        pytest.skip("this onnxruntime has them all")
+    with pytest.raises(SessionError, match=r'TensorrtExecutionProvider is not .* "maskrt\[gpu\]"'):
+        OrtSession(path, provider="tensorrt")
+    with pytest.raises(SessionError, match="provider 'rocket' found; expected one of cpu, cuda"):
+        OrtSession(path, provider="rocket")
+
+
+def test_placement_names_every_node(write_onnx: Writer, tiny_contract: Contract) -> None:
+    path = write_onnx(tiny_contract.to_json())
+    session = OrtSession(path, provider="cpu")
+    assert set(session.placement()) == {"cpu"}
+    assert 1 <= session.placement()["cpu"] <= len(onnx.load(str(path)).graph.node)
+
+
+def test_bound_buffers_give_the_same_results(
+    session: OrtSession, write_onnx: Writer, tiny_contract: Contract
+) -> None:
+    plain = onnxruntime.InferenceSession(str(write_onnx(tiny_contract.to_json())))
+    bound = OrtBinding(onnxruntime, plain, tiny_contract, "cpu")
+    rng = np.random.default_rng(0)
+    for _ in range(2):
+        images = rng.integers(0, 255, (2, 32, 48, 3), dtype=np.uint8)
+        bound.upload(images, SIZES)
+        bound.execute()
+        first = bound.download()
+        for name, array in session.run(images, SIZES).items():
+            np.testing.assert_array_equal(first[name], array)
+            assert first[name].dtype == array.dtype
+    bound.upload(np.zeros_like(images), SIZES[::-1])
+    bound.execute()
+    np.testing.assert_array_equal(first["boxes"], session.run(images, SIZES)["boxes"])
 
 
 def test_missing_onnxruntime_names_the_extra(
@@ -120,8 +154,6 @@ def test_a_cuda_provider_that_cannot_start_is_not_hidden(
     tiny_contract: Contract,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    import onnxruntime
-
     if CUDA in onnxruntime.get_available_providers():
         pytest.skip("this onnxruntime has CUDA: its fall-back to the CPU cannot be provoked")
     path = write_onnx(tiny_contract.to_json())
@@ -131,4 +163,4 @@ def test_a_cuda_provider_that_cannot_start_is_not_hidden(
         assert OrtSession(path).backend == "onnxruntime-cpu"
     assert "CUDAExecutionProvider could not start" in caplog.text
     with pytest.raises(SessionError, match="fell back to CPUExecutionProvider"):
-        OrtSession(path, providers=[CUDA])
+        OrtSession(path, provider="cuda")

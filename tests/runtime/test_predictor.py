@@ -10,14 +10,14 @@ import pytest
 
 from maskrt.runtime.contract import Contract
 from maskrt.runtime.errors import ContractError, SessionError
-from maskrt.runtime.ort_session import CPU, OrtSession
+from maskrt.runtime.ort_session import OrtSession
 from maskrt.runtime.predictor import Predictor
 
 
 @pytest.fixture
 def predictor(write_onnx: Callable[[str | None], Path], tiny_contract: Contract) -> Predictor:
     path = write_onnx(tiny_contract.to_json())
-    return Predictor(OrtSession(path, providers=[CPU], threads=1))
+    return Predictor(OrtSession(path, provider="cpu", threads=1))
 
 
 def pictures(*sizes: tuple[int, int]) -> list[np.ndarray]:

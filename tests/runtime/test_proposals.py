@@ -131,6 +131,7 @@ class WindowSession:
     half, and one that starts outside; as many of them as `count` says."""
 
     backend = "scripted"
+    device = None
 
     def __init__(self, contract: Contract, count: int = 4) -> None:
         self.contract, self.count = contract, count

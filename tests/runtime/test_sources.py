@@ -15,7 +15,7 @@ import pytest
 
 from maskrt.runtime.contract import Contract
 from maskrt.runtime.errors import InputError
-from maskrt.runtime.ort_session import CPU, OrtSession
+from maskrt.runtime.ort_session import OrtSession
 from maskrt.runtime.predictor import Predictor
 from maskrt.runtime.preprocess import read_image
 from maskrt.runtime.sources import Written, predict_sources
@@ -26,7 +26,7 @@ FRAMES = 5
 
 @pytest.fixture
 def predictor(write_onnx: Callable[[str | None], Path], tiny_contract: Contract) -> Predictor:
-    return Predictor(OrtSession(write_onnx(tiny_contract.to_json()), providers=[CPU], threads=1))
+    return Predictor(OrtSession(write_onnx(tiny_contract.to_json()), provider="cpu", threads=1))
 
 
 @pytest.fixture

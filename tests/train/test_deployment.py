@@ -11,8 +11,9 @@ from maskrt.runtime.contract import ResizeRule, contract_from_json
 from maskrt.runtime.errors import ConfigError, ContractError
 from maskrt.train.checkpoint import load_checkpoint, new_checkpoint
 from maskrt.train.config import MaskRCNNRecipe
-from maskrt.train.deployment import Shapes, TorchSession, deploy
+from maskrt.train.deployment import Shapes, deploy
 from maskrt.train.fastmask_config import FastMaskRecipe
+from maskrt.train.torch_session import TorchSession
 
 MakeRecipe = Callable[..., MaskRCNNRecipe]
 MakeProposer = Callable[..., FastMaskRecipe]

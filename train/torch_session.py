@@ -1,0 +1,114 @@
+"""A checkpoint as a `Session`: the deploy form run by torch, eagerly or compiled."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ..runtime.errors import SessionError
+from ..runtime.open import check_session
+from ..runtime.session import OnDevice, Outputs, check_inputs
+from .checkpoint import load_checkpoint
+from .deployment import Shapes, deploy
+
+SESSIONS: dict[str, tuple[bool, bool]] = {
+    "torch": (False, False),
+    "torch-compile": (True, False),
+    "torch-fp16": (False, True),
+    "torch-compile-fp16": (True, True),
+}
+"""By name: whether compiled, whether half; the first is what opens without a name."""
+
+
+def open_checkpoint(path: Path, session: str | None = None) -> TorchSession:
+    """Open a checkpoint in one of `SESSIONS`; errors as TorchSession, InputError for the name."""
+    compiled, half = SESSIONS[check_session(path, session, tuple(SESSIONS))]
+    return TorchSession(path, compiled=compiled, half=half)
+
+
+class TorchSession:
+    """A checkpoint on the GPU where torch has one, else on the CPU. Implements `session.Session`.
+
+    `device` is set on a GPU only.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        shapes: Shapes = Shapes(),  # noqa: B008 (frozen value)
+        *,
+        compiled: bool = False,
+        half: bool = False,
+    ) -> None:
+        """Load and fold the checkpoint.
+
+        Args:
+            path: a `.safetensors` with its `.yaml`.
+            shapes: of the deploy form.
+            compiled: through `torch.compile`; the first run compiles, for a minute or more.
+            half: convolutions and linear layers in FP16 (autocast); needs CUDA.
+
+        Raises:
+            InputError, ConfigError: the checkpoint or the shapes are not usable.
+            SessionError: half without CUDA.
+        """
+        deployment = deploy(load_checkpoint(path), shapes)
+        self.contract = deployment.contract
+        self._on = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        if half and self._on.type == "cpu":
+            raise SessionError(
+                f"{path}: torch computes in FP16 on CUDA only, and no GPU is here. Use 'torch'."
+            )
+        module = deployment.module.to(self._on)
+        self._module: Any = torch.compile(module, fullgraph=True) if compiled else module
+        self._half = half
+        words = ("torch", self._on.type, *["compile"] * compiled, *["fp16"] * half)
+        self.backend = "-".join(words)
+        self._inputs: tuple[Tensor, ...] = ()
+        self._outputs: tuple[Tensor, ...] = ()
+        self.device: OnDevice | None = self if self._on.type == "cuda" else None
+
+    def run(self, images: npt.NDArray[np.uint8], image_sizes: npt.NDArray[np.int32]) -> Outputs:
+        """See `Session.run`.
+
+        Raises:
+            SessionError: torch cannot compile or run it (its words are quoted).
+        """
+        check_inputs(self.contract, images, image_sizes)
+        self.upload(images, image_sizes)
+        try:
+            self.execute()
+        except RuntimeError as err:
+            raise SessionError(
+                f"{self.contract.variant}: torch stopped ({_first_line(err)}). Compiling needs a "
+                "C++ compiler: install g++, or use session 'torch'."
+            ) from err
+        names = (spec.name for spec in self.contract.outputs)
+        pairs = zip(names, self._outputs, strict=True)
+        return {name: value.cpu().numpy() for name, value in pairs}
+
+    def upload(self, images: npt.NDArray[np.uint8], image_sizes: npt.NDArray[np.int32]) -> None:
+        """See `OnDevice.upload`."""
+        self._inputs = tuple(torch.from_numpy(x).to(self._on) for x in (images, image_sizes))
+
+    def execute(self) -> None:
+        """See `OnDevice.execute`."""
+        half = torch.autocast(self._on.type, torch.float16, enabled=self._half)
+        with torch.inference_mode(), half:
+            self._outputs = self._module(*self._inputs)
+        if self._on.type == "cuda":
+            torch.cuda.synchronize()
+
+    def close(self) -> None:
+        """Drop the network and what it made."""
+        del self._module
+        self._inputs = self._outputs = ()
+
+
+def _first_line(err: Exception) -> str:
+    return str(err).strip().partition("\n")[0][:300] or type(err).__name__
