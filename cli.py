@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 RUNTIMES = ("tensorrt-rtx", "tensorrt")
+MODEL_HELP = "checkpoint, .onnx or .engine; FILE@SESSION names what runs it, e.g. x.onnx@openvino"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -62,10 +63,17 @@ def parser() -> argparse.ArgumentParser:
     verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
     for add in (
         _demo, _data, _new, _import, _train, _export,
-        _build, _predict, _eval, _bench, _inspect, _doctor,
+        _build, _predict, _eval, _bench, _bisect, _inspect, _doctor,
     ):  # fmt: skip
         add(verbs)
     return top
+
+
+def _model(text: str) -> Any:
+    """A MODEL argument: the file, and the session named behind an @."""
+    from .runtime.open import model_from_text
+
+    return model_from_text(text)
 
 
 def _verb(verbs: Any, name: str, text: str) -> argparse.ArgumentParser:
@@ -129,6 +137,13 @@ def _export(verbs: Any) -> None:
     sub.add_argument("--batch", type=int, default=1)
     sub.add_argument("--proposals", type=int, help="proposal slots (default: the recipe's)")
     sub.add_argument("--detections", type=int, help="detection slots (default: the recipe's)")
+    sub.add_argument(
+        "--rules",
+        default="all",
+        metavar="NAME,NAME",
+        help="exact rewrites of the graph: all (default), none, or some of export/rules.py",
+    )
+    sub.add_argument("--keep-fp32", type=Path, metavar="FILE", help="precision file of bisect")
 
 
 def _build(verbs: Any) -> None:
@@ -145,7 +160,7 @@ def _build(verbs: Any) -> None:
 
 def _predict(verbs: Any) -> None:
     sub = _verb(verbs, "predict", "overlays and COCO results for pictures, folders or video")
-    sub.add_argument("model", type=Path, help="checkpoint, .onnx or .engine")
+    sub.add_argument("model", type=_model, help=MODEL_HELP)
     sub.add_argument("sources", type=Path, nargs="+", metavar="SOURCE")
     sub.add_argument("--out", type=Path, required=True)
     sub.add_argument("--score", type=float, default=0.5, help="drawn from this score on (0.5)")
@@ -154,18 +169,44 @@ def _predict(verbs: Any) -> None:
 
 def _eval(verbs: Any) -> None:
     sub = _verb(verbs, "eval", "COCO AP or AR of a model; with --against, the parity gate")
-    sub.add_argument("model", type=Path)
+    sub.add_argument("model", type=_model, help=MODEL_HELP)
     _val_data(sub, required=True)
-    sub.add_argument("--against", type=Path, help="reference model: exit code 1 when a gate fails")
+    sub.add_argument(
+        "--against", type=_model, help="reference model: exit code 1 when a gate fails"
+    )
 
 
 def _bench(verbs: Any) -> None:
     sub = _verb(verbs, "bench", "latency of several models, interleaved, beside their accuracy")
-    sub.add_argument("models", type=Path, nargs="+", metavar="MODEL")
+    sub.add_argument("models", type=_model, nargs="*", metavar="MODEL", help=MODEL_HELP)
+    sub.add_argument(
+        "--operators", action="store_true", help="time the custom operators instead, without MODEL"
+    )
     _val_data(sub, required=False)
-    sub.add_argument("--samples", type=int, default=200, help="calls per model (default 200)")
+    sub.add_argument("--samples", type=int, help="calls per model (default 200; of operators 40)")
     sub.add_argument("--seconds", type=float, help="time per model instead of --samples")
     sub.add_argument("--html", type=Path, help="also write this report (and its .json)")
+
+
+def _bisect(verbs: Any) -> None:
+    sub = _verb(
+        verbs, "bisect", "which node groups must stay FP32, judged on 20 pictures or --images"
+    )
+    sub.add_argument("checkpoint", type=Path)
+    _val_data(sub, required=True)
+    sub.set_defaults(images=20)
+    sub.add_argument(
+        "--metric",
+        choices=["instances", "ap"],
+        default="instances",
+        help="matched instances (default), or change of AP; of proposals, AR",
+    )
+    sub.add_argument(
+        "--gate",
+        type=float,
+        help="least matched share (default 0.98), or greatest change in points (0.3)",
+    )
+    sub.add_argument("-o", "--out", type=Path, required=True, help=".json for export --keep-fp32")
 
 
 def _val_data(sub: argparse.ArgumentParser, *, required: bool) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .runtime.errors import InputError
+from .runtime.open import Model
 
 if TYPE_CHECKING:
     from .eval import Accuracy, CocoData, Hop, Measurement
@@ -78,7 +79,7 @@ def train(arguments: Arguments) -> Result:
     )
     if not is_first_rank():
         return {"checkpoint": str(path)}
-    accuracy = measured(path, coco).accuracy
+    accuracy = measured(Model(path), coco).accuracy
     _print_accuracy([accuracy])
     from .train.checkpoint import record_accuracy
 
@@ -88,17 +89,29 @@ def train(arguments: Arguments) -> Result:
 
 def export(arguments: Arguments) -> Result:
     """Checkpoint to ONNX."""
+    from .export.rules import rule_names
     from .export.to_onnx import export as run
     from .train.deployment import Shapes
 
     shapes = Shapes(arguments.canvas, arguments.batch, arguments.proposals, arguments.detections)
-    (report,) = run(arguments.checkpoint, {arguments.precision: arguments.out}, shapes=shapes)
+    rules = rule_names(arguments.rules)
+    out = {arguments.precision: arguments.out}
+    keep_fp32 = _kept_groups(arguments)
+    (report,) = run(arguments.checkpoint, out, shapes=shapes, keep_fp32=keep_fp32, rules=rules)
     check = report.verification
     print(
         f"{report.path}: {report.nodes} nodes, {arguments.precision}; ONNX Runtime agrees with "
         f"torch on {check.found} of {check.asked} {report.contract.task}"
     )
-    return {"onnx": str(report.path), "nodes": report.nodes, **dataclasses.asdict(check)}
+    for outcome in report.rules:
+        print(f"  {outcome}")
+    did = {outcome.rule: dataclasses.asdict(outcome) for outcome in report.rules}
+    return {
+        "onnx": str(report.path),
+        "nodes": report.nodes,
+        "rules": did,
+        **dataclasses.asdict(check),
+    }
 
 
 def build(arguments: Arguments) -> Result:
@@ -131,7 +144,7 @@ def predict(arguments: Arguments) -> Result:
     from . import load
     from .runtime.sources import predict_sources
 
-    with load(arguments.model) as predictor:
+    with load(arguments.model.path, arguments.model.session) as predictor:
         written = predict_sources(
             predictor,
             arguments.sources,
@@ -163,7 +176,16 @@ def evaluate(arguments: Arguments) -> Result:
 
 
 def bench(arguments: Arguments) -> Result:
-    """Latency beside accuracy."""
+    """Latency beside accuracy; with --operators, of the custom operators alone."""
+    given = {"samples": arguments.samples, "seconds": arguments.seconds}
+    asked = {name: value for name, value in given.items() if value is not None}
+    if arguments.operators:
+        return _bench_operators(arguments, asked)
+    if not arguments.models:
+        raise InputError(
+            "bench: no MODEL found; expected at least one checkpoint, .onnx or .engine. Name it, or"
+            " ask for --operators, which needs none."
+        )
     from . import load
     from .eval import BenchOptions, Target, bench_json, environment, latency_table, print_table
     from .eval import bench as run
@@ -176,10 +198,14 @@ def bench(arguments: Arguments) -> Result:
     accuracies, images = _bench_data(arguments)
     with contextlib.ExitStack() as stack:
         targets = [
-            Target(path.name, stack.enter_context(load(path)), sha256_of(path))
-            for path in arguments.models
+            Target(
+                model.name,
+                stack.enter_context(load(model.path, model.session)),
+                sha256_of(model.path),
+            )
+            for model in arguments.models
         ]
-        result = run(targets, images, BenchOptions(arguments.samples, arguments.seconds))
+        result = run(targets, images, BenchOptions(**asked))
     print_table(latency_table(result, accuracies), _console())
     if arguments.html:
         from .eval import Report, write_report
@@ -187,7 +213,7 @@ def bench(arguments: Arguments) -> Result:
         report = Report(
             "maskrt bench",
             f"{len(images)} pictures",
-            environment(arguments.models),
+            environment([model.path for model in arguments.models]),
             commands=(f"maskrt bench {' '.join(map(str, arguments.models))}",),
             accuracy=tuple(accuracies),
             latency=result,
@@ -195,6 +221,26 @@ def bench(arguments: Arguments) -> Result:
         write_report(report, arguments.html)
         print(f"{arguments.html}: written")
     return bench_json(result)
+
+
+def _bench_operators(arguments: Arguments, asked: dict[str, Any]) -> Result:
+    from .eval.operator_bench import OPTIONS
+    from .operator_bench import bench_operators
+
+    if arguments.models or arguments.data or arguments.html:
+        raise InputError(
+            "bench: --operators together with MODEL, --data or --html found; expected it alone, as "
+            "it times operators on inputs of its own. Leave the others away."
+        )
+    return bench_operators(dataclasses.replace(OPTIONS, **asked))
+
+
+def bisect(arguments: Arguments) -> Result:
+    """The node groups that FP16 cannot have, as a precision file; see bisect_precision.py."""
+    from .bisect_precision import run_bisect
+
+    coco = _coco(arguments.data, arguments.split, arguments.images)
+    return run_bisect(arguments.checkpoint, arguments.out, coco, arguments.metric, arguments.gate)
 
 
 def inspect(arguments: Arguments) -> Result:
@@ -217,7 +263,7 @@ def doctor(arguments: Arguments) -> Result:
     return {"findings": [dataclasses.asdict(finding) for finding in findings]}
 
 
-def measured(path: Path, coco: CocoData) -> Measurement:
+def measured(model: Model, coco: CocoData) -> Measurement:
     """Open one artefact and measure it on `coco`.
 
     ONNX Runtime's CPU provider computes FP16 files in FP32; their accuracy is taken from a
@@ -227,16 +273,31 @@ def measured(path: Path, coco: CocoData) -> Measurement:
     from .eval import measure
 
     with contextlib.ExitStack() as stack:
-        predictor = stack.enter_context(load(path))
-        session = predictor.session
-        if predictor.contract.precision == "fp32" or session.backend != "onnxruntime-cpu":
-            return measure(predictor, path, coco)
-        from .export.half_emulation import emulated_file
+        predictor = stack.enter_context(load(model.path, model.session))
+        backend = predictor.session.backend
+        if predictor.contract.precision == "fp16" and backend == "onnxruntime-cpu":
+            from .export.half_emulation import emulated_file
 
-        copy = stack.enter_context(emulated_file(path))
-        result = measure(stack.enter_context(load(copy)), path, coco)
-        accuracy = dataclasses.replace(result.accuracy, backend="onnxruntime-cpu, FP16 emulated")
+            copy = stack.enter_context(emulated_file(model.path))
+            predictor = stack.enter_context(load(copy, "onnxruntime-cpu"))
+            backend = "onnxruntime-cpu, FP16 emulated"
+        result = measure(predictor, model.path, coco)
+        accuracy = dataclasses.replace(result.accuracy, name=model.name, backend=backend)
         return dataclasses.replace(result, accuracy=accuracy)
+
+
+def _kept_groups(arguments: Arguments) -> tuple[str, ...]:
+    """What a precision file keeps in FP32; nothing without one."""
+    if arguments.keep_fp32 is None:
+        return ()
+    if arguments.precision != "fp16":
+        raise InputError(
+            f"--keep-fp32 {arguments.keep_fp32}: --precision {arguments.precision} is FP32 "
+            "throughout; expected fp16. Add --precision fp16."
+        )
+    from .export.precision_file import groups_for
+
+    return groups_for(arguments.keep_fp32, arguments.checkpoint)
 
 
 def _coco(folder: Path, split: Split, images: int | None) -> CocoData:
@@ -260,7 +321,7 @@ def _bench_data(arguments: Arguments) -> tuple[list[Accuracy], list[Any]]:
     from .eval.predictions import read_record
 
     coco = _coco(arguments.data, arguments.split, arguments.images)
-    accuracies = [measured(path, coco).accuracy for path in arguments.models]
+    accuracies = [measured(model, coco).accuracy for model in arguments.models]
     return accuracies, [read_record(record) for record in coco.images[:64]]
 
 
@@ -301,6 +362,7 @@ VERBS: dict[str, Callable[[Arguments], Result]] = {
     "predict": predict,
     "eval": evaluate,
     "bench": bench,
+    "bisect": bisect,
     "inspect": inspect,
     "doctor": doctor,
 }

@@ -1,6 +1,6 @@
 """ONNX exported by maskrt -> TensorRT engine and its sidecar, in one call for all flavours.
 
-    read ONNX + contract -> inline operators -> parse -> floor on FP16 -> build -> write the pair
+    read ONNX + contract -> choose operators -> parse -> floor on FP16 -> build -> write the pair
 
 Every step that can fail comes before the first byte is written.
 """
@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import onnx
-
 from ..runtime.contract import Contract
 from ..runtime.errors import BuildError, InputError
 from ..runtime.files import write_bytes
@@ -22,16 +20,11 @@ from ..runtime.sidecar import Fingerprint, Sidecar
 from .artefact import check_target, write_pair
 from .fingerprint import take_fingerprint
 from .flavours import Flavour, load_flavour, request_precision
-from .inline import portable_model, read_exported, tensor_types
+from .inline import read_exported, tensor_types
 from .inspection import LayerSummary, engine_layers_or_reason, network_summary
 from .network import make_builder, parse_network, serialize_network
+from .operator_choice import OPERATORS, RTX_UNTRIED, Prepared, prepare_operators
 from .progress import show_progress
-
-OPERATORS = ("auto", "plugin", "portable")
-PORTABLE_REASON = {
-    "portable": "asked for",
-    "auto": "build does not use the TensorRT plugins yet; the operators' bodies were inlined",
-}
 
 
 @dataclass(frozen=True)
@@ -43,8 +36,9 @@ class BuildReport:
     contract: Contract
     fingerprint: Fingerprint
     operators: str
-    """`portable`: operators inlined to standard ONNX (`plugin` is refused so far)."""
+    """`plugin`: our kernels run them; `portable`: inlined to standard ONNX, or there are none."""
     operators_reason: str
+    """Why."""
     network: LayerSummary
     """The parsed network: layers, FP16 shares, MACs."""
     engine_layers: dict[str, Any] | str
@@ -80,7 +74,8 @@ def build_engine(
         onnx_path: an `.onnx` file made by `maskrt export`.
         engine_path: where the engine goes, `X.engine`; the sidecar is `X.engine.json`.
         runtime: `tensorrt` (needs an NVIDIA GPU here) or `tensorrt-rtx` (builds anywhere).
-        operators: `auto` or `portable`; `plugin` is refused by this version.
+        operators: `plugin` (our kernels), `portable` (standard ONNX) or `auto`, which takes the
+            plugins where TensorRT itself starts the kernels: `tensorrt` from 10.9 on.
         workspace_bytes: scratch memory the engine may use; None leaves TensorRT's own limit.
         timing_cache_path: file that is read when there and written back; one per TensorRT and GPU.
         min_fp16: for an FP16 contract, the least share (0..1) of MACs that must run in FP16.
@@ -89,27 +84,30 @@ def build_engine(
 
     Raises:
         InputError: an option, the ONNX file or the target is missing, broken or of the wrong kind.
-        BuildError: TensorRT is missing or refuses, or the FP16 floor is not reached.
+        BuildError: TensorRT is missing or refuses, `plugin` is asked for and cannot be had, or the
+            FP16 floor is not reached.
     """
     source, target = Path(onnx_path), Path(engine_path)
     cache = Path(timing_cache_path) if timing_cache_path is not None else None
     options = _Options(operators, workspace_bytes, cache, min_fp16, tf32)
-    _check_options(options, source)
+    _check_options(options)
     check_target(target)
     exported, contract = read_exported(source)
-    model = portable_model(exported, str(source))
     flavour = load_flavour(runtime)
     started = time.perf_counter()
+    builder = make_builder(flavour)
+    prepared = prepare_operators(operators, flavour, exported, str(source))
     engine, network, notes = _build(
-        flavour, model, contract, options, source=source, progress=progress
+        flavour, builder, prepared, contract, options, source=source, progress=progress
     )
     seconds = time.perf_counter() - started
-    recorded = {"operators": "portable", "workspace_bytes": workspace_bytes, "tf32": tf32}
-    fingerprint = take_fingerprint(source, flavour, engine, recorded, seconds)
+    used = {"operators": prepared.operators, "workspace_bytes": workspace_bytes, "tf32": tf32}
+    kernels = prepared.kernels_sha256
+    fingerprint = take_fingerprint(source, flavour, engine, used, kernels, seconds)
     build = {
         "command": _command(source, target, flavour, options),
-        "operators": "portable",
-        "operators_reason": PORTABLE_REASON[operators],
+        "operators": prepared.operators,
+        "operators_reason": prepared.reason,
         "network": network.to_dict(),
         "notes": list(notes),
     }
@@ -119,24 +117,19 @@ def build_engine(
         sidecar_path=sidecar,
         contract=contract,
         fingerprint=fingerprint,
-        operators="portable",
-        operators_reason=PORTABLE_REASON[operators],
+        operators=prepared.operators,
+        operators_reason=prepared.reason,
         network=network,
         engine_layers=engine_layers_or_reason(target),
         notes=notes,
     )
 
 
-def _check_options(options: _Options, source: Path) -> None:
+def _check_options(options: _Options) -> None:
     if options.operators not in OPERATORS:
         raise InputError(
             f"operators '{options.operators}': unknown; expected {', '.join(OPERATORS)}. "
             "Choose one of these."
-        )
-    if options.operators == "plugin":
-        raise BuildError(
-            f"{source}: operators 'plugin' were asked for, but build does not use the "
-            "plugins yet. Use '--operators portable', which builds the same model."
         )
     if options.min_fp16 is not None and not 0.0 <= options.min_fp16 <= 1.0:
         raise InputError(f"min_fp16 {options.min_fp16}: expected a share from 0 to 1. Correct it.")
@@ -148,7 +141,8 @@ def _check_options(options: _Options, source: Path) -> None:
 
 def _build(
     flavour: Flavour,
-    model: onnx.ModelProto,
+    builder: Any,
+    prepared: Prepared,
     contract: Contract,
     options: _Options,
     *,
@@ -156,13 +150,15 @@ def _build(
     progress: bool,
 ) -> tuple[bytes, LayerSummary, tuple[str, ...]]:
     """Parse, check the FP16 floor, build; nothing is written but the timing cache."""
-    builder = make_builder(flavour)
+    model = prepared.model
     network = parse_network(flavour, builder, model, contract, str(source))
     config = _config(flavour, builder, options)
     request_precision(flavour, config, network, tensor_types(model), options.tf32)
     summary = network_summary(flavour.trt, network)
     _require_fp16(summary, contract, options.min_fp16, source)
     notes = _load_timing_cache(flavour, config, options.timing_cache_path)
+    if flavour.name == "tensorrt-rtx" and prepared.operators == "plugin":
+        notes += (f"{RTX_UNTRIED}; before use run 'maskrt eval' with '--against' its ONNX file",)
     with show_progress(flavour, config, progress):
         engine = serialize_network(
             flavour, builder, network, config, model=model, where=str(source)

@@ -13,7 +13,12 @@ from .flavours import Flavour
 
 
 def take_fingerprint(
-    onnx_path: Path, flavour: Flavour, engine: bytes, options: dict[str, Any], build_seconds: float
+    onnx_path: Path,
+    flavour: Flavour,
+    engine: bytes,
+    options: dict[str, Any],
+    kernels_sha256: dict[str, str],
+    build_seconds: float,
 ) -> Fingerprint:
     """The fingerprint of `engine`, built from `onnx_path` by `flavour` on this machine.
 
@@ -27,7 +32,7 @@ def take_fingerprint(
         gpu_name=device.name if device else None,
         compute_capability=device.compute_capability if device else None,
         options=options,
-        kernels_sha256={},
+        kernels_sha256=kernels_sha256,
         engine_sha256=hashlib.sha256(engine).hexdigest(),
         engine_bytes=len(engine),
         build_seconds=round(build_seconds, 3),

@@ -1,8 +1,9 @@
-"""ONNX with custom operators -> ONNX of standard operators only, with static shapes.
+"""What `maskrt export` wrote -> the ONNX that a TensorRT parser gets, with static shapes.
 
 Every `maskrt` operator of an exported file is a local function with a standard body. Inlined,
-the file is *portable*: no TensorRT's parser has to know local functions or plugins. Nodes that have
-no name get one, because TensorRT's errors and layer lists are read by people.
+the file is *portable*: no TensorRT's parser has to know local functions or plugins. For plugins the
+operators stay as nodes and lose their bodies, so that no parser can quietly take the body instead.
+Nodes that have no name get one, because TensorRT's errors and layer lists are read by people.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ import onnx.inliner
 import onnx.shape_inference
 from google.protobuf.message import DecodeError
 
-from ..runtime.contract import METADATA_KEY, Contract, contract_from_json
+from ..runtime.contract import METADATA_KEY, Contract, TensorSpec, contract_from_json
 from ..runtime.errors import BuildError, ContractError, InputError
 from ..runtime.files import require_file
+from .operators import NAMESPACE
 
 STANDARD_DOMAINS = ("", "ai.onnx")
 
@@ -54,21 +56,35 @@ def portable_model(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
         BuildError: an operator outside the ONNX standard has no body in the file, or shapes
             contradict each other.
     """
-    inlined = onnx.inliner.inline_local_functions(model)
-    foreign = [n for n in inlined.graph.node if n.domain not in STANDARD_DOMAINS]
-    if foreign:
-        node = foreign[0]
-        raise BuildError(
-            f"{where}: node '{node.name}' calls {node.domain}::{node.op_type}, which has no "
-            "portable body in the file; expected a local function. Export it again."
+    return _named_and_typed(onnx.inliner.inline_local_functions(model), where, STANDARD_DOMAINS)
+
+
+def plugin_model(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
+    """Keep the `maskrt` operators as nodes without bodies; for the rest as `portable_model`.
+
+    Raises:
+        BuildError: an operator that is neither standard nor ours has no body in the file, or shapes
+            contradict each other.
+    """
+    ours = [(f.domain, f.name) for f in model.functions if f.domain == NAMESPACE]
+    kept = onnx.inliner.inline_selected_functions(model, ours, exclude=True)
+    # The bodies tell the shapes of the operators' outputs; then they go.
+    kept = _named_and_typed(kept, where, (*STANDARD_DOMAINS, NAMESPACE))
+    del kept.functions[:]
+    return kept
+
+
+def tensor_specs(model: onnx.ModelProto) -> dict[str, TensorSpec]:
+    """Name, shape and dtype of every tensor whose type is known; a size that is not known is 0."""
+    types = tensor_types(model)
+    values = (*model.graph.input, *model.graph.value_info, *model.graph.output)
+    return {
+        v.name: TensorSpec(
+            v.name, tuple(d.dim_value for d in v.type.tensor_type.shape.dim), types[v.name]
         )
-    _name_nodes(inlined)
-    try:
-        return onnx.shape_inference.infer_shapes(inlined, data_prop=True)
-    except onnx.shape_inference.InferenceError as err:
-        raise BuildError(
-            f"{where}: its shapes contradict each other ({_first_line(err)}). Export it again."
-        ) from err
+        for v in values
+        if v.name in types
+    }
 
 
 def tensor_types(model: onnx.ModelProto) -> dict[str, str]:
@@ -79,6 +95,25 @@ def tensor_types(model: onnx.ModelProto) -> dict[str, str]:
         for v in values
         if v.type.tensor_type.elem_type
     }
+
+
+def _named_and_typed(
+    model: onnx.ModelProto, where: str, domains: tuple[str, ...]
+) -> onnx.ModelProto:
+    foreign = [n for n in model.graph.node if n.domain not in domains]
+    if foreign:
+        node = foreign[0]
+        raise BuildError(
+            f"{where}: node '{node.name}' calls {node.domain}::{node.op_type}, which has no "
+            "portable body in the file; expected a local function. Export it again."
+        )
+    _name_nodes(model)
+    try:
+        return onnx.shape_inference.infer_shapes(model, data_prop=True)
+    except onnx.shape_inference.InferenceError as err:
+        raise BuildError(
+            f"{where}: its shapes contradict each other ({_first_line(err)}). Export it again."
+        ) from err
 
 
 def _name_nodes(model: onnx.ModelProto) -> None:

@@ -1,4 +1,4 @@
-"""Portable ONNX -> TensorRT network, and the sentences for what TensorRT refuses.
+"""Prepared ONNX -> TensorRT network, and the sentences for what TensorRT refuses.
 
 The parser and the builder answer None or False and log; here that becomes one `BuildError` that
 quotes them with the ONNX node's name and operator.
@@ -14,6 +14,11 @@ from ..runtime.contract import Contract, TensorSpec
 from ..runtime.errors import BuildError
 from ..runtime.tensorrt_module import numpy_name, tensorrt_logger
 from .flavours import Flavour
+from .inline import tensor_specs
+from .operators import NAMESPACE
+
+# TensorRT's names for a layer that a plugin computes.
+PLUGIN_LAYERS = ("PLUGIN_V2", "PLUGIN_V3")
 
 
 def make_builder(flavour: Flavour) -> Any:
@@ -37,10 +42,11 @@ def make_builder(flavour: Flavour) -> Any:
 def parse_network(
     flavour: Flavour, builder: Any, model: onnx.ModelProto, contract: Contract, where: str
 ) -> Any:
-    """Parse a portable model into a network whose inputs and outputs are the contract's.
+    """Parse a prepared model into a network whose inputs and outputs are the contract's.
 
     Raises:
-        BuildError: the parser refuses a node (quoted), or tensors are not what the contract says.
+        BuildError: the parser refuses a node (quoted), tensors are not what the contract says, or
+            a `maskrt` node of the model did not become a plugin.
     """
     network = builder.create_network(flavour.network_flags)
     parser = flavour.trt.OnnxParser(network, tensorrt_logger(flavour.trt))
@@ -52,6 +58,7 @@ def parse_network(
             "Export the model without these operators."
         )
     _require_contract(network, contract, where)
+    _require_plugins(network, model, where)
     return network
 
 
@@ -78,6 +85,29 @@ def _require_contract(network: Any, contract: Contract, where: str) -> None:
             f"{where}: graph and contract differ: only the {side} has '{spec.name}' {spec.shape} "
             f"{spec.dtype}; expected fixed shapes, the same in both. Export it again."
         )
+
+
+def _require_plugins(network: Any, model: onnx.ModelProto, where: str) -> None:
+    """Every `maskrt` node left in `model` is a plugin's layer, of the shape its body makes."""
+    layers = (network.get_layer(i) for i in range(network.num_layers))
+    outputs = [layer.get_output(0) for layer in layers if layer.type.name in PLUGIN_LAYERS]
+    found = {tensor.name: tuple(tensor.shape) for tensor in outputs}
+    specs = tensor_specs(model)
+    for node in (n for n in model.graph.node if n.domain == NAMESPACE):
+        name = node.output[0]
+        if name not in found or not _agree(found[name], specs[name].shape):
+            made = f"makes {found[name]}" if name in found else "is no plugin's layer"
+            raise BuildError(
+                f"{where}: node '{node.name}' ({node.op_type}) {made} in TensorRT's network; "
+                f"expected a plugin's layer of shape {specs[name].shape}. "
+                "Build with '--operators portable'."
+            )
+
+
+def _agree(found: tuple[int, ...], inferred: tuple[int, ...]) -> bool:
+    """Whether two shapes are the same where inference, which gives 0 otherwise, knows the size."""
+    sizes = zip(found, inferred, strict=False)
+    return len(found) == len(inferred) and all(b in (a, 0) for a, b in sizes)
 
 
 def serialize_network(

@@ -1,7 +1,7 @@
 """A checkpoint as one verified ONNX file.
 
-    checkpoint -> deploy form -> dynamo export -> local functions -> [FP16] -> contract -> checker
-               -> the same picture through torch and ONNX Runtime -> the file appears
+    checkpoint -> deploy form -> dynamo export -> rules, local functions -> [FP16] -> contract
+               -> checker -> the same picture through torch and ONNX Runtime -> the file appears
 
 The file gets its name only when the last step agreed. Node metadata keeps the module path
 (`namespace`), which precision rules and layer reports read; stack traces of the exporting machine
@@ -26,8 +26,9 @@ from ..runtime.errors import ExportError, InputError
 from ..runtime.files import atomic_path
 from ..train.checkpoint import load_checkpoint
 from ..train.deployment import Deployment, Shapes, deploy
-from .operators import DOMAIN, ROI_ALIGN, add_functions
+from .operators import DOMAIN, ROI_ALIGN
 from .precision import to_fp16
+from .rules import ALL_RULES, Outcome, apply_rules, require_rules
 from .verify import Verification, verify
 from .window_align import WINDOW_ALIGN
 
@@ -43,6 +44,8 @@ class ExportReport:
     path: Path
     contract: Contract
     nodes: int
+    rules: tuple[Outcome, ...]
+    """What each rule of `rules.py` did, or why it did nothing."""
     verification: Verification
 
 
@@ -52,6 +55,7 @@ def export(
     *,
     shapes: Shapes = Shapes(),  # noqa: B008 (frozen value)
     keep_fp32: tuple[str, ...] = (),
+    rules: tuple[str, ...] = ALL_RULES,
 ) -> list[ExportReport]:
     """Export a checkpoint once and write it in one or both precisions.
 
@@ -61,18 +65,21 @@ def export(
             fp16 converts what the policy of `precision.py` allows.
         shapes: canvas, batch, proposals and detections of the graph.
         keep_fp32: names of node groups that stay FP32 although the policy allows FP16.
+        rules: names of the exact rewrites to apply, see `rules.py`.
 
     Raises:
-        InputError, ConfigError: the checkpoint or the shapes are not usable.
+        InputError, ConfigError: the checkpoint or the shapes are not usable, or no rule has one
+            of the names.
         ExportError: torch cannot export it, or ONNX Runtime does not agree with torch.
     """
+    require_rules(rules)
     for path in onnx_paths.values():
         if path.suffix != ".onnx":
             raise InputError(f"{path}: an export ends in .onnx; found '{path.suffix}'. Rename it.")
     deployment = deploy(load_checkpoint(checkpoint_path), shapes)
-    model = onnx_from_torch(deployment)
+    model, outcomes = apply_rules(onnx_from_torch(deployment), rules)
     return [
-        _write(model, deployment, precision, path, keep_fp32)
+        _write(model, deployment, precision, path, keep_fp32, outcomes)
         for precision, path in onnx_paths.items()
     ]
 
@@ -83,6 +90,7 @@ def _write(
     precision: Precision,
     path: Path,
     keep_fp32: tuple[str, ...],
+    outcomes: tuple[Outcome, ...],
 ) -> ExportReport:
     """Convert, attach the contract, check, verify, and only then name the file."""
     if precision == "fp16":
@@ -97,11 +105,11 @@ def _write(
     with atomic_path(path) as temporary:
         onnx.save(model, temporary)
         verification = verify(deployment, temporary, precision, str(path))
-    return ExportReport(path, contract, len(model.graph.node), verification)
+    return ExportReport(path, contract, len(model.graph.node), outcomes, verification)
 
 
 def onnx_from_torch(deployment: Deployment) -> onnx.ModelProto:
-    """The FP32 graph of a deploy form, custom operators attached as local functions.
+    """The FP32 graph of a deploy form, custom operators as bare nodes.
 
     Raises:
         ExportError: torch's exporter refused the network.
@@ -132,7 +140,7 @@ def onnx_from_torch(deployment: Deployment) -> onnx.ModelProto:
             f"({str(err).strip().splitlines()[-1]}). Report it with this recipe."
         ) from err
     assert program is not None, "dynamo export always returns a program"
-    model = add_functions(program.model_proto)
+    model = program.model_proto
     _clean(model)
     return model
 

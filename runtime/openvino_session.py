@@ -14,6 +14,7 @@ Source: OpenVINO 2026.4 (CPU plugin, `DisablePrecisionConversion` runtime attrib
 from __future__ import annotations
 
 import tempfile
+import threading
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,8 @@ class OpenVinoSession:
                 "exported by maskrt. Export it again, or use ONNX Runtime."
             ) from err
         self._request: Any = compiled.create_infer_request()
+        # a request has one set of buffers
+        self._one_at_a_time = threading.Lock()
 
     def run(self, images: npt.NDArray[np.uint8], image_sizes: npt.NDArray[np.int32]) -> Outputs:
         """Run one batch; arguments, result and ContractError as `session.Session.run`.
@@ -96,16 +99,17 @@ class OpenVinoSession:
                 f"{self.contract.variant}: the session is closed; expected an open one. "
                 "Open the artefact again."
             )
-        inputs = {"images": images, "image_sizes": image_sizes}
-        try:
-            results = self._request.infer(inputs, share_inputs=True)
-        except RuntimeError as err:
-            raise SessionError(
-                f"{self.contract.variant}: OpenVINO stopped ({_words(err)}). "
-                "Free memory, or use ONNX Runtime."
-            ) from err
+        with self._one_at_a_time:
+            try:
+                inputs = {"images": images, "image_sizes": image_sizes}
+                results = self._request.infer(inputs, share_inputs=True)
+            except RuntimeError as err:
+                raise SessionError(
+                    f"{self.contract.variant}: OpenVINO stopped ({_words(err)}). "
+                    "Free memory, or use ONNX Runtime."
+                ) from err
+            arrays = [np.array(value) for value in results.values()]
         # by place: OpenVINO may have given an output the name of an equal tensor
-        arrays = (np.array(value) for value in results.values())
         return dict(zip((spec.name for spec in self.contract.outputs), arrays, strict=True))
 
     def close(self) -> None:

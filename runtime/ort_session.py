@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,7 @@ class OrtSession:
                 )
             log.warning("%s: %s could not start; running on %s.", path, chain[0], running)
         self.backend = f"onnxruntime-{NAMES[running]}"
+        self._one_at_a_time = threading.Lock()
         self._binding: OrtBinding | None = None
         if running != CPU:
             self._binding = OrtBinding(runtime, self._session, self.contract, "cuda")
@@ -101,9 +103,10 @@ class OrtSession:
 
     def _run(self, images: npt.NDArray[np.uint8], image_sizes: npt.NDArray[np.int32]) -> Outputs:
         if self._binding is not None:
-            self._binding.upload(images, image_sizes)
-            self._binding.execute()
-            return self._binding.download()
+            with self._one_at_a_time:  # there is one set of buffers
+                self._binding.upload(images, image_sizes)
+                self._binding.execute()
+                return self._binding.download()
         inputs = {"images": images, "image_sizes": image_sizes}
         arrays = self._session.run(self._output_names, inputs)
         return dict(zip(self._output_names, arrays, strict=True))

@@ -30,7 +30,7 @@ class OnDevice(Protocol):
 
 
 class Session(Protocol):
-    """A loaded model of fixed shapes. One session serves one thread at a time."""
+    """A loaded model of fixed shapes. Threads may share one: `run` waits where it has to."""
 
     contract: Contract
     backend: str

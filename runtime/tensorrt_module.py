@@ -18,6 +18,8 @@ from .errors import SessionError
 TensorRTName = Literal["tensorrt", "tensorrt-rtx"]
 MODULES: dict[str, str] = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
 EXTRAS: dict[str, str] = {"tensorrt": "maskrt[gpu]", "tensorrt-rtx": "maskrt[engines]"}
+# What the operators' plugins are registered under.
+PLUGIN_NAMESPACE, PLUGIN_VERSION = "maskrt", "1"
 
 # TensorRT's own `nptype` names aliases that newer numpy removed (8.6), so the few types used here.
 _NUMPY_NAMES = {
@@ -59,6 +61,13 @@ def numpy_name(dtype: Any) -> str:
     """The numpy name of a `trt.DataType`, or TensorRT's own in lower case where numpy has none."""
     name = str(dtype.name)
     return _NUMPY_NAMES.get(name, name.lower())
+
+
+def has_plugins(trt: Any, operators: tuple[str, ...]) -> bool:
+    """Whether this process has registered a plugin for each of our operators."""
+    registry = trt.get_plugin_registry()
+    found = (registry.get_creator(name, PLUGIN_VERSION, PLUGIN_NAMESPACE) for name in operators)
+    return all(creator is not None for creator in found)
 
 
 @functools.cache

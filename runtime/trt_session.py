@@ -22,9 +22,9 @@ from . import cuda
 from .contract import TensorSpec
 from .errors import SessionError
 from .files import require_file
-from .session import Outputs, check_inputs
+from .session import OnDevice, Outputs, check_inputs
 from .sidecar import Sidecar, read_sidecar
-from .tensorrt_module import import_tensorrt, numpy_name, tensorrt_logger
+from .tensorrt_module import has_plugins, import_tensorrt, numpy_name, tensorrt_logger
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,8 @@ def load_engine(engine_path: Path, device: int = 0) -> LoadedEngine:
     Raises:
         InputError: no such file, or not an `.engine`.
         SessionError: sidecar missing or foreign, or not of these bytes; built by another TensorRT
-            or for another GPU; TensorRT or a GPU missing here; refused by TensorRT.
+            or for another GPU; TensorRT, a GPU or the operators' plugins missing here; refused by
+            TensorRT.
     """
     require_file(engine_path, "an engine", (".engine",))
     sidecar = read_sidecar(engine_path)
@@ -54,6 +55,7 @@ def load_engine(engine_path: Path, device: int = 0) -> LoadedEngine:
     _require_same_version(engine_path, sidecar, trt.__version__)
     info = cuda.require_device(str(engine_path), device)
     _require_same_gpu(engine_path, sidecar, info)
+    _require_plugins(engine_path, sidecar, trt)
     return _deserialize(engine_path, data, sidecar, trt)
 
 
@@ -89,6 +91,25 @@ def _require_same_gpu(path: Path, sidecar: Sidecar, info: cuda.DeviceInfo) -> No
     )
 
 
+def calls_plugins(sidecar: Sidecar) -> bool:
+    """Whether an engine opens only where its operators' plugins are registered.
+
+    Those of TensorRT-RTX are Python objects of the process; TensorRT's are inside the engine.
+    """
+    built = sidecar.fingerprint
+    return built.runtime == "tensorrt-rtx" and built.options.get("operators") == "plugin"
+
+
+def _require_plugins(path: Path, sidecar: Sidecar, trt: Any) -> None:
+    operators = sidecar.contract.operators
+    if calls_plugins(sidecar) and not has_plugins(trt, operators):
+        raise SessionError(
+            f"{path}: it calls plugins for {' and '.join(operators)}, which are not in the engine "
+            "and not registered in this process; expected them before it is opened. "
+            "Open it with maskrt.load."
+        )
+
+
 def _deserialize(path: Path, data: bytes, sidecar: Sidecar, trt: Any) -> LoadedEngine:
     logger = tensorrt_logger(trt)
     logger.clear()
@@ -117,6 +138,7 @@ class TrtSession:
         self._loaded: LoadedEngine | None = load_engine(engine_path, device)
         self.contract = self._loaded.sidecar.contract
         self.backend = self._loaded.sidecar.fingerprint.runtime
+        self.device: OnDevice | None = None
         self._command = self._loaded.sidecar.rebuild_command(engine_path)
         self._resources = contextlib.ExitStack()
         self._device: dict[str, cuda.DeviceBuffer] = {}

@@ -74,7 +74,7 @@ class MaskRCNNConfig:
     roi_size: int = 14
     """RoIAlign output cells per side."""
     sampling_ratio: int = 2
-    """RoIAlign samples per cell and axis; 0 is adaptive, as Detectron2 does: ceil(extent / cells)."""
+    """RoIAlign samples per cell and axis; 0 is adaptive (Detectron2): ceil(extent / P)."""
     anchor_sizes_px: tuple[float, ...] = (32.0, 64.0, 128.0, 256.0, 512.0)
     """Square root of the anchors' areas."""
     anchor_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
@@ -110,8 +110,8 @@ class ProposalConfig:
 
     pre_nms_train: int = 12000
     post_nms_train: int = 2000
-    pre_nms_test: int = 3000
-    """Anchors kept before NMS at test time. Detectron2 keeps 6000; TensorRT's TopK takes 3840."""
+    pre_nms_test: int = 6000
+    """Anchors kept before NMS at test time."""
     post_nms_test: int = 1000
     nms_iou: float = 0.7
     """A box is suppressed when its IoU with a better one is above this."""

@@ -26,6 +26,7 @@ from .canvas import Normalize
 from .fastmask_config import STREAM_STRIDES, FastMaskConfig, FastMaskRecipe
 from .layers import Conv, fold_norms
 from .nms import NEVER
+from .top_k import top_k
 from .window_head import WindowHead, WindowNorm
 from .windows import (
     HALF,
@@ -194,7 +195,7 @@ class DeployFastMask(nn.Module):
         x = self.model.normalize(images, image_sizes)
         maps = self.model.levels(x, self.strides)
         logits = self._valid_only(self.objectness(maps), image_sizes)
-        best, index = torch.topk(logits, self.slots, dim=1)
+        best, index = top_k(logits, self.slots)
         found = best > NEVER / 2
         windows = self.boxes[index] * found[..., None]
         masks = self.masks(pack(maps), index).sigmoid() * found[..., None, None]

@@ -25,9 +25,10 @@ from .canvas import Normalize
 from .config import DetectionConfig, MaskRCNNConfig, MaskRCNNRecipe, ProposalConfig
 from .heads import RPN, BoxPredictor, C5Subnet, LargeSeparableConv, LightSubnet, MaskHead
 from .layers import Norm, fold_norms
-from .nms import NEVER, fixpoint_nms, suppression
+from .nms import NEVER, fixpoint_nms
 from .resnet import ResNetC4
 from .roi_align import roi_align, roi_align_operator
+from .top_k import top_k
 
 STRIDE = 16
 RPN_WEIGHTS = (1.0, 1.0, 1.0, 1.0)
@@ -139,14 +140,12 @@ class DeployMaskRCNN(nn.Module):
         sizes = image_sizes.float()
         inside = (at_y[None] < sizes[:, :1]) & (at_x[None] < sizes[:, 1:])  # (B, N)
         logits = torch.where(inside, logits, NEVER)
-        top = min(self.proposals.pre_nms_test, logits.shape[1])
-        scores, index = torch.topk(logits, top, dim=1)
+        scores, index = top_k(logits, self.proposals.pre_nms_test)  # (B, M)
         boxes = decode(self.anchors[index], _pick(deltas, index), RPN_WEIGHTS)
         boxes = clip(boxes, image_sizes)
-        keep = fixpoint_nms(
-            suppression(boxes, self.proposals.nms_iou), _not_empty(boxes) & (scores > NEVER / 2)
-        )
-        return _first_kept(keep, min(self.proposals.post_nms_test, top), boxes)
+        valid = _not_empty(boxes) & (scores > NEVER / 2)
+        keep = fixpoint_nms(boxes, valid, self.proposals.nms_iou)
+        return _first_kept(keep, min(self.proposals.post_nms_test, boxes.shape[1]), boxes)
 
     def _anchor_centers(self) -> tuple[Tensor, Tensor]:
         """(N,) y and x of the anchors' cells in canvas px."""
@@ -171,15 +170,14 @@ class DeployMaskRCNN(nn.Module):
         config = self.detections
         classes = deltas.shape[2]
         scores = logits.softmax(dim=2)[..., :classes] * real[..., None]
-        top = min(config.candidates, scores.shape[1] * classes)
-        scores, index = torch.topk(scores.flatten(1), top, dim=1)  # (B, M)
+        scores, index = top_k(scores.flatten(1), config.candidates)  # (B, M)
         labels = index % classes
         boxes = decode(
             _pick(rois, index // classes), _pick(deltas.flatten(1, 2), index), BOX_WEIGHTS
         )
         boxes = clip(boxes, image_sizes)
         valid = (scores > config.score_threshold) & _not_empty(boxes)
-        keep = fixpoint_nms(suppression(boxes, config.nms_iou, labels), valid)
+        keep = fixpoint_nms(boxes, valid, config.nms_iou, labels)
         packed = torch.cat((boxes, scores[..., None], labels[..., None].float()), dim=2)
         packed, found = _first_kept(keep, config.per_image, packed)
         return packed[..., :4], packed[..., 4], packed[..., 5].long(), found
@@ -209,6 +207,6 @@ def _first_kept(keep: Tensor, slots: int, rows: Tensor) -> tuple[Tensor, Tensor]
         missing = slots - keep.shape[1]
         keep, rows = F.pad(keep, (0, missing)), F.pad(rows, (0, 0, 0, missing))
     rank = torch.arange(keep.shape[1], device=keep.device, dtype=torch.float32)
-    key, index = torch.topk(torch.where(keep, -rank, NEVER), slots, dim=1)
+    key, index = top_k(torch.where(keep, -rank, NEVER), slots)
     real = key > NEVER / 2
     return _pick(rows, index) * real[..., None], real

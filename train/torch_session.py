@@ -70,7 +70,6 @@ class TorchSession:
         words = ("torch", self._on.type, *["compile"] * compiled, *["fp16"] * half)
         self.backend = "-".join(words)
         self._inputs: tuple[Tensor, ...] = ()
-        self._outputs: tuple[Tensor, ...] = ()
         self.device: OnDevice | None = self if self._on.type == "cuda" else None
 
     def run(self, images: npt.NDArray[np.uint8], image_sizes: npt.NDArray[np.int32]) -> Outputs:
@@ -80,34 +79,38 @@ class TorchSession:
             SessionError: torch cannot compile or run it (its words are quoted).
         """
         check_inputs(self.contract, images, image_sizes)
-        self.upload(images, image_sizes)
         try:
-            self.execute()
+            outputs = self._forward(*self._on_device(images, image_sizes))
         except RuntimeError as err:
             raise SessionError(
                 f"{self.contract.variant}: torch stopped ({_first_line(err)}). Compiling needs a "
                 "C++ compiler: install g++, or use session 'torch'."
             ) from err
         names = (spec.name for spec in self.contract.outputs)
-        pairs = zip(names, self._outputs, strict=True)
-        return {name: value.cpu().numpy() for name, value in pairs}
+        return {name: value.cpu().numpy() for name, value in zip(names, outputs, strict=True)}
 
     def upload(self, images: npt.NDArray[np.uint8], image_sizes: npt.NDArray[np.int32]) -> None:
         """See `OnDevice.upload`."""
-        self._inputs = tuple(torch.from_numpy(x).to(self._on) for x in (images, image_sizes))
+        self._inputs = self._on_device(images, image_sizes)
 
     def execute(self) -> None:
         """See `OnDevice.execute`."""
+        self._forward(*self._inputs)
+        torch.cuda.synchronize()
+
+    def _on_device(self, *arrays: npt.NDArray[Any]) -> tuple[Tensor, ...]:
+        return tuple(torch.from_numpy(array).to(self._on) for array in arrays)
+
+    def _forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         half = torch.autocast(self._on.type, torch.float16, enabled=self._half)
         with torch.inference_mode(), half:
-            self._outputs = self._module(*self._inputs)
-        if self._on.type == "cuda":
-            torch.cuda.synchronize()
+            outputs: tuple[Tensor, ...] = self._module(*inputs)
+        return outputs
 
     def close(self) -> None:
         """Drop the network and what it made."""
         del self._module
-        self._inputs = self._outputs = ()
+        self._inputs = ()
 
 
 def _first_line(err: Exception) -> str:

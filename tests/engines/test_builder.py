@@ -39,12 +39,20 @@ def test_engine_and_sidecar_are_written_and_describe_each_other(tiny_onnx: Path)
     assert report.fingerprint == sidecar.fingerprint
 
 
-def test_auto_means_portable_and_the_sidecar_says_why(tiny_onnx: Path) -> None:
+@pytest.mark.parametrize(
+    ("asked", "reason"), [("auto", "has not been run on a GPU"), ("portable", "asked for")]
+)
+def test_portable_is_used_and_the_sidecar_says_why(
+    asked: str, reason: str, tiny_onnx: Path
+) -> None:
     engine = tiny_onnx.with_suffix(".engine")
-    report = build_engine(tiny_onnx, engine, operators="auto")
-    build = read_sidecar(engine).build
-    assert (report.operators, build["operators"]) == ("portable", "portable")
-    assert "does not use the TensorRT plugins" in build["operators_reason"]
+    report = build_engine(tiny_onnx, engine, operators=asked)
+    sidecar = read_sidecar(engine)
+    assert (report.operators, sidecar.build["operators"]) == ("portable", "portable")
+    assert reason in sidecar.build["operators_reason"] == report.operators_reason
+    assert sidecar.fingerprint.options["operators"] == "portable"
+    assert sidecar.fingerprint.kernels_sha256 == {}
+    assert report.notes == ()
 
 
 def test_sidecar_keeps_the_command_that_repeats_the_build(tiny_onnx: Path) -> None:
@@ -55,12 +63,6 @@ def test_sidecar_keeps_the_command_that_repeats_the_build(tiny_onnx: Path) -> No
         f"maskrt build {tiny_onnx} -o {engine} --runtime tensorrt-rtx "
         "--operators auto --min-fp16 0.5"
     )
-
-
-def test_plugins_are_refused_in_one_sentence(tiny_onnx: Path) -> None:
-    with pytest.raises(BuildError, match="does not use the plugins yet"):
-        build_engine(tiny_onnx, tiny_onnx.with_suffix(".engine"), operators="plugin")
-    assert leftovers(tiny_onnx.parent) == []
 
 
 @pytest.mark.parametrize(

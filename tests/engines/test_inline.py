@@ -3,9 +3,20 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
+import pytest
+from onnx import helper
 
-from maskrt.engines.inline import portable_model, read_exported, tensor_types
+from maskrt.engines.inline import (
+    plugin_model,
+    portable_model,
+    read_exported,
+    tensor_specs,
+    tensor_types,
+)
+from maskrt.runtime.contract import TensorSpec
+from maskrt.runtime.errors import BuildError
 
 
 def test_inlined_model_has_standard_operators_only(tiny_onnx: Path) -> None:
@@ -38,3 +49,44 @@ def test_inlined_model_computes_the_same(tiny_onnx: Path) -> None:
     # Same operators in the same order on the same runtime: not a bit may differ.
     np.testing.assert_array_equal(results[0][0], results[1][0])
     np.testing.assert_array_equal(results[0][1], [[16, 12]])
+
+
+def with_another_function(path: Path) -> onnx.ModelProto:
+    """The tiny model, its sizes computed by a local function of another domain."""
+    model = read_exported(path)[0]
+    body = [helper.make_node("Add", ["X", "X"], ["Y"])]
+    opsets = [helper.make_opsetid("", 17)]
+    model.functions.append(helper.make_function("other", "Double", ["X"], ["Y"], body, opsets))
+    model.opset_import.append(helper.make_opsetid("other", 1))
+    (node,) = (n for n in model.graph.node if n.name == "count")
+    node.CopyFrom(helper.make_node("Double", ["image_sizes"], ["counts"], domain="other"))
+    return model
+
+
+def test_for_plugins_our_operators_stay_and_their_bodies_go(tiny_onnx: Path) -> None:
+    exported = with_another_function(tiny_onnx)
+    model = plugin_model(exported, "tiny")
+    assert list(model.functions) == []
+    assert [(n.name, n.op_type) for n in model.graph.node if n.domain] == [
+        ("custom", "MaskrtTwice")
+    ]
+    assert [n.op_type for n in model.graph.node][-1] == "Add"
+    assert all(node.name for node in model.graph.node)
+    assert len(exported.functions) == 2  # the model that was read is as it was
+
+
+def test_for_plugins_the_bodies_tell_every_shape(tiny_onnx: Path) -> None:
+    exported = with_another_function(tiny_onnx)
+    specs = tensor_specs(plugin_model(exported, "tiny"))
+    assert specs["more"] == TensorSpec("more", (1, 4, 8, 8), "float16")
+    portable = tensor_specs(portable_model(exported, "tiny"))
+    assert specs == {name: portable[name] for name in specs}
+    assert {n for node in exported.graph.node for n in node.output} <= set(specs)
+
+
+@pytest.mark.parametrize("prepare", [portable_model, plugin_model])
+def test_an_operator_of_another_domain_needs_a_body(prepare: object, tiny_onnx: Path) -> None:
+    exported = with_another_function(tiny_onnx)
+    del exported.functions[1]
+    with pytest.raises(BuildError, match="calls other::Double, which has no portable body"):
+        prepare(exported, "tiny")
