@@ -130,7 +130,7 @@ def _export(verbs: Any) -> None:
     sub = _verb(verbs, "export", "checkpoint -> verified ONNX")
     sub.add_argument("checkpoint", type=Path)
     sub.add_argument("-o", "--out", type=Path, required=True, help=".onnx to write")
-    sub.add_argument("--precision", choices=["fp32", "fp16"], default="fp32")
+    sub.add_argument("--precision", choices=["fp32", "fp16", "int8"], default="fp32")
     sub.add_argument(
         "--canvas", type=_canvas, metavar="HxW", help="multiples of 16 px, FastMask of 4"
     )
@@ -139,11 +139,24 @@ def _export(verbs: Any) -> None:
     sub.add_argument("--detections", type=int, help="detection slots (default: the recipe's)")
     sub.add_argument(
         "--rules",
-        default="all",
+        default="even_bins",
         metavar="NAME,NAME",
-        help="exact rewrites of the graph: all (default), none, or some of export/rules.py",
+        help="exact rewrites of the graph: all, none, or some of export/rules.py (even_bins)",
     )
     sub.add_argument("--keep-fp32", type=Path, metavar="FILE", help="precision file of bisect")
+    sub.add_argument(
+        "--calibrate",
+        type=Path,
+        metavar="DATA",
+        help="int8: COCO-format folder whose train pictures give the ranges of activations",
+    )
+    sub.add_argument(
+        "--calibration-images",
+        type=int,
+        default=64,
+        metavar="N",
+        help="int8: only the first so many (default 64)",
+    )
 
 
 def _build(verbs: Any) -> None:
@@ -185,7 +198,18 @@ def _bench(verbs: Any) -> None:
     _val_data(sub, required=False)
     sub.add_argument("--samples", type=int, help="calls per model (default 200; of operators 40)")
     sub.add_argument("--seconds", type=float, help="time per model instead of --samples")
-    sub.add_argument("--html", type=Path, help="also write this report (and its .json)")
+    sub.add_argument("--streams", type=int, help="also so many threads that share each model")
+    sub.add_argument(
+        "--batch",
+        type=_batches,
+        metavar="N,N",
+        help="batch sizes, e.g. 1,2,4,8: checkpoints are exported at each (ONNX FP32)",
+    )
+    sub.add_argument("--against", type=Path, metavar="JSON", help="earlier bench to compare with")
+    sub.add_argument(
+        "--allow", type=float, help="exit code 1 above this ratio for certain (default 1.05)"
+    )
+    sub.add_argument("--html", type=Path, help="also write this report (and its .md and .json)")
 
 
 def _bisect(verbs: Any) -> None:
@@ -222,6 +246,13 @@ def _inspect(verbs: Any) -> None:
 
 def _doctor(verbs: Any) -> None:
     _verb(verbs, "doctor", "what this machine can run, and the pip line for what it cannot")
+
+
+def _batches(text: str) -> tuple[int, ...]:
+    """Batch sizes behind commas, each once and ascending."""
+    if not all(part.isdigit() and int(part) > 0 for part in text.split(",")):
+        raise argparse.ArgumentTypeError(f"'{text}' is not batch sizes like 1,2,4,8")
+    return tuple(sorted({int(part) for part in text.split(",")}))
 
 
 def _canvas(text: str) -> tuple[int, int]:

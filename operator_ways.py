@@ -293,7 +293,7 @@ def _torch_implementation(
 
 def _ptx(case: Case, half: bool, stack: contextlib.ExitStack, name: str) -> Implementation:
     """The shipped kernel, launched as the plugins launch it."""
-    from .engines.kernels.launch import kernel_here
+    from .runtime.kernels.launch import kernel_here
 
     reason = cuda.missing_device()
     if reason is not None:

@@ -96,20 +96,27 @@ def export(arguments: Arguments) -> Result:
     shapes = Shapes(arguments.canvas, arguments.batch, arguments.proposals, arguments.detections)
     rules = rule_names(arguments.rules)
     out = {arguments.precision: arguments.out}
-    keep_fp32 = _kept_groups(arguments)
-    (report,) = run(arguments.checkpoint, out, shapes=shapes, keep_fp32=keep_fp32, rules=rules)
+    (report,) = run(
+        arguments.checkpoint,
+        out,
+        shapes=shapes,
+        keep_fp32=_kept_groups(arguments),
+        rules=rules,
+        calibration=_calibration(arguments),
+    )
     check = report.verification
     print(
         f"{report.path}: {report.nodes} nodes, {arguments.precision}; ONNX Runtime agrees with "
         f"torch on {check.found} of {check.asked} {report.contract.task}"
     )
-    for outcome in report.rules:
+    for outcome in (*report.rules, *filter(None, [report.int8])):
         print(f"  {outcome}")
     did = {outcome.rule: dataclasses.asdict(outcome) for outcome in report.rules}
     return {
         "onnx": str(report.path),
         "nodes": report.nodes,
         "rules": did,
+        "int8": None if report.int8 is None else dataclasses.asdict(report.int8),
         **dataclasses.asdict(check),
     }
 
@@ -176,7 +183,7 @@ def evaluate(arguments: Arguments) -> Result:
 
 
 def bench(arguments: Arguments) -> Result:
-    """Latency beside accuracy; with --operators, of the custom operators alone."""
+    """Latency beside accuracy, see bench_models.py; with --operators, of the operators alone."""
     given = {"samples": arguments.samples, "seconds": arguments.seconds}
     asked = {name: value for name, value in given.items() if value is not None}
     if arguments.operators:
@@ -186,51 +193,25 @@ def bench(arguments: Arguments) -> Result:
             "bench: no MODEL found; expected at least one checkpoint, .onnx or .engine. Name it, or"
             " ask for --operators, which needs none."
         )
-    from . import load
-    from .eval import BenchOptions, Target, bench_json, environment, latency_table, print_table
-    from .eval import bench as run
-    from .runtime.files import sha256_of
+    from .bench_models import bench_models
+    from .eval import BenchOptions
 
-    if arguments.html is not None and arguments.html.suffix != ".html":
-        raise InputError(
-            f"{arguments.html}: a report ends in .html; found '{arguments.html.suffix}'. Rename it."
-        )
-    accuracies, images = _bench_data(arguments)
-    with contextlib.ExitStack() as stack:
-        targets = [
-            Target(
-                model.name,
-                stack.enter_context(load(model.path, model.session)),
-                sha256_of(model.path),
-            )
-            for model in arguments.models
-        ]
-        result = run(targets, images, BenchOptions(**asked))
-    print_table(latency_table(result, accuracies), _console())
-    if arguments.html:
-        from .eval import Report, write_report
-
-        report = Report(
-            "maskrt bench",
-            f"{len(images)} pictures",
-            environment([model.path for model in arguments.models]),
-            commands=(f"maskrt bench {' '.join(map(str, arguments.models))}",),
-            accuracy=tuple(accuracies),
-            latency=result,
-        )
-        write_report(report, arguments.html)
-        print(f"{arguments.html}: written")
-    return bench_json(result)
+    coco = None
+    if arguments.data is not None:
+        coco = _coco(arguments.data, arguments.split, arguments.images)
+    return bench_models(arguments, BenchOptions(**asked), coco, measured)
 
 
 def _bench_operators(arguments: Arguments, asked: dict[str, Any]) -> Result:
     from .eval.operator_bench import OPTIONS
     from .operator_bench import bench_operators
 
-    if arguments.models or arguments.data or arguments.html:
+    others = (arguments.data, arguments.html, arguments.streams, arguments.batch, arguments.against)
+    if arguments.models or any(other is not None for other in others):
         raise InputError(
-            "bench: --operators together with MODEL, --data or --html found; expected it alone, as "
-            "it times operators on inputs of its own. Leave the others away."
+            "bench: --operators together with MODEL, --data or --html, or with an option for them, "
+            "found; expected it alone, as it times operators on inputs of its own. Leave the "
+            "others away."
         )
     return bench_operators(dataclasses.replace(OPTIONS, **asked))
 
@@ -292,12 +273,28 @@ def _kept_groups(arguments: Arguments) -> tuple[str, ...]:
         return ()
     if arguments.precision != "fp16":
         raise InputError(
-            f"--keep-fp32 {arguments.keep_fp32}: --precision {arguments.precision} is FP32 "
-            "throughout; expected fp16. Add --precision fp16."
+            f"--keep-fp32 {arguments.keep_fp32}: --precision {arguments.precision} found; expected "
+            "fp16, which its groups were measured in. Add --precision fp16."
         )
     from .export.precision_file import groups_for
 
     return groups_for(arguments.keep_fp32, arguments.checkpoint)
+
+
+def _calibration(arguments: Arguments) -> tuple[Path, ...]:
+    """The pictures that int8 is calibrated on; none for other precisions."""
+    asked = arguments.precision == "int8"
+    if asked == (arguments.calibrate is None):
+        found = "no --calibrate" if asked else f"--calibrate {arguments.calibrate}"
+        raise InputError(
+            f"--precision {arguments.precision}: {found} found; expected a COCO-format folder of "
+            "pictures for int8, and for int8 alone. Name the folder that you train on."
+        )
+    if not asked:
+        return ()
+    _at_least_one(calibration_images=arguments.calibration_images)
+    coco = _coco(arguments.calibrate, "train", arguments.calibration_images)
+    return tuple(record.path for record in coco.images)
 
 
 def _coco(folder: Path, split: Split, images: int | None) -> CocoData:
@@ -308,21 +305,6 @@ def _coco(folder: Path, split: Split, images: int | None) -> CocoData:
         _at_least_one(images=images)
         coco = coco.first(images)
     return coco
-
-
-def _bench_data(arguments: Arguments) -> tuple[list[Accuracy], list[Any]]:
-    """Accuracies on --data and its pictures; without data, drawn pictures and no accuracy."""
-    if arguments.data is None:
-        import numpy as np
-
-        from .train.shape_scenes import draw_scene
-
-        return [], [draw_scene(np.random.default_rng([11, i])).image for i in range(32)]
-    from .eval.predictions import read_record
-
-    coco = _coco(arguments.data, arguments.split, arguments.images)
-    accuracies = [measured(model, coco).accuracy for model in arguments.models]
-    return accuracies, [read_record(record) for record in coco.images[:64]]
 
 
 def _print_accuracy(accuracies: list[Accuracy]) -> None:

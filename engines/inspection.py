@@ -19,7 +19,7 @@ from ..runtime.cuda import missing_device
 from ..runtime.errors import SessionError
 from ..runtime.sidecar import read_sidecar
 from ..runtime.tensorrt_module import numpy_name
-from ..runtime.trt_session import LoadedEngine, load_engine
+from ..runtime.trt_engine import LoadedEngine, load_engine
 
 FLOATS = ("float32", "float16", "bf16")
 _UNCOUNTED = ("CONSTANT", "CAST")  # no arithmetic: a constant's type or a cast proves nothing

@@ -18,9 +18,9 @@ import onnx
 from ..runtime.contract import TensorSpec
 from ..runtime.cuda import device_info, missing_device
 from ..runtime.errors import BuildError
+from ..runtime.kernels.shipped import FOLDER, Kernel, file_name, load_kernel
 from .flavours import Flavour
 from .inline import plugin_model, portable_model, tensor_specs
-from .kernels.shipped import FOLDER, Kernel, file_name, load_kernel
 from .operators import (
     NAMESPACE,
     ROI_ALIGN,

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..runtime.errors import BuildError
-from .kernels.shipped import Kernel
+from ..runtime.kernels.launch import Launch
+from ..runtime.kernels.shipped import Kernel
 
 NAMESPACE = "maskrt"
 VERSION = "1"
@@ -33,15 +34,6 @@ class Arithmetic:
 
 
 INTEGERS = Arithmetic(cdiv=lambda a, b: -(-a // b), maximum=max)
-
-
-@dataclass(frozen=True)
-class Launch:
-    """How a kernel is started: sizes as ints or symbolic expressions."""
-
-    grid: tuple[Any, Any, Any]
-    scalars: tuple[Any, ...]
-    """The int32 arguments, between input and output pointers."""
 
 
 @dataclass(frozen=True)

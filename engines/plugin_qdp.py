@@ -20,7 +20,7 @@ import tensorrt.plugin as trtp
 
 from ..runtime.cuda import device_info, missing_device
 from ..runtime.errors import BuildError
-from .kernels.shipped import load_kernel
+from ..runtime.kernels.shipped import load_kernel
 from .operators import (
     NAMESPACE,
     ROI_ALIGN,

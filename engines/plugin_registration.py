@@ -12,11 +12,11 @@ from pathlib import Path
 
 from ..runtime.errors import BuildError, SessionError
 from ..runtime.files import require_file, sha256_of
+from ..runtime.kernels.shipped import FOLDER
 from ..runtime.sidecar import Sidecar, read_sidecar
 from ..runtime.tensorrt_module import import_tensorrt
-from ..runtime.trt_session import calls_plugins
+from ..runtime.trt_engine import calls_plugins
 from .flavours import Flavour
-from .kernels.shipped import FOLDER
 
 FIRST_WITH_AOT = (10, 9)
 

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import tensorrt_rtx as trt
 
-from .kernels.launch import kernel_here
+from ..runtime.kernels.launch import kernel_here
 from .operators import (
     NAMESPACE,
     ROI_ALIGN,

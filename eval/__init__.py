@@ -2,7 +2,8 @@
 
     load_coco -> predict_data -> coco_ap, coco_ar, compare   accuracy, and what each hop changed
     bench                                                    latency of several, interleaved
-    Report -> write_report                                   report.html and report.json
+    measure_throughput, compare_runs, check_engines, floors  the bench's other tables
+    Report -> write_report                                   report.html, .md and .json
 
 Everything works on a `maskrt.runtime.Predictor`, whatever runs inside it.
 """
@@ -12,28 +13,47 @@ from .coco_ap import coco_ap
 from .coco_ar import CocoRecall, coco_ar
 from .coco_data import CocoData, ImageRecord, category_ids_for, load_coco
 from .environment import environment, has_gpu, package_versions
+from .floor import Floor, Work, floor_json, floor_table, floors, peak_json
 from .latency import BackendLatency, Bench, bench, bench_json
 from .measurement import Measurement, hop_between, measure
 from .nvml import gpu_state
 from .parity import Hop, Parity, check_gates, compare, hop_json, make_hop
+from .peaks import Peak, Probe
 from .pictures import Picture, example_pictures
+from .placement import Placement, placement_json, placement_of, placement_table
 from .predictions import Prediction, coco_rows, predict_data, prediction_from_instances, read_record
-from .report import Report, report_html, report_json, report_tables, write_report
+from .recommendation import recommendations
+from .regression import (
+    ALLOWED,
+    Regression,
+    compare_runs,
+    read_earlier,
+    regression_json,
+    regression_table,
+    require_match,
+)
+from .report import Report, report_html, report_json, report_markdown, report_tables, write_report
 from .runner import BenchOptions, Target, quick_options
+from .simulated import SimulatedSession
 from .tables import (
     Table,
     accuracy_table,
     accuracy_tables,
+    batch_table,
     hop_table,
     hop_tables,
     latency_table,
+    latency_tables,
     markdown,
     phase_table,
     print_table,
     spread_table,
 )
+from .throughput import Throughput, measure_throughput, throughput_json, throughput_table
+from .trtexec_check import TrtexecCheck, check_engines, trtexec_json, trtexec_table
 
 __all__ = [
+    "ALLOWED",
     "AP_NAMES",
     "AR_NAMES",
     "NO_TRUTH",
@@ -43,27 +63,42 @@ __all__ = [
     "BenchOptions",
     "CocoData",
     "CocoRecall",
+    "Floor",
     "Hop",
     "ImageRecord",
     "Measurement",
     "Parity",
+    "Peak",
     "Picture",
+    "Placement",
     "Prediction",
+    "Probe",
+    "Regression",
     "Report",
+    "SimulatedSession",
     "Table",
     "Target",
+    "Throughput",
+    "TrtexecCheck",
+    "Work",
     "accuracy_table",
     "accuracy_tables",
+    "batch_table",
     "bench",
     "bench_json",
     "category_ids_for",
+    "check_engines",
     "check_gates",
     "coco_ap",
     "coco_ar",
     "coco_rows",
     "compare",
+    "compare_runs",
     "environment",
     "example_pictures",
+    "floor_json",
+    "floor_table",
+    "floors",
     "gpu_state",
     "has_gpu",
     "hop_between",
@@ -71,20 +106,36 @@ __all__ = [
     "hop_table",
     "hop_tables",
     "latency_table",
+    "latency_tables",
     "load_coco",
     "make_hop",
     "markdown",
     "measure",
+    "measure_throughput",
     "package_versions",
+    "peak_json",
     "phase_table",
+    "placement_json",
+    "placement_of",
+    "placement_table",
     "predict_data",
     "prediction_from_instances",
     "print_table",
     "quick_options",
+    "read_earlier",
     "read_record",
+    "recommendations",
+    "regression_json",
+    "regression_table",
     "report_html",
     "report_json",
+    "report_markdown",
     "report_tables",
+    "require_match",
     "spread_table",
+    "throughput_json",
+    "throughput_table",
+    "trtexec_json",
+    "trtexec_table",
     "write_report",
 ]

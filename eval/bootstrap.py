@@ -37,7 +37,7 @@ class Summary:
 
 @dataclass(frozen=True)
 class Ratio:
-    """How many times faster than the first backend: its median over this one's, 95 % interval."""
+    """One value over another with its 95 % interval, e.g. how many times faster a backend is."""
 
     value: float
     low: float
@@ -47,6 +47,15 @@ class Ratio:
     def certain(self) -> bool:
         """Whether the interval leaves out 1, i.e. one of the two really is faster."""
         return self.low > 1.0 or self.high < 1.0
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Something per second with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
 
 
 def summarize(samples_ms: Array, seed: int = 0) -> Summary:
@@ -73,6 +82,32 @@ def speed_ratio(first_ms: Array, this_ms: Array, seed: int = 0) -> Ratio:
     ratios = _medians(first_ms, draws) / _medians(this_ms, draws)
     low, high = np.percentile(ratios, INTERVAL)
     return Ratio(float(np.median(first_ms) / np.median(this_ms)), float(low), float(high))
+
+
+def change_ratio(earlier_ms: Array, this_ms: Array, seed: int = 0) -> Ratio:
+    """Ratio of medians, this over earlier, of samples of two runs; above 1 is slower.
+
+    The runs, (T, n) and (U, m), share no turns, so those of each are drawn on their own.
+    """
+    earlier = _medians(earlier_ms, _draws(earlier_ms, seed))
+    this = _medians(this_ms, _draws(this_ms, seed + 1))
+    low, high = np.percentile(this / earlier, INTERVAL)
+    return Ratio(float(np.median(this_ms) / np.median(earlier_ms)), float(low), float(high))
+
+
+def rate_ratio(first_s: Array, this_s: Array, seed: int = 0) -> Ratio:
+    """How many times more work a second than the first: (T,) seconds of equal work, same turns."""
+    draws = _draws(first_s, seed)
+    low, high = np.percentile(first_s[draws].sum(axis=1) / this_s[draws].sum(axis=1), INTERVAL)
+    return Ratio(float(first_s.sum() / this_s.sum()), float(low), float(high))
+
+
+def work_rate(work_per_turn: int, turns_s: Array, seed: int = 0) -> Rate:
+    """Work per second of (T,) turns' seconds."""
+    turns = len(turns_s)
+    rates = work_per_turn * turns / turns_s[_draws(turns_s, seed)].sum(axis=1)
+    low, high = np.percentile(rates, INTERVAL)
+    return Rate(float(work_per_turn * turns / turns_s.sum()), float(low), float(high))
 
 
 def _draws(samples_ms: Array, seed: int) -> npt.NDArray[np.int64]:

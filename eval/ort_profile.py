@@ -42,14 +42,15 @@ def profile(path: Path, runs: int = 5) -> tuple[list[Share], list[Share]]:
     """
     with tempfile.TemporaryDirectory() as folder:
         session = OrtSession(path, profile_prefix=Path(folder) / "ort")
-        images, sizes = _noise(session.contract)
+        images, sizes = noise(session.contract)
         for _ in range(runs + 1):
             session.run(images, sizes)
         events = json.loads(session.end_profiling().read_text(encoding="utf-8"))
     return _shares(events, runs)
 
 
-def _noise(contract: Contract) -> tuple[Any, Any]:
+def noise(contract: Contract) -> tuple[Any, Any]:
+    """One batch of a fixed noise canvas and its full valid sizes, as `Session.run` takes them."""
     rng = np.random.default_rng(0)
     shape = contract.inputs[0].shape
     images = rng.integers(0, 256, shape, dtype=np.uint8)

@@ -1,13 +1,16 @@
-"""One run as two files: `report.html` for people, self-contained, and `report.json` for programs.
+"""One run as three files: `report.html`, its tables as `report.md`, and `report.json`.
 
-The page loads nothing: pictures are data URIs, figures inline SVG, no script. Every text goes
-through Jinja2's autoescape, because class and file names come from users. The JSON holds the same
-values with all raw samples, so that any figure can be made again.
+The page is for people, self-contained, the JSON for programs. The page loads nothing: pictures are
+data URIs, figures inline SVG, no script. Every text goes through Jinja2's autoescape, because class
+and file names come from users. The JSON holds the same values with all raw samples, so that any
+figure can be made again. A report of simulated times says so in all three and is never written
+among the kept records.
 """
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,6 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ..runtime.errors import InputError
 from ..runtime.files import atomic_path
 from .accuracy import GATED, Accuracy, Metric, accuracy_json
 from .latency import SCOPES, Bench, bench_json
@@ -22,15 +26,19 @@ from .parity import Hop, hop_json
 from .pictures import MATCHED_IOU, MATCHED_PROPOSALS, SHOWN_SCORE, Picture
 from .plots import latency_plot, phase_plot, recall_plot
 from .tables import (
+    SIMULATED_NOTE,
     Table,
     accuracy_tables,
     hop_tables,
-    latency_table,
+    latency_tables,
+    markdown,
     phase_table,
     spread_table,
 )
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+RECORDS = Path(__file__).parent / "records"
+"""Measured runs that are kept with the project."""
 
 _SCOPE_TITLES = {
     "engine": "Engine: device in, device out",
@@ -67,26 +75,43 @@ class Report:
     accuracy: tuple[Accuracy, ...] = ()
     hops: tuple[Hop, ...] = ()
     latency: Bench | None = None
+    tables: tuple[Table, ...] = ()
+    """Of whatever else was measured, after the others."""
+    details: dict[str, Any] = field(default_factory=dict)
+    """The values of these tables for the JSON, raw samples included."""
     pictures: tuple[Picture, ...] = ()
     """On the page only; the JSON counts them."""
     created: str = field(default_factory=lambda: datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"))
 
+    @property
+    def simulated(self) -> bool:
+        """Whether its times are a recording's and mean nothing."""
+        return self.latency is not None and self.latency.simulated
+
 
 def write_report(report: Report, html_path: Path) -> tuple[Path, Path]:
-    """Write the page and, beside it, the same name with `.json`; both or neither.
+    """Write the page and, beside it, the same name with `.md` and `.json`; all or none.
 
     Returns:
         The paths of the page and of the JSON.
 
     Raises:
-        InputError: the folder cannot be written.
+        InputError: the folder cannot be written, or simulated times would be kept as a record.
     """
-    page, data = report_html(report), json.dumps(report_json(report), indent=1)
-    json_path = html_path.with_suffix(".json")
-    with atomic_path(json_path) as temporary_json, atomic_path(html_path) as temporary_page:
-        temporary_json.write_text(data + "\n", encoding="utf-8")
-        temporary_page.write_text(page, encoding="utf-8")
-    return html_path, json_path
+    if report.simulated and html_path.resolve().is_relative_to(RECORDS.resolve()):
+        raise InputError(
+            f"{html_path}: the report's times are simulated; expected measured ones among the "
+            "records. Write it elsewhere."
+        )
+    texts = {
+        html_path.with_suffix(".json"): json.dumps(report_json(report), indent=1) + "\n",
+        html_path.with_suffix(".md"): report_markdown(report),
+        html_path: report_html(report),
+    }
+    with contextlib.ExitStack() as stack:
+        for path, text in texts.items():
+            stack.enter_context(atomic_path(path)).write_text(text, encoding="utf-8")
+    return html_path, html_path.with_suffix(".json")
 
 
 def report_tables(report: Report) -> list[Table]:
@@ -94,16 +119,29 @@ def report_tables(report: Report) -> list[Table]:
     tables = [*accuracy_tables(report.accuracy), *hop_tables(report.hops)]
     if report.latency is not None:
         gpu = report.environment.get("gpus", "none") != "none"
-        tables.append(latency_table(report.latency, report.accuracy, gpu=gpu))
+        tables += latency_tables(report.latency, report.accuracy, gpu=gpu)
         tables.append(spread_table(report.latency))
         tables.append(phase_table(report.latency))
-    return tables
+    return [*tables, *report.tables]
+
+
+def report_markdown(report: Report) -> str:
+    """The sentences and tables of the page as GitHub Markdown."""
+    banner = [f"**{SIMULATED_NOTE}**"] if report.simulated else []
+    head = [
+        f"# {report.title}",
+        *banner,
+        f"{report.dataset} Measured {report.created}.",
+        *report.summary,
+    ]
+    return "\n\n".join([*head, *map(markdown, report_tables(report))])
 
 
 def report_json(report: Report) -> dict[str, Any]:
     """The report as plain JSON values, raw samples included."""
     return {
         "schema_version": SCHEMA_VERSION,
+        "simulated": report.simulated,
         "title": report.title,
         "created": report.created,
         "dataset": report.dataset,
@@ -112,6 +150,7 @@ def report_json(report: Report) -> dict[str, Any]:
         "accuracy": [accuracy_json(accuracy) for accuracy in report.accuracy],
         "hops": [hop_json(hop) for hop in report.hops],
         "latency": None if report.latency is None else bench_json(report.latency),
+        "details": report.details,
         "environment": report.environment,
         "pictures": len(report.pictures),
     }
@@ -130,6 +169,7 @@ def report_html(report: Report) -> str:
     )
     return templates.get_template("report.html").render(
         report=report,
+        simulated_note=SIMULATED_NOTE if report.simulated else "",
         failed=[hop for hop in report.hops if hop.failures],
         tables=report_tables(report),
         curves=_curves(report.accuracy),

@@ -1,7 +1,7 @@
 """One model under the clock: warm-up, then turns of recorded calls over the same pictures.
 
-Separate from `latency`, which decides whose turn it is and what the samples say; this file is the
-only place that reads the clock.
+Separate from `latency`, which decides whose turn it is and what the samples say; rows of its
+tables get all their times here.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from ..runtime.predictor import Predictor
 Array = npt.NDArray[np.float64]
 Image = npt.NDArray[np.uint8]
 
+SIMULATED = "SIMULATED"
+"""First word of a backend whose times are a recording's (`simulated`)."""
 _WINDOW = 10  # calls in the rolling median of the warm-up
 
 
@@ -32,6 +34,16 @@ class Target:
     predictor: Predictor
     sha256: str
     """Of the artefact's file; its accuracy is looked up by this."""
+
+    @property
+    def simulated(self) -> bool:
+        """Whether its times mean nothing."""
+        return is_simulated(self.predictor.session.backend)
+
+
+def is_simulated(backend: str) -> bool:
+    """Whether a session of this name replays recorded times."""
+    return backend.startswith(SIMULATED)
 
 
 @dataclass(frozen=True)

@@ -67,6 +67,9 @@ _NO_GPU_NOTE = (
     "No NVIDIA GPU here: with one, this table gains rows for ONNX Runtime CUDA and for TensorRT "
     "FP32 and FP16, and the engine column."
 )
+SIMULATED_NOTE = (
+    "SIMULATED: these times were replayed from a recording, not measured. They are no result."
+)
 
 
 @dataclass(frozen=True)
@@ -140,18 +143,30 @@ def hop_table(hops: Sequence[Hop]) -> Table:
     )
 
 
+def latency_tables(
+    result: Bench, accuracies: Sequence[Accuracy], *, gpu: bool | None = None
+) -> list[Table]:
+    """A latency table for each batch size; with several, one of milliseconds per picture too."""
+    # what a GPU would add is said once
+    tables = [
+        latency_table(result.of_batch(batch), accuracies, gpu=True if number else gpu)
+        for number, batch in enumerate(result.batches)
+    ]
+    return [*tables, batch_table(result)] if len(tables) > 1 else tables
+
+
 def latency_table(
     result: Bench, accuracies: Sequence[Accuracy], *, gpu: bool | None = None
 ) -> Table:
     """One row per backend: three scopes, speed-up, and the accuracy of that same file.
 
     Args:
-        result: the run.
+        result: the run, rows of one batch size.
         accuracies: of any artefacts; a row takes the one with its name and its file's SHA-256.
         gpu: whether the measuring machine has a GPU; None asks this machine.
     """
-    calls = result.backends[0].summaries["model"].samples
-    notes = [_LATENCY_NOTE.format(batch=result.batch, calls=calls), _SPEEDUP_NOTE]
+    batch, calls = result.backends[0].batch, result.backends[0].summaries["model"].samples
+    notes = [_LATENCY_NOTE.format(batch=batch, calls=calls), _SPEEDUP_NOTE]
     notes += _latency_warnings(result)
     if not (has_gpu() if gpu is None else gpu):
         notes.append(_NO_GPU_NOTE)
@@ -161,7 +176,7 @@ def latency_table(
     metrics = sorted({accuracy.metric for accuracy in shown if accuracy is not None})
     label = HEADLINE[metrics[0]] if len(metrics) == 1 else "accuracy"
     return Table(
-        title="Latency",
+        title=f"Latency, batch {batch}" if batch > 1 else "Latency",
         columns=(
             "model",
             "backend",
@@ -176,6 +191,21 @@ def latency_table(
             for backend, accuracy in zip(result.backends, shown, strict=True)
         ),
         notes=tuple(notes),
+    )
+
+
+def batch_table(result: Bench) -> Table:
+    """What a picture costs in a batch: one row per backend and batch size."""
+    rows = []
+    for backend in sorted(result.backends, key=lambda backend: backend.batch):
+        times = [backend.summaries[scope].p50_ms for scope in ("model", "pipeline")]
+        cells = [f"{ms / backend.batch:.2f}" for ms in times]
+        rows.append((backend.name, backend.backend, str(backend.batch), *cells))
+    return Table(
+        title="Per picture, by batch",
+        columns=("model", "backend", "batch", "model ms", "pipeline ms"),
+        rows=tuple(rows),
+        notes=("Median milliseconds of a call over its pictures; all batches in one run.",),
     )
 
 
@@ -288,7 +318,7 @@ def _accuracy_cell(accuracy: Accuracy | None, *, named: bool) -> str:
 
 
 def _latency_warnings(result: Bench) -> list[str]:
-    notes = []
+    notes = [SIMULATED_NOTE] if result.simulated else []
     restless = [f"{b.name} ({b.warmup_calls} calls)" for b in result.backends if not b.warmed_up]
     if restless:
         notes.append(f"Not yet steady when the warm-up ended: {', '.join(restless)}.")

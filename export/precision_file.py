@@ -67,17 +67,21 @@ def read_precision_file(path: Path) -> PrecisionFile:
     advice = "Make it with maskrt bisect."
     try:
         raw: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        found = PrecisionFile(**{**raw, "groups": tuple(raw["groups"])})
+        version, groups = raw["schema_version"], raw["groups"]
     except (OSError, ValueError, KeyError, TypeError) as err:
         raise InputError(f"{path}: no precision file ({_words(err)}). {advice}") from err
-    if found.schema_version != SCHEMA_VERSION:
+    if version != SCHEMA_VERSION:
         raise InputError(
-            f"{path}: schema {found.schema_version} found; this maskrt reads {SCHEMA_VERSION}. "
-            f"{advice}"
+            f"{path}: schema {version} found; this maskrt reads {SCHEMA_VERSION}. {advice}"
         )
-    if isinstance(raw["groups"], str) or not all(isinstance(g, str) and g for g in found.groups):
+    if not isinstance(groups, list) or not all(isinstance(g, str) and g for g in groups):
         raise InputError(f"{path}: 'groups' holds no list of names; expected one. {advice}")
-    return found
+    try:
+        return PrecisionFile(**{**raw, "groups": tuple(groups)})
+    except TypeError as err:
+        raise InputError(
+            f"{path}: its fields are not those of a precision file ({_words(err)}). {advice}"
+        ) from err
 
 
 def groups_for(path: Path, checkpoint: Path) -> tuple[str, ...]:
@@ -92,11 +96,12 @@ def groups_for(path: Path, checkpoint: Path) -> tuple[str, ...]:
     if content.checkpoint_sha256 != found:
         raise InputError(
             f"{path}: made for {content.model or 'a checkpoint'} with SHA-256 "
-            f"{content.checkpoint_sha256:.12}; {checkpoint} has {found:.12}, and groups hold for "
+            f"{content.checkpoint_sha256!s:.12}; {checkpoint} has {found:.12}, and groups hold for "
             "the weights they were measured on. Run maskrt bisect on this checkpoint."
         )
     return content.groups
 
 
 def _words(err: Exception) -> str:
-    return f"no '{err.args[0]}' in it" if isinstance(err, KeyError) else str(err)
+    text = f"no '{err.args[0]}' in it" if isinstance(err, KeyError) else str(err)
+    return text.removeprefix("PrecisionFile.__init__() ")

@@ -1,6 +1,6 @@
 """A checkpoint as one verified ONNX file.
 
-    checkpoint -> deploy form -> dynamo export -> rules, local functions -> [FP16] -> contract
+    checkpoint -> deploy form -> dynamo export -> rules, local functions -> [FP16|INT8] -> contract
                -> checker -> the same picture through torch and ONNX Runtime -> the file appears
 
 The file gets its name only when the last step agreed. Node metadata keeps the module path
@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,9 +27,10 @@ from ..runtime.errors import ExportError, InputError
 from ..runtime.files import atomic_path
 from ..train.checkpoint import load_checkpoint
 from ..train.deployment import Deployment, Shapes, deploy
+from .int8 import Int8Report, to_int8
 from .operators import DOMAIN, ROI_ALIGN
 from .precision import to_fp16
-from .rules import ALL_RULES, Outcome, apply_rules, require_rules
+from .rules import DEFAULT_RULES, Outcome, apply_rules, require_rules
 from .verify import Verification, verify
 from .window_align import WINDOW_ALIGN
 
@@ -47,6 +49,8 @@ class ExportReport:
     rules: tuple[Outcome, ...]
     """What each rule of `rules.py` did, or why it did nothing."""
     verification: Verification
+    int8: Int8Report | None = None
+    """Of an int8 file, what became INT8."""
 
 
 def export(
@@ -55,21 +59,23 @@ def export(
     *,
     shapes: Shapes = Shapes(),  # noqa: B008 (frozen value)
     keep_fp32: tuple[str, ...] = (),
-    rules: tuple[str, ...] = ALL_RULES,
+    rules: tuple[str, ...] = DEFAULT_RULES,
+    calibration: Sequence[Path] = (),
 ) -> list[ExportReport]:
-    """Export a checkpoint once and write it in one or both precisions.
+    """Export a checkpoint once and write it in one or more precisions.
 
     Args:
         checkpoint_path: `.safetensors` with its `.yaml`.
         onnx_paths: where each precision goes; an existing file is replaced only by a verified one.
-            fp16 converts what the policy of `precision.py` allows.
+            fp16 converts what the policy of `precision.py` allows, int8 that of `int8.py`.
         shapes: canvas, batch, proposals and detections of the graph.
         keep_fp32: names of node groups that stay FP32 although the policy allows FP16.
         rules: names of the exact rewrites to apply, see `rules.py`.
+        calibration: picture files for int8, which needs them.
 
     Raises:
-        InputError, ConfigError: the checkpoint or the shapes are not usable, or no rule has one
-            of the names.
+        InputError, ConfigError: the checkpoint, the shapes or the pictures are not usable, or no
+            rule has one of the names.
         ExportError: torch cannot export it, or ONNX Runtime does not agree with torch.
     """
     require_rules(rules)
@@ -79,7 +85,7 @@ def export(
     deployment = deploy(load_checkpoint(checkpoint_path), shapes)
     model, outcomes = apply_rules(onnx_from_torch(deployment), rules)
     return [
-        _write(model, deployment, precision, path, keep_fp32, outcomes)
+        _write(model, deployment, precision, path, keep_fp32, outcomes, calibration)
         for precision, path in onnx_paths.items()
     ]
 
@@ -91,21 +97,27 @@ def _write(
     path: Path,
     keep_fp32: tuple[str, ...],
     outcomes: tuple[Outcome, ...],
+    calibration: Sequence[Path],
 ) -> ExportReport:
     """Convert, attach the contract, check, verify, and only then name the file."""
+    int8 = None
+    versions = {"onnx": onnx.__version__}
     if precision == "fp16":
         model = to_fp16(model, keep_fp32)
+    if precision == "int8":
+        model, int8 = to_int8(model, deployment.contract, calibration)
+        versions["onnxruntime"] = int8.onnxruntime_version
     contract = dataclasses.replace(
         deployment.contract,
         precision=precision,
-        versions=deployment.contract.versions | {"onnx": onnx.__version__},
+        versions=deployment.contract.versions | versions,
     )
     onnx.helper.set_model_props(model, {METADATA_KEY: contract.to_json()})
     onnx.checker.check_model(model, full_check=True)
     with atomic_path(path) as temporary:
         onnx.save(model, temporary)
         verification = verify(deployment, temporary, precision, str(path))
-    return ExportReport(path, contract, len(model.graph.node), outcomes, verification)
+    return ExportReport(path, contract, len(model.graph.node), outcomes, verification, int8)
 
 
 def onnx_from_torch(deployment: Deployment) -> onnx.ModelProto:

@@ -19,7 +19,7 @@ SCHEMA_VERSION = 1
 METADATA_KEY = "maskrt.contract"
 
 Task = Literal["instances", "proposals"]
-Precision = Literal["fp32", "fp16"]
+Precision = Literal["fp32", "fp16", "int8"]
 
 
 @dataclass(frozen=True)

@@ -3,23 +3,28 @@
 A thin layer over cuda-python (`cuda.bindings.runtime`), whose calls all answer a tuple that
 starts with an error code. Importable without CUDA: the bindings load on first use. Pointers are
 plain ints, as TensorRT takes them. Owners of CUDA resources have `close()`, to be called any number
-of times.
+of times. A caller's own stream and allocator (PyCUDA's, torch's) can take the place of ours.
 Source: CUDA Runtime API 12.8 to 13.x, stream, memory and graph management.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from .errors import SessionError
+from .errors import InputError, SessionError
 
 AnyArray = npt.NDArray[Any]
+Allocator = Callable[[int], Any]
+"""Bytes -> an object that `int()` turns into a GPU address; its last reference frees the memory."""
+LEGACY_STREAM = 1
+"""The handle that names the default stream, where 0 could also mean "none" (`cudaStreamLegacy`)."""
 
 
 @dataclass(frozen=True)
@@ -117,38 +122,133 @@ def require_device(where: str, index: int = 0) -> DeviceInfo:
     return info
 
 
-class Stream:
-    """A non-blocking stream: it never waits for the default stream; `handle` is its address."""
+@contextlib.contextmanager
+def using_device(index: int) -> Iterator[None]:
+    """Make GPU `index` current in this thread for the block: each thread starts on GPU 0."""
+    rt = load_cuda()
+    before = int(check(rt.cudaGetDevice()))
+    if before == index:
+        yield
+        return
+    check(rt.cudaSetDevice(index))
+    try:
+        yield
+    finally:
+        check(rt.cudaSetDevice(before))
 
-    def __init__(self) -> None:
+
+class Stream:
+    """A stream by its `handle`: a non-blocking one of our own, or the caller's, never destroyed.
+
+    Non-blocking: it never waits for the default stream by itself.
+    """
+
+    def __init__(self, borrowed: object | None = None) -> None:
+        """Create a stream, or take the caller's; see `stream_handle` for what can be one."""
         self._rt = load_cuda()
-        stream = check(self._rt.cudaStreamCreateWithFlags(self._rt.cudaStreamNonBlocking))
-        self.handle = int(stream)
+        self._borrowed = borrowed  # held, so that it outlives the work queued on it
+        if borrowed is None:
+            flags = self._rt.cudaStreamNonBlocking
+            self.handle = int(check(self._rt.cudaStreamCreateWithFlags(flags)))
+        else:
+            self.handle = stream_handle(borrowed)
+
+    @property
+    def is_callers(self) -> bool:
+        """Whether the caller orders the work on it and waits for it."""
+        return self._borrowed is not None
 
     def synchronize(self) -> None:
         """Wait until everything queued is done; SessionError when any of it failed."""
         check(self._rt.cudaStreamSynchronize(self.handle))
 
     def close(self) -> None:
-        """Destroy the stream."""
+        """Destroy the stream if it is ours."""
         if self.handle:
             handle, self.handle = self.handle, 0
-            check(self._rt.cudaStreamDestroy(handle))
+            if not self.is_callers:
+                check(self._rt.cudaStreamDestroy(handle))
+
+
+def stream_handle(stream: object) -> int:
+    """The address of a stream: an int, or an object of PyCUDA, torch, CuPy or cuda.core.
+
+    Read from `__cuda_stream__`, `handle` (PyCUDA), `cuda_stream` (torch) or `ptr` (CuPy).
+
+    Raises:
+        InputError: it is none of these, or the default stream, on which TensorRT waits for the
+            whole device and CUDA captures no graph.
+    """
+    found: Any = stream
+    if hasattr(stream, "__cuda_stream__"):
+        found = stream.__cuda_stream__
+        found = (found() if callable(found) else found)[1]  # (protocol version, handle)
+    else:
+        names = [name for name in ("handle", "cuda_stream", "ptr") if hasattr(stream, name)]
+        found = getattr(stream, names[0]) if names else stream
+    try:
+        handle = int(found)
+    except (TypeError, ValueError) as err:
+        raise InputError(
+            f"stream: {type(stream).__name__} found; expected an int, or an object with 'handle', "
+            "'cuda_stream' or '__cuda_stream__'. Pass a CUDA stream."
+        ) from err
+    if handle in (0, LEGACY_STREAM):
+        raise InputError(
+            "stream: the default stream found; expected a stream of its own, because TensorRT "
+            "waits for the whole device on the default one. Create a stream and pass that."
+        )
+    return handle
+
+
+def wait_for(waiting: int, ahead: int) -> None:
+    """Work queued on stream `waiting` from here on starts after what is queued on `ahead` now."""
+    if waiting == ahead:
+        return
+    rt = load_cuda()
+    event = check(rt.cudaEventCreateWithFlags(rt.cudaEventDisableTiming))
+    try:
+        check(rt.cudaEventRecord(event, ahead))
+        check(rt.cudaStreamWaitEvent(waiting, event, 0))
+    finally:
+        check(rt.cudaEventDestroy(event))  # CUDA keeps it until the wait is over
 
 
 class DeviceBuffer:
     """`nbytes` of GPU memory at address `pointer` (at least one byte: TensorRT takes no null)."""
 
-    def __init__(self, nbytes: int) -> None:
+    def __init__(self, nbytes: int, allocator: Allocator | None = None) -> None:
+        """Allocate through `allocator`, or through `cudaMalloc`.
+
+        Raises:
+            SessionError: there is not enough GPU memory.
+        """
         self._rt = load_cuda()
+        self._allocation: Any = None
         self.nbytes = nbytes
-        self.pointer = int(check(self._rt.cudaMalloc(max(nbytes, 1))))
+        if allocator is None:
+            self.pointer = int(check(self._rt.cudaMalloc(max(nbytes, 1))))
+        else:
+            self._allocation = _allocate(allocator, max(nbytes, 1))
+            self.pointer = int(self._allocation)
 
     def close(self) -> None:
-        """Free the memory."""
+        """Free the memory, or let go of the caller's allocation."""
         if self.pointer:
             pointer, self.pointer = self.pointer, 0
-            check(self._rt.cudaFree(pointer))
+            if self._allocation is None:
+                check(self._rt.cudaFree(pointer))
+            self._allocation = None
+
+
+def _allocate(allocator: Allocator, nbytes: int) -> Any:
+    try:
+        return allocator(nbytes)
+    except Exception as err:  # the caller's: its errors share no base class
+        raise SessionError(
+            f"CUDA: the allocator gave no {nbytes} bytes ({err}); expected GPU memory. "
+            "Free some, or open the session without 'allocator'."
+        ) from err
 
 
 class PinnedArray:
@@ -206,14 +306,22 @@ class Graph:
         try:
             enqueue()
         except BaseException:
-            rt.cudaStreamEndCapture(stream.handle)
-            rt.cudaGetLastError()  # a broken capture leaves an error that the next call would get
+            self._abandon(rt.cudaStreamEndCapture(stream.handle))
             raise
-        graph = check(rt.cudaStreamEndCapture(stream.handle))
+        ended = rt.cudaStreamEndCapture(stream.handle)
+        if int(ended[0]) != 0:
+            self._abandon(ended)
+        graph = check(ended)
         try:
             self._executable: Any = check(rt.cudaGraphInstantiate(graph, 0))
         finally:
             check(rt.cudaGraphDestroy(graph))
+
+    def _abandon(self, ended: tuple[Any, ...]) -> None:
+        """Drop a capture that failed, with the error that the next CUDA call would report."""
+        if len(ended) > 1 and ended[1] is not None and int(ended[1]):
+            self._rt.cudaGraphDestroy(ended[1])
+        self._rt.cudaGetLastError()
 
     def launch(self, stream: Stream) -> None:
         """Queue the recorded work on `stream`."""

@@ -93,10 +93,13 @@ def _openvino(path: Path) -> Session:
     return OpenVinoSession(path)
 
 
-def _tensorrt(path: Path) -> Session:
-    from .trt_session import TrtSession
+def _tensorrt(contexts: int = 1, *, cuda_graph: bool = True) -> Callable[[Path], Session]:
+    def open_it(path: Path) -> Session:
+        from .trt_session import TrtSession
 
-    return TrtSession(path)
+        return TrtSession(path, contexts=contexts, cuda_graph=cuda_graph)
+
+    return open_it
 
 
 SESSIONS: Mapping[str, Mapping[str, Callable[[Path], Session]]] = {
@@ -108,6 +111,10 @@ SESSIONS: Mapping[str, Mapping[str, Callable[[Path], Session]]] = {
         "onnxruntime-tensorrt-rtx": _onnxruntime("tensorrt-rtx"),
         "openvino": _openvino,
     },
-    ".engine": {"tensorrt": _tensorrt},
+    ".engine": {
+        "tensorrt": _tensorrt(),
+        "tensorrt-eager": _tensorrt(cuda_graph=False),
+        "tensorrt-4-contexts": _tensorrt(contexts=4),
+    },
 }
 """By suffix, then by session; the first is what opens without a name."""

@@ -5,7 +5,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from types import TracebackType
 from typing import Self
 
@@ -13,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .contract import Contract
-from .errors import ContractError
+from .errors import ContractError, InputError
 from .instances import Instances
 from .mask_nms import check_mask_iou
 from .postprocess import instances_from_outputs
@@ -55,18 +58,54 @@ class Predictor:
             ContractError: a picture is not (H, W, 3) uint8.
             SessionError: the backend failed.
         """
-        if isinstance(images, np.ndarray) and images.ndim == 3:
-            raise ContractError(
-                f"predict: got one array {images.shape}; expected a list of pictures. "
-                "Write predict([image])."
-            )
+        _require_list(images, "predict")
         batch = self.contract.batch
         results: list[Instances] = []
         for start in range(0, len(images), batch):
-            part = images[start : start + batch]
-            canvases, image_sizes = self.preprocess(part)
-            results += self.postprocess(self.run(canvases, image_sizes), part, image_sizes)
+            results += self._predict_batch(images[start : start + batch])
         return results
+
+    def stream(self, images: Iterable[Image], depth: int = 2) -> Generator[Instances, None, None]:
+        """Predict pictures as they come, the phases of neighbouring batches at the same time.
+
+        While one batch is in the session, another is prepared or finished by its own thread. 2
+        keeps a CPU busy; a GPU waits less with 3, one batch in each phase. At most `depth` batches
+        are held. Pictures are taken from `images` in the consumer's thread, as results are asked
+        for. Closing the generator, as leaving a loop over it does, ends its threads.
+
+        Args:
+            images: (H, W, 3) uint8 RGB arrays of any sizes; may never end.
+            depth: batches under way at once, 1 or more.
+
+        Yields:
+            One `Instances` per picture, in order: what `predict` gives.
+
+        Raises:
+            InputError: `depth` is below 1.
+            ContractError: a picture is not (H, W, 3) uint8; those before it are given first.
+            SessionError: the backend failed.
+        """
+        _require_list(images, "stream")
+        if depth < 1:
+            raise InputError(f"stream: depth is {depth}; expected 1 or more. Use 2 or 3.")
+        return self._stream(iter(images), depth)
+
+    def _stream(self, images: Iterator[Image], depth: int) -> Generator[Instances, None, None]:
+        under_way: deque[Future[list[Instances]]] = deque()
+        pool = ThreadPoolExecutor(depth, thread_name_prefix="maskrt-stream")
+        try:
+            while batch := list(islice(images, self.contract.batch)):
+                under_way.append(pool.submit(self._predict_batch, batch))
+                if len(under_way) == depth:
+                    yield from under_way.popleft().result()
+            while under_way:
+                yield from under_way.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _predict_batch(self, images: Sequence[Image]) -> list[Instances]:
+        canvases, image_sizes = self.preprocess(images)
+        return self.postprocess(self.run(canvases, image_sizes), images, image_sizes)
 
     def preprocess(self, images: Sequence[Image]) -> tuple[Image, Sizes]:
         """One batch of pictures to canvases and valid sizes; see `place_on_canvas`."""
@@ -108,3 +147,11 @@ class Predictor:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _require_list(images: object, method: str) -> None:
+    if isinstance(images, np.ndarray) and images.ndim == 3:
+        raise ContractError(
+            f"{method}: got one array {images.shape}; expected a list of pictures. "
+            f"Write {method}([image])."
+        )

@@ -131,7 +131,7 @@ def place_on_canvas(
     canvases = np.zeros((contract.batch, *contract.canvas_hw, 3), dtype=np.uint8)
     image_sizes = np.full((contract.batch, 2), EMPTY_SLOT_HW, dtype=np.int32)
     for index, picture in enumerate(images):
-        image = _checked(picture, index)
+        image = checked_image(picture, index)
         height, width = scaled_size_hw(image.shape[:2], contract.resize, contract.canvas_hw)
         scaled = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
         canvases[index, :height, :width] = scaled
@@ -139,7 +139,7 @@ def place_on_canvas(
     return canvases, image_sizes
 
 
-def _checked(image: Any, index: int) -> Image:
+def checked_image(image: Any, index: int) -> Image:
     """The picture as a contiguous array, after checking that it is one."""
     shape, dtype = getattr(image, "shape", None), getattr(image, "dtype", type(image).__name__)
     is_rgb = shape is not None and len(shape) == 3 and shape[2] == 3 and min(shape) > 0

@@ -1,180 +1,105 @@
-"""TensorRT and TensorRT-RTX engines as a `Session`: check, deserialize, run.
+"""TensorRT and TensorRT-RTX engines as a `Session`: a pool of execution contexts.
 
-Every promise of the sidecar is checked before a byte reaches TensorRT, because an engine of another
-version or file fails there without a reason. Shapes are fixed per artefact, so buffers are made and
-their addresses bound once.
-Source: TensorRT 8.6 to 11 and TensorRT-RTX 1.7 Python API (`execute_async_v3`, named tensors).
+    thread --run--> queue of idle contexts --> its own stream, buffers, graph --> queue
+
+`trt_engine.py` opens the file, `trt_context.py` runs a batch. The contexts of one engine share its
+weights and nothing else, so as many threads as there are contexts run at the same time.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-from dataclasses import dataclass
+import queue
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
 from . import cuda
-from .contract import TensorSpec
-from .errors import SessionError
-from .files import require_file
-from .session import OnDevice, Outputs, check_inputs
-from .sidecar import Sidecar, read_sidecar
-from .tensorrt_module import has_plugins, import_tensorrt, numpy_name, tensorrt_logger
-
-
-@dataclass(frozen=True)
-class LoadedEngine:
-    """A deserialized engine with what keeps it alive."""
-
-    path: Path
-    sidecar: Sidecar
-    trt: Any
-    runtime: Any
-    engine: Any
-
-
-def load_engine(engine_path: Path, device: int = 0) -> LoadedEngine:
-    """Check an engine against its sidecar and deserialize it on GPU `device`.
-
-    Raises:
-        InputError: no such file, or not an `.engine`.
-        SessionError: sidecar missing or foreign, or not of these bytes; built by another TensorRT
-            or for another GPU; TensorRT, a GPU or the operators' plugins missing here; refused by
-            TensorRT.
-    """
-    require_file(engine_path, "an engine", (".engine",))
-    sidecar = read_sidecar(engine_path)
-    data = engine_path.read_bytes()
-    _require_same_bytes(engine_path, data, sidecar)
-    trt = import_tensorrt(sidecar.fingerprint.runtime)
-    _require_same_version(engine_path, sidecar, trt.__version__)
-    info = cuda.require_device(str(engine_path), device)
-    _require_same_gpu(engine_path, sidecar, info)
-    _require_plugins(engine_path, sidecar, trt)
-    return _deserialize(engine_path, data, sidecar, trt)
-
-
-def _require_same_bytes(path: Path, data: bytes, sidecar: Sidecar) -> None:
-    found = hashlib.sha256(data).hexdigest()
-    expected = sidecar.fingerprint.engine_sha256
-    if found != expected:
-        raise SessionError(
-            f"{path}: SHA-256 {found[:12]} is not the engine its sidecar describes "
-            f"({expected[:12]}). Build it again: {sidecar.rebuild_command(path)}"
-        )
-
-
-def _require_same_version(path: Path, sidecar: Sidecar, found: str) -> None:
-    built = sidecar.fingerprint.tensorrt_version
-    if built.split(".")[:3] != found.split(".")[:3]:
-        raise SessionError(
-            f"{path}: built by {sidecar.fingerprint.runtime} {built}, but {found} is installed; an "
-            f"engine runs on the version that built it. "
-            f"Build it again: {sidecar.rebuild_command(path)}"
-        )
-
-
-def _require_same_gpu(path: Path, sidecar: Sidecar, info: cuda.DeviceInfo) -> None:
-    built = sidecar.fingerprint
-    portable = built.runtime == "tensorrt-rtx"  # compiled for each GPU when it is loaded
-    if portable or built.compute_capability in (None, info.compute_capability):
-        return
-    raise SessionError(
-        f"{path}: built for {built.gpu_name} (compute capability {built.compute_capability}), "
-        f"but this GPU is {info.name} ({info.compute_capability}). "
-        f"Build it again here: {sidecar.rebuild_command(path)}"
-    )
-
-
-def calls_plugins(sidecar: Sidecar) -> bool:
-    """Whether an engine opens only where its operators' plugins are registered.
-
-    Those of TensorRT-RTX are Python objects of the process; TensorRT's are inside the engine.
-    """
-    built = sidecar.fingerprint
-    return built.runtime == "tensorrt-rtx" and built.options.get("operators") == "plugin"
-
-
-def _require_plugins(path: Path, sidecar: Sidecar, trt: Any) -> None:
-    operators = sidecar.contract.operators
-    if calls_plugins(sidecar) and not has_plugins(trt, operators):
-        raise SessionError(
-            f"{path}: it calls plugins for {' and '.join(operators)}, which are not in the engine "
-            "and not registered in this process; expected them before it is opened. "
-            "Open it with maskrt.load."
-        )
-
-
-def _deserialize(path: Path, data: bytes, sidecar: Sidecar, trt: Any) -> LoadedEngine:
-    logger = tensorrt_logger(trt)
-    logger.clear()
-    try:
-        runtime = trt.Runtime(logger)
-    except TypeError as err:  # the binding's word for "no GPU answered"
-        raise SessionError(
-            f"{path}: TensorRT could not start on this GPU ({logger.recent_errors()}). "
-            "Run 'maskrt doctor' to see what is missing."
-        ) from err
-    engine = runtime.deserialize_cuda_engine(data)
-    if engine is None:
-        raise SessionError(
-            f"{path}: TensorRT refused the engine ({logger.recent_errors()}). "
-            f"Build it again on this machine: {sidecar.rebuild_command(path)}"
-        )
-    return LoadedEngine(path, sidecar, trt, runtime, engine)
+from .device_array import DeviceArray
+from .errors import InputError, SessionError
+from .runtime_cache import RuntimeCache, has_runtime_config
+from .session import OnDevice, Outputs
+from .trt_context import TrtContext
+from .trt_engine import load_engine, require_contract_tensors
 
 
 class TrtSession:
-    """An engine ready to run: one stream, buffers and addresses made once. One thread at a time."""
+    """An engine ready to run. Threads may share one; `run` waits for an idle context."""
 
-    def __init__(self, engine_path: Path, device: int = 0) -> None:
-        """Load `engine_path` on GPU `device`; errors as `load_engine`."""
+    device: OnDevice | None
+    """The first context, for measuring the engine without its copies; None once closed."""
+    graph: str
+    """`captured`, `inside TensorRT-RTX`, `off`, or why runs are queued call by call."""
+    device_memory_bytes: int
+    """GPU memory of all contexts, without the engine's weights (about the size of its file)."""
+
+    def __init__(
+        self,
+        engine_path: Path,
+        device: int = 0,
+        *,
+        contexts: int = 1,
+        cuda_graph: bool = True,
+        stream: object | None = None,
+        allocator: cuda.Allocator | None = None,
+    ) -> None:
+        """Load an engine, run it once and record it.
+
+        With PyCUDA see `pycuda_path.py`: its `stream` and `allocator` go in here.
+
+        Args:
+            engine_path: made by `maskrt build`.
+            device: index of the GPU.
+            contexts: how many batches may run at once, each in GPU memory of its own.
+            cuda_graph: record the run as a CUDA graph; a RuntimeWarning tells where that fails.
+            stream: the caller's CUDA stream (an int, or an object of PyCUDA, torch, CuPy or
+                cuda.core), for one context; None makes a non-blocking stream per context.
+            allocator: bytes -> an object that `int()` turns into a GPU address aligned to 256 and
+                whose last reference frees it, as `pycuda.driver.mem_alloc`; None takes
+                `cudaMalloc`. TensorRT's own working memory does not go through it.
+
+        Raises:
+            InputError: as `load_engine`; `contexts` is below 1, or above with `stream`.
+            SessionError: as `load_engine`; too little GPU memory; the first run failed.
+        """
+        _check_contexts(engine_path, contexts, stream)
         self._path = engine_path
-        self._loaded: LoadedEngine | None = load_engine(engine_path, device)
-        self.contract = self._loaded.sidecar.contract
-        self.backend = self._loaded.sidecar.fingerprint.runtime
-        self.device: OnDevice | None = None
-        self._command = self._loaded.sidecar.rebuild_command(engine_path)
-        self._resources = contextlib.ExitStack()
-        self._device: dict[str, cuda.DeviceBuffer] = {}
-        self._host: dict[str, cuda.PinnedArray] = {}
-        try:
-            self._open(self._loaded)
-        except BaseException:
-            self.close()
-            raise
-
-    def _open(self, loaded: LoadedEngine) -> None:
-        specs = (*self.contract.inputs, *self.contract.outputs)
-        _require_contract_tensors(loaded, specs)
-        self._stream = cuda.Stream()
-        self._resources.callback(self._stream.close)
-        self._context: Any = loaded.engine.create_execution_context()
-        if self._context is None:
-            reason = tensorrt_logger(loaded.trt).recent_errors()
-            raise SessionError(
-                f"{self._path}: no execution context ({reason}); expected enough free GPU memory. "
-                "Free some and load it again."
-            )
-        for spec in specs:
-            self._allocate(spec)
-
-    def _allocate(self, spec: TensorSpec) -> None:
-        host = cuda.PinnedArray(spec.shape, spec.dtype)
-        self._resources.callback(host.close)
-        device = cuda.DeviceBuffer(host.array.nbytes)
-        self._resources.callback(device.close)
-        self._host[spec.name], self._device[spec.name] = host, device
-        if not self._context.set_tensor_address(spec.name, device.pointer):
-            raise SessionError(
-                f"{self._path}: TensorRT refused the address of '{spec.name}'; expected a tensor "
-                f"of the engine. Build it again: {self._command}"
-            )
+        self._closing = threading.Lock()
+        self._idle: queue.SimpleQueue[TrtContext | None] = queue.SimpleQueue()
+        loaded = load_engine(engine_path, device)
+        require_contract_tensors(loaded)
+        self.contract = loaded.sidecar.contract
+        self.backend = loaded.sidecar.fingerprint.runtime
+        cache = RuntimeCache(loaded) if has_runtime_config(loaded) else None
+        opened: list[TrtContext] = []
+        with contextlib.ExitStack() as stack:
+            if cache is not None:
+                stack.callback(cache.close)
+            for _ in range(contexts):
+                context = TrtContext(
+                    loaded,
+                    device=device,
+                    cuda_graph=cuda_graph,
+                    stream=stream,
+                    allocator=allocator,
+                    cache=cache,
+                )
+                stack.callback(context.close)
+                opened.append(context)
+            if cache is not None:
+                cache.save()
+            self._resources = stack.pop_all()
+        self._contexts = opened
+        for context in opened:
+            self._idle.put(context)
+        self.device = opened[0]
+        self.graph = "; ".join(dict.fromkeys(context.graph for context in opened))
+        self.device_memory_bytes = sum(context.device_memory_bytes for context in opened)
 
     def run(self, images: npt.NDArray[np.uint8], image_sizes: npt.NDArray[np.int32]) -> Outputs:
         """Run one batch; see `Session.run`.
@@ -183,36 +108,45 @@ class TrtSession:
             ContractError: wrong shape or dtype.
             SessionError: closed, or TensorRT or CUDA failed.
         """
-        if self._loaded is None:
+        with self.lease() as context:
+            return context.run(images, image_sizes)
+
+    def run_on_device(self, images: object, image_sizes: object) -> dict[str, DeviceArray]:
+        """Run one batch that is in GPU memory, without copies; see `TrtContext.run_on_device`.
+
+        The results are views of one context's buffers, good until that context runs again: with
+        `contexts=1` the session's next run. Threads that share a session take a `lease` instead.
+        """
+        with self.lease() as context:
+            return context.run_on_device(images, image_sizes)
+
+    @contextlib.contextmanager
+    def lease(self) -> Iterator[TrtContext]:
+        """A context for this block alone, so that its buffers stay as they are; waits for one.
+
+        Raises:
+            SessionError: the session is closed.
+        """
+        context = self._idle.get()
+        if context is None:
+            self._idle.put(None)  # for the next that waits
             raise SessionError(f"{self._path}: the session is closed. Open the engine again.")
-        check_inputs(self.contract, images, image_sizes)
-        self._upload("images", images)
-        self._upload("image_sizes", image_sizes)
-        self._execute(self._loaded.trt)
-        return {spec.name: self._host[spec.name].array.copy() for spec in self.contract.outputs}
-
-    def _upload(self, name: str, array: npt.NDArray[Any]) -> None:
-        host = self._host[name].array
-        np.copyto(host, array)
-        cuda.copy_to_device(self._device[name], host, self._stream)
-
-    def _execute(self, trt: Any) -> None:
-        logger = tensorrt_logger(trt)
-        logger.clear()
-        if not self._context.execute_async_v3(self._stream.handle):
-            raise SessionError(
-                f"{self._path}: the engine did not run ({logger.recent_errors()}). "
-                "Free GPU memory, or build the engine again on this machine."
-            )
-        for spec in self.contract.outputs:
-            cuda.copy_to_host(self._host[spec.name].array, self._device[spec.name], self._stream)
-        self._stream.synchronize()
+        try:
+            yield context
+        finally:
+            self._idle.put(context)
 
     def close(self) -> None:
-        """Release the engine, its GPU memory and the stream; may be called twice."""
-        self._context = None
-        self._loaded = None
-        self._resources.close()
+        """Wait for runs under way, then release all GPU memory; may be called twice."""
+        with self._closing:
+            if self.device is None:
+                return
+            self.device = None
+            for _ in self._contexts:
+                self._idle.get()
+            self._idle.put(None)
+            self._contexts.clear()
+            self._resources.close()
 
     def __enter__(self) -> Self:
         return self
@@ -226,16 +160,10 @@ class TrtSession:
         self.close()
 
 
-def _require_contract_tensors(loaded: LoadedEngine, specs: tuple[TensorSpec, ...]) -> None:
-    engine = loaded.engine
-    names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
-    found = {
-        TensorSpec(n, tuple(engine.get_tensor_shape(n)), numpy_name(engine.get_tensor_dtype(n)))
-        for n in names
-    }
-    if found != set(specs):
-        raise SessionError(
-            f"{loaded.path}: the engine's tensors {sorted(names)} are not those of its contract "
-            f"{sorted(s.name for s in specs)} in name, shape or type. "
-            f"Build it again: {loaded.sidecar.rebuild_command(loaded.path)}"
+def _check_contexts(path: Path, contexts: int, stream: object | None) -> None:
+    if contexts < 1 or (contexts > 1 and stream is not None):
+        many = "on one stream, which runs one at a time; expected 1" if stream is not None else ""
+        raise InputError(
+            f"{path}: {contexts} contexts {many or 'asked for; expected 1 or more'}. "
+            "Change 'contexts', or open the engine without 'stream'."
         )

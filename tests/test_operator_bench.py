@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 
 from maskrt import operator_bench, operator_ways
-from maskrt.engines.kernels import launch
 from maskrt.engines.kernels.reference import roi_align, window_align
-from maskrt.engines.kernels.shipped import load_kernel
 from maskrt.eval.operator_bench import OPTIONS
 from maskrt.operator_bench import bench_operators, roi_align_case, window_align_case
 from maskrt.operator_ways import BASELINE, FP32_TOLERANCE, Case, ways
 from maskrt.runtime.cuda import missing_device
+from maskrt.runtime.kernels import launch
+from maskrt.runtime.kernels.shipped import load_kernel
 
 Run = Callable[..., Any]
 LEVELS = ((9, 7), (4, 5))

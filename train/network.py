@@ -11,6 +11,7 @@ from .fastmask_losses import fastmask_losses
 from .losses import mask_rcnn_losses
 from .mask_rcnn import MaskRCNN
 from .recipe import Recipe
+from .resnet import calm_frozen_norms
 from .target import Target
 
 Network = MaskRCNN | FastMask
@@ -18,7 +19,9 @@ Network = MaskRCNN | FastMask
 
 def new_network(recipe: Recipe) -> Network:
     """An untrained network, from torch's random state."""
-    return MaskRCNN(recipe) if isinstance(recipe, MaskRCNNRecipe) else FastMask(recipe)
+    model = MaskRCNN(recipe) if isinstance(recipe, MaskRCNNRecipe) else FastMask(recipe)
+    calm_frozen_norms(model)
+    return model
 
 
 def losses(

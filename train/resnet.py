@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from functools import partial
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .layers import Conv, Norm
+from .layers import Conv, FrozenNorm, Norm
 
 
 class Bottleneck(nn.Module):
@@ -108,3 +109,18 @@ class ResNetC4(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """See the class docstring."""
         return self.res4(self.res3(self.res2(self.stem(x))))
+
+
+@torch.no_grad()
+def calm_frozen_norms(model: nn.Module) -> None:
+    """Give an untrained network's frozen norms a scale, in place; they come as the identity.
+
+    Pre-trained statistics would undo the pixels' spread (about 64, as they come) and the growth of
+    every residual sum. Without any, sixteen blocks leave nothing that a softmax or FP16 can tell
+    apart. A quarter of each branch keeps the sum's spread within a factor of two over them all.
+    """
+    for module in model.modules():
+        if isinstance(module, Stem) and isinstance(module.conv1.norm, FrozenNorm):
+            module.conv1.norm.weight.fill_(1 / 64)
+        if isinstance(module, Bottleneck) and isinstance(module.conv3.norm, FrozenNorm):
+            module.conv3.norm.weight.fill_(1 / 4)

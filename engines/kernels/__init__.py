@@ -1,7 +1,9 @@
-"""The GPU kernels of the custom operators, as PTX for every architecture that is supported.
+"""The sources of the GPU kernels: operators of the networks, pictures and masks, in Triton.
 
-    roi_align_kernel, window_align_kernel  --compile-->  ptx/*.ptx + ptx/manifest.json  --shipped-->
+    roi_align_kernel, window_align_kernel, picture_kernel, mask_kernels
+        --compile-->  runtime/kernels/ptx/*.ptx + manifest.json
 
-`reference` is the specification. `compile` needs Triton and no GPU; everything after it reads the
-PTX files that come with the package, so building and running an engine need no Triton.
+`reference` specifies the operators; pictures and masks are specified by the CPU's way in
+`runtime/preprocess.py`, `runtime/masks.py` and `runtime/rle.py`. `compile` needs Triton and no GPU;
+everything after it reads the PTX files, so building and running an engine need no Triton.
 """

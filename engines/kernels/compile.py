@@ -1,10 +1,11 @@
-"""Compile the Triton kernels to the PTX files of this package. Needs no GPU.
+"""Compile the Triton kernels to the PTX files of `runtime/kernels`. Needs no GPU.
 
     python -m maskrt.engines.kernels.compile [--out FOLDER] [--target 80 ...]
 
 writes one PTX file per kernel and architecture, and `manifest.json`: what a launch must know of
-each. A kernel depends on the dtype of the features alone; sizes and attributes are arguments, so
-these files serve every model. The files are the same on every machine: no paths, no line tables.
+each. A kernel depends on the dtype of its arrays alone; sizes and attributes are arguments, so
+these files serve every model and picture. The files are the same on every machine: no paths, no
+line tables.
 
 Triton's PTX is changed in three ways before it is written.
 - Two parameters that Triton appends for scratch memory are dropped: TensorRT passes inputs, extra
@@ -36,8 +37,8 @@ from triton.compiler import ASTSource
 
 from ...runtime.errors import BuildError
 from ...runtime.files import write_text
-from . import roi_align_kernel, window_align_kernel
-from .shipped import FOLDER, MANIFEST, file_name
+from ...runtime.kernels.shipped import FOLDER, MANIFEST, file_name
+from . import mask_kernels, picture_kernel, roi_align_kernel, window_align_kernel
 
 # Architecture -> PTX version, the lowest that knows it: an older driver refuses a newer PTX.
 PTX_VERSIONS = {75: 80, 80: 80, 86: 80, 89: 80, 90: 80, 100: 86, 120: 87}
@@ -56,8 +57,10 @@ class Variant:
     """Triton's types of the arguments that are not int32 scalars."""
     constants: dict[str, int]
     product: str | None
-    """How products are made on tensor cores; None where nothing is multiplied."""
+    """How products are made on tensor cores; None where none are used."""
     warps: int
+    fused: bool = True
+    """Whether a product and a sum may be rounded once. Not where numpy's results are to be met."""
 
 
 def variants() -> tuple[Variant, ...]:
@@ -74,6 +77,23 @@ def variants() -> tuple[Variant, ...]:
             for d, product in FLOATS.items()
         ),
         Variant("window_align", window.window_align, window_types, blocks, None, window.WARPS),
+        *picture_variants(),
+    )
+
+
+def picture_variants() -> tuple[Variant, ...]:
+    """The kernels around a network: pictures in, masks out."""
+    picture, mask = picture_kernel, mask_kernels
+    placed = {"picture": "*u8", "canvas": "*u8"}
+    pasted = {"masks": "*fp32", "boxes": "*fp32", "pixels": "*u8"}
+    marked = {"masks": "*u8", "marks": "*i32"}
+    canvas_tile = {"ROWS": picture.ROWS, "BYTES": picture.BYTES}
+    mask_tile = {"COLUMNS": mask.COLUMNS, "ROWS": mask.ROWS}
+    place, paste, mark = picture.place_picture, mask.paste_masks, mask.mark_runs
+    return (
+        Variant("place_picture", place, placed, canvas_tile, None, picture.WARPS, fused=False),
+        Variant("paste_masks", paste, pasted, mask_tile, None, mask.WARPS, fused=False),
+        Variant("mark_runs", mark, marked, {"WORDS": mask.WORDS}, None, mask.WARPS),
     )
 
 
@@ -131,7 +151,11 @@ def compile_one(variant: Variant, target: int) -> tuple[str, int]:
         constants["PRODUCT"] = variant.product if target >= FIRST_WITH_TENSOR_CORES else "ieee"
     names = variant.function.arg_names
     signature = {n: "constexpr" if n in constants else variant.types.get(n, "i32") for n in names}
-    options = {"num_warps": variant.warps, "ptx_version": PTX_VERSIONS[target]}
+    options = {
+        "num_warps": variant.warps,
+        "ptx_version": PTX_VERSIONS[target],
+        "enable_fp_fusion": variant.fused,
+    }
     with (
         tempfile.TemporaryDirectory() as cache,
         triton.knobs.compilation.scope(),
@@ -219,7 +243,7 @@ def assemble(ptx: str, target: int) -> None:
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
-    parser.add_argument("--out", type=Path, default=FOLDER, help="default: the package's own")
+    parser.add_argument("--out", type=Path, default=FOLDER, help="default: the shipped files' own")
     parser.add_argument("--target", type=int, nargs="+", choices=PTX_VERSIONS, help="default: all")
     options = parser.parse_args()
     compile_kernels(options.out, options.target or tuple(PTX_VERSIONS))

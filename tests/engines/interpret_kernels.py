@@ -3,6 +3,9 @@
 A process of its own, because TRITON_INTERPRET=1 must be set before triton is imported. A case is
 the arrays "NAME.first" and "NAME.second", with "NAME.scalars" what follows them in the kernel's
 arguments and "NAME.product" how FP32 products are made ("" for the window kernel).
+
+A case of the kernels around a network has "NAME.kernel" instead, with "NAME.grid", "NAME.output" as
+it is before the kernel, and no "NAME.second" where the kernel has one input.
 """
 
 import dataclasses
@@ -13,8 +16,15 @@ import torch
 import triton.language as tl
 from triton.runtime import interpreter
 
+from maskrt.engines.kernels import mask_kernels, picture_kernel
 from maskrt.engines.kernels.roi_align_kernel import CHANNELS, TILE, roi_align
 from maskrt.engines.kernels.window_align_kernel import CELLS, LEVELS, WORDS, window_align
+
+AROUND = {
+    "place_picture": (picture_kernel.place_picture, (picture_kernel.ROWS, picture_kernel.BYTES)),
+    "paste_masks": (mask_kernels.paste_masks, (mask_kernels.COLUMNS, mask_kernels.ROWS)),
+    "mark_runs": (mask_kernels.mark_runs, (mask_kernels.WORDS,)),
+}
 
 
 def mend_interpreter() -> None:
@@ -54,13 +64,28 @@ def run_window_align(pyramid, index, scalars):
     return output
 
 
+def run_around(name, inputs, scalars, grid, output):
+    """A kernel before or after a network; `output` is written."""
+    kernel, blocks = AROUND[name]
+    kernel[grid](*inputs, *scalars, output, *blocks)
+    return output
+
+
 def main(cases_path: str, results_path: str) -> None:
     mend_interpreter()
     cases = dict(np.load(cases_path))
     results = {}
     for name in sorted({key.rpartition(".")[0] for key in cases}):
-        first, second = (torch.from_numpy(cases[f"{name}.{part}"]) for part in ("first", "second"))
+        parts = [f"{name}.{part}" for part in ("first", "second")]
+        inputs = [torch.from_numpy(cases[part]) for part in parts if part in cases]
         scalars = [int(n) for n in cases[f"{name}.scalars"]]
+        if f"{name}.kernel" in cases:
+            grid = tuple(int(n) for n in cases[f"{name}.grid"])
+            output = torch.from_numpy(cases[f"{name}.output"])
+            kernel = str(cases[f"{name}.kernel"])
+            results[name] = run_around(kernel, inputs, scalars, grid, output).numpy()
+            continue
+        first, second = inputs
         product = str(cases[f"{name}.product"])
         if product:
             found = run_roi_align(first, second, scalars, product)

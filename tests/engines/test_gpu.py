@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from maskrt.engines.builder import build_engine
 from maskrt.engines.inspection import engine_report
+from maskrt.runtime import cuda
 from maskrt.runtime.cuda import missing_device
+from maskrt.runtime.device_array import DeviceArray
 from maskrt.runtime.ort_session import OrtSession
 from maskrt.runtime.trt_session import TrtSession
 
@@ -37,6 +41,105 @@ def test_engine_gives_what_onnx_runtime_gives(tiny_onnx: Path, runtime: str) -> 
             found = session.run(images, sizes)
     np.testing.assert_array_equal(found["counts"], expected["counts"])
     np.testing.assert_allclose(found["scores"], expected["scores"], atol=FP16_SUM_ATOL)
+
+
+@pytest.fixture
+def engine(tiny_onnx: Path) -> Path:
+    """Of plain TensorRT, which runs on every GPU."""
+    pytest.importorskip("tensorrt", reason="tensorrt is not installed")
+    path = tiny_onnx.with_suffix(".engine")
+    build_engine(tiny_onnx, path, runtime="tensorrt", progress=False)
+    return path
+
+
+def batch(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    sizes = rng.integers(1, 9, (1, 2)).astype(np.int32)
+    return rng.integers(0, 255, (1, 8, 8, 3), dtype=np.uint8), sizes
+
+
+def assert_equal(found: dict[str, Any], expected: dict[str, Any]) -> None:
+    assert found.keys() == expected.keys()
+    for name, array in expected.items():
+        np.testing.assert_array_equal(found[name], array)
+
+
+def on_host(array: DeviceArray) -> np.ndarray:
+    """By the driver's own copy, which waits for everything."""
+    host = np.empty(array.shape, array.dtype)
+    rt = cuda.load_cuda()
+    kind = rt.cudaMemcpyKind.cudaMemcpyDeviceToHost
+    cuda.check(rt.cudaMemcpy(host.ctypes.data, array.pointer, host.nbytes, kind))
+    return host
+
+
+def test_a_graph_gives_what_calls_one_by_one_give(engine: Path) -> None:
+    with TrtSession(engine) as graph, TrtSession(engine, cuda_graph=False) as eager:
+        assert (graph.graph, eager.graph) == ("captured", "off")
+        assert graph.device_memory_bytes > 0
+        for seed in range(5):
+            assert_equal(graph.run(*batch(seed)), eager.run(*batch(seed)))
+
+
+def test_threads_over_two_contexts_get_what_one_thread_gets(engine: Path) -> None:
+    batches = [batch(seed) for seed in range(40)]
+    with TrtSession(engine, contexts=2) as session, ThreadPoolExecutor(4) as pool:
+        alone = [session.run(*one) for one in batches]
+        together = list(pool.map(lambda one: session.run(*one), batches))
+    for found, expected in zip(together, alone, strict=True):
+        assert_equal(found, expected)
+
+
+def test_the_engine_alone_leaves_its_results_on_the_gpu(engine: Path) -> None:
+    with TrtSession(engine) as session, session.lease() as context:
+        expected = context.run(*batch(1))
+        context.run(*batch(2))
+        context.upload(*batch(1))
+        context.execute()
+        assert_equal({n: on_host(a) for n, a in context.outputs.items()}, expected)
+
+
+@pytest.mark.parametrize("borrowed", [False, True], ids=["own stream", "caller's stream"])
+def test_arrays_on_the_gpu_give_what_host_arrays_give(engine: Path, borrowed: bool) -> None:
+    cuda.require_device("test")
+    stream = cuda.Stream()
+    options = {"stream": stream} if borrowed else {}
+    with TrtSession(engine, **options) as session:
+        arrays = batch(3)
+        expected = session.run(*arrays)
+        buffers = [cuda.DeviceBuffer(array.nbytes) for array in arrays]
+        for buffer, array in zip(buffers, arrays, strict=True):
+            cuda.copy_to_device(buffer, array, stream)
+        given = [
+            DeviceArray(buffer.pointer, array.shape, array.dtype, stream=stream, owner=buffer)
+            for buffer, array in zip(buffers, arrays, strict=True)
+        ]
+        session.run(*batch(4))
+        found = session.run_on_device(*given)
+        if borrowed:
+            stream.synchronize()
+        assert_equal({name: on_host(array) for name, array in found.items()}, expected)
+        assert_equal(session.run(*arrays), expected)  # its own buffers are bound again
+    for owner in (*buffers, stream):
+        owner.close()
+
+
+def test_pycuda_gives_the_stream_the_memory_and_the_arrays(engine: Path) -> None:
+    pytest.importorskip("pycuda", reason='needs pip install "maskrt[pycuda]"')
+    import pycuda.autoprimaryctx  # noqa: F401
+    import pycuda.driver as drv
+    from pycuda import gpuarray
+
+    from maskrt.runtime.pycuda_path import gpu_array_from
+
+    stream = drv.Stream()
+    with TrtSession(engine, stream=stream, allocator=drv.mem_alloc) as session:
+        expected = session.run(*batch(5))
+        session.run(*batch(6))
+        given = [gpuarray.to_gpu(array) for array in batch(5)]
+        found = session.run_on_device(*given)
+        stream.synchronize()
+        assert_equal({n: gpu_array_from(array).get() for n, array in found.items()}, expected)
 
 
 def test_inspector_reads_the_layers_of_a_real_engine(tiny_onnx: Path) -> None:

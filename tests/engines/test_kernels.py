@@ -19,12 +19,12 @@ import torch
 from onnx import TensorProto, helper
 
 from maskrt.engines.kernels import reference
-from maskrt.engines.kernels.launch import kernel_here
-from maskrt.engines.kernels.shipped import load_kernel
 from maskrt.engines.operators import RoiAlignCfg, WindowAlignCfg
 from maskrt.export.operators import add_functions
 from maskrt.runtime import cuda
 from maskrt.runtime.errors import ContractError
+from maskrt.runtime.kernels.launch import kernel_here
+from maskrt.runtime.kernels.shipped import load_kernel
 from maskrt.train.roi_align import roi_align as torch_roi_align
 from maskrt.train.windows import window_align as torch_window_align
 

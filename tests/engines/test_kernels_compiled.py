@@ -11,11 +11,19 @@ from pathlib import Path
 
 import pytest
 
-from maskrt.engines.kernels.shipped import FOLDER, MANIFEST, file_name, load_kernel
 from maskrt.runtime.errors import BuildError
+from maskrt.runtime.kernels.shipped import FOLDER, MANIFEST, file_name, load_kernel
 
 TARGETS = (75, 80, 86, 89, 90, 100, 120)
-KERNELS = ("roi_align_fp16", "roi_align_fp32", "window_align")
+KERNELS = {
+    "roi_align_fp16": 2,
+    "roi_align_fp32": 2,
+    "window_align": 2,
+    "place_picture": 1,
+    "paste_masks": 2,
+    "mark_runs": 1,
+}
+"""Name to the number of input arrays."""
 # Launches above it need a permission that TensorRT is not known to ask for.
 SHARED_LIMIT_BYTES = 48 << 10
 
@@ -35,7 +43,8 @@ def test_ptx_is_what_a_launch_needs(name: str, target: int) -> None:
     entry = re.search(rf"\.visible \.entry {kernel.entry}\((.*?)\)", kernel.ptx, re.DOTALL)
     assert entry
     sizes = re.findall(r"\.param \.(u32|u64)", entry[1])
-    inputs, scalars = 2, len(kernel.arguments) - 3
+    inputs = KERNELS[name]
+    scalars = len(kernel.arguments) - inputs - 1
     assert sizes == ["u64"] * inputs + ["u32"] * scalars + ["u64"]
     assert f".reqntid {kernel.threads}\n" in kernel.ptx
     assert kernel.shared_bytes <= SHARED_LIMIT_BYTES
@@ -45,6 +54,16 @@ def test_ptx_is_what_a_launch_needs(name: str, target: int) -> None:
     assert int(version[1] + version[2]) <= {100: 86, 120: 87}.get(target, 80)
     assert "/" not in kernel.ptx, "a path or a comment"
     assert not re.search(r"\.loc|\.file|\.section", kernel.ptx)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("name", ["place_picture", "paste_masks"])
+def test_what_must_equal_the_cpu_is_rounded_as_there(name: str, target: int) -> None:
+    ptx = load_kernel(name, f"{target // 10}.{target % 10}").ptx
+    assert re.search(r"mul\.rn\.f(32|64)", ptx)
+    assert not re.search(r"\b(fma|mad)\.\S*f(32|64)", ptx)
+    assert not re.search(r"\b(mul|add|sub)\.f(32|64)", ptx), "the driver may fuse it"
+    assert not re.search(r"\bdiv\.(full|approx)", ptx)
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,6 @@ from maskrt.engines import operator_choice, plugin_registration
 from maskrt.engines.builder import build_engine
 from maskrt.engines.flavours import Flavour, flavour_of
 from maskrt.engines.inline import read_exported
-from maskrt.engines.kernels.shipped import FOLDER, MANIFEST
 from maskrt.engines.operator_choice import choose_operators, prepare_operators
 from maskrt.engines.plugin_registration import register_for_build
 from maskrt.export.operators import add_functions
@@ -29,6 +28,7 @@ from maskrt.export.to_onnx import export
 from maskrt.runtime.contract import Contract
 from maskrt.runtime.cuda import DeviceInfo, missing_device
 from maskrt.runtime.errors import BuildError, InputError, SessionError
+from maskrt.runtime.kernels.shipped import FOLDER, MANIFEST
 from maskrt.runtime.sidecar import read_sidecar, sidecar_path
 from maskrt.train.checkpoint import new_checkpoint
 from maskrt.train.deployment import Shapes

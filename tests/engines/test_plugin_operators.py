@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from maskrt.engines.kernels.shipped import Kernel, load_kernel
 from maskrt.engines.operators import (
     RoiAlignCfg,
     WindowAlignCfg,
@@ -17,6 +16,7 @@ from maskrt.engines.operators import (
 from maskrt.export.operators import call_attributes
 from maskrt.export.window_align import window_align_attributes
 from maskrt.runtime.errors import BuildError
+from maskrt.runtime.kernels.shipped import Kernel, load_kernel
 
 
 def named_scalars(kernel: Kernel, scalars: tuple[Any, ...]) -> dict[str, Any]:

@@ -20,10 +20,10 @@ import numpy as np
 import pytest
 
 from maskrt.engines.kernels import reference
-from maskrt.engines.kernels.shipped import load_kernel
 from maskrt.runtime import cuda
 from maskrt.runtime.cuda import DeviceInfo
 from maskrt.runtime.errors import BuildError
+from maskrt.runtime.kernels.shipped import load_kernel
 
 DataType = Enum("DataType", "FLOAT HALF BF16 INT32 INT64")
 ROI_CFG = "oh=14;ow=14;sr=2;step=1;scale=0.0625;aligned=1\0"

@@ -17,10 +17,10 @@ from typing import Any
 
 import pytest
 
-from maskrt.engines.kernels.launch import LoadedKernel, kernel_here
-from maskrt.engines.kernels.shipped import load_kernel
 from maskrt.engines.second_name import ELF_MACHINES, empty_library, give_second_name
 from maskrt.runtime.errors import BuildError, SessionError
+from maskrt.runtime.kernels.launch import LoadedKernel, kernel_here
+from maskrt.runtime.kernels.shipped import load_kernel
 
 trt = pytest.importorskip("tensorrt_rtx", reason='needs pip install "maskrt[engines]"')
 
@@ -255,7 +255,7 @@ def driver(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.setitem(sys.modules, "cuda", ModuleType("cuda"))
     monkeypatch.setitem(sys.modules, "cuda.bindings", bindings)
     monkeypatch.setitem(sys.modules, "cuda.bindings.driver", module)
-    from maskrt.engines.kernels import launch
+    from maskrt.runtime.kernels import launch
 
     launch._load.cache_clear()
     yield module

@@ -1,7 +1,13 @@
 import numpy as np
 import pytest
 
-from maskrt.eval.bootstrap import speed_ratio, summarize
+from maskrt.eval.bootstrap import (
+    change_ratio,
+    rate_ratio,
+    speed_ratio,
+    summarize,
+    work_rate,
+)
 
 
 def runs(seed, median_ms, turns=40, calls=5):
@@ -44,3 +50,21 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say():
 def test_a_ratio_of_equal_backends_is_not_certain():
     assert not speed_ratio(runs(7, 3.0), runs(8, 3.0)).certain
     assert speed_ratio(runs(7, 3.3), runs(8, 3.0)).certain
+
+
+def test_the_change_between_two_runs_covers_the_truth_about_as_often_as_it_says():
+    """Runs of unequal length; 95 % nominal, as above."""
+    covered = sum(
+        ratio.low <= 1.2 <= ratio.high
+        for ratio in (change_ratio(runs(s, 5.0, 30), runs(1000 + s, 6.0, 20)) for s in range(40))
+    )
+    assert covered >= 33
+
+
+def test_a_rate_is_all_work_over_all_time():
+    turns_s = np.array([1.0, 1.0, 2.0, 4.0])
+    rate = work_rate(6, turns_s)
+    assert rate.value == pytest.approx(24 / 8)
+    assert 1.5 <= rate.low < rate.value < rate.high <= 6.0
+    same = rate_ratio(turns_s, turns_s / 2)
+    assert (same.value, same.low, same.high) == pytest.approx((2.0, 2.0, 2.0))

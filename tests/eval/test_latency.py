@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from maskrt.eval.latency import bench, bench_json
+from maskrt.eval.peaks import CALLS, Probe
 from maskrt.eval.runner import BenchOptions, Target, quick_options
 from maskrt.runtime.errors import InputError
 
@@ -99,7 +100,8 @@ def test_seconds_replace_the_number_of_samples(timed):
 
 def test_batches_take_the_pictures_in_turn(timed):
     result = bench([timed("A", 2.0, batch=2)], PICTURES, SHORT)
-    assert result.batch == 2
+    assert result.batches == (2,)
+    assert [backend.batch for backend in result.backends] == [2]
 
 
 def test_the_clock_probe_is_asked_once_per_round(timed):
@@ -134,9 +136,31 @@ def test_nothing_to_time_is_refused(timed):
         bench([timed("A", 1.0)], [])
 
 
-def test_unequal_batches_are_refused(timed):
-    with pytest.raises(InputError, match=r"batch sizes \[1, 2\]"):
-        bench([timed("A", 1.0), timed("B", 1.0, batch=2)], PICTURES)
+def test_a_speed_up_compares_equal_batches_only(timed):
+    targets = [timed("A", 1.0), timed("B", 8.0, batch=2), timed("C", 4.0, batch=2)]
+    result = bench(targets, PICTURES, SHORT)
+    a, b, c = result.backends
+    assert result.batches == (1, 2)
+    assert a.speedups == b.speedups == {}
+    assert c.speedups["model"].value == pytest.approx(2.0, rel=0.1)
+    assert [backend.name for backend in result.of_batch(2).backends] == ["B", "C"]
+    assert result.of_batch(2).options == result.options
+
+
+def test_simulated_rows_never_stand_beside_real_ones(timed):
+    with pytest.raises(InputError, match="simulated sessions beside A"):
+        bench([timed("A", 1.0), timed("SIMULATED tensorrt", 1.0)], PICTURES, SHORT)
+
+
+def test_peaks_are_probed_after_every_round(timed):
+    calls = []
+    probe = Probe("cpu", "fp32", "nothing", 1000, lambda: calls.append(len(timed.log)))
+    result = bench([timed("A", 2.0)], PICTURES, SHORT, peak_probes=[probe])
+    (peak,) = result.peaks
+    assert len(peak.samples_ms) == 2 * CALLS  # two rounds
+    assert len(calls) == 2 * (CALLS + 1)
+    assert len(set(calls)) == 2  # all calls of a round stand together
+    assert json.loads(json.dumps(bench_json(result)))["peaks"][0]["macs"] == 1000
 
 
 @pytest.mark.parametrize("wrong", [{"samples": 0}, {"seconds": 0.0}, {"turn_calls": -1}])

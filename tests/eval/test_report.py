@@ -23,8 +23,10 @@ from maskrt.eval.report import Report, report_html, report_tables, write_report
 from maskrt.eval.runner import BenchOptions, Target
 from maskrt.eval.tables import (
     NOT_MEASURED,
+    Table,
     hop_tables,
     latency_table,
+    latency_tables,
     markdown,
     print_table,
 )
@@ -213,6 +215,38 @@ def test_both_files_are_written_and_the_json_holds_the_samples(report, tmp_path)
     assert np.shape(values["latency"]["backends"][1]["samples_ms"]["model"]) == (2, 5)
     assert values["accuracy"][0]["sha256"] == "hash a"
     assert values["hops"][0]["passed"] is False
+
+
+def test_further_tables_stand_on_the_page_in_markdown_and_in_the_json(report, tmp_path):
+    more = Table("More <b>", ("model", "value"), (("a | b", "17"),), ("A note.",), keys=1)
+    report = dataclasses.replace(report, tables=(more,), details={"more": [17]})
+    html_path, json_path = write_report(report, tmp_path / "report.html")
+    assert "More <b>" in Page(html_path.read_text()).text
+    text = html_path.with_suffix(".md").read_text()
+    assert "### More <b>\n\n| model | value |\n| --- | --- |\n| a \\| b | 17 |\n\nA note." in text
+    assert text.startswith("# Proof of <models>\n\nshapes val, 3 pictures. Measured ")
+    assert "Two sentences & one mark." in text
+    assert json.loads(json_path.read_text())["details"] == {"more": [17]}
+
+
+def test_batches_have_a_table_each_and_one_per_picture(scripted, clock):
+    targets = [
+        Target(
+            f"b{batch}.onnx", scripted(on_run=lambda ms=ms: clock.advance_ms(ms), batch=batch), ""
+        )
+        for batch, ms in ((4, 10.0), (1, 4.0))
+    ]
+    result = bench(targets, PICTURES, BenchOptions(samples=5))
+    tables = latency_tables(result, (), gpu=False)
+    assert [table.title for table in tables] == [
+        "Latency",
+        "Latency, batch 4",
+        "Per picture, by batch",
+    ]
+    assert [row[0] for table in tables[:2] for row in table.rows] == ["b1.onnx", "b4.onnx"]
+    assert [row[2:] for row in tables[2].rows] == [("1", "4.00", "4.00"), ("4", "2.50", "2.50")]
+    assert sum("No NVIDIA GPU" in note for table in tables for note in table.notes) == 1
+    assert [table.title for table in latency_tables(result.of_batch(1), ())] == ["Latency"]
 
 
 def test_a_folder_that_cannot_be_written_leaves_nothing(report, tmp_path):

@@ -12,6 +12,7 @@ import pytest
 import torch
 from onnx import checker, helper, numpy_helper, parser
 
+from maskrt.cli import parser as command_line
 from maskrt.engines.builder import build_engine
 from maskrt.export import convolve_first
 from maskrt.export.graph_macs import graph_macs
@@ -19,7 +20,7 @@ from maskrt.export.mixed_graph import scope_of
 from maskrt.export.operators import add_functions, roi_align_nodes
 from maskrt.export.pooled_graph import PooledGraph
 from maskrt.export.precision import precision_report, to_fp16
-from maskrt.export.rules import ALL_RULES, Outcome, apply_rules, rule_names
+from maskrt.export.rules import ALL_RULES, DEFAULT_RULES, Outcome, apply_rules, rule_names
 from maskrt.export.to_onnx import export
 from maskrt.runtime.errors import InputError
 from maskrt.runtime.ort_session import OrtSession
@@ -178,7 +179,7 @@ def test_even_bins_multiplies_a_step_that_is_there() -> None:
 
 def test_convolve_first_runs_each_convolution_once_on_the_map() -> None:
     model = model_of(c5())
-    result, outcomes = apply_rules(model)
+    result, outcomes = apply_rules(model, ALL_RULES)
     checker.check_model(result, full_check=True)
     assert outcomes == (Outcome("even_bins", 2, ()), Outcome("convolve_first", 1, ()))
     assert operators(result) == {"Relu": 3, "Conv": 2, "MaskrtRoiAlign": 4}
@@ -216,7 +217,9 @@ def test_only_empty_slots_differ_with_adaptive_sampling() -> None:
     """They have no sample: the convolution of nothing is its bias, the pooling of it is 0."""
     model = model_of(c5(sampling=0))
     results = zip(
-        run(apply_rules(model)[0], **feeds()), run(add_functions(model), **feeds()), strict=True
+        run(apply_rules(model, ALL_RULES)[0], **feeds()),
+        run(add_functions(model), **feeds()),
+        strict=True,
     )
     bias = numpy_helper.to_array(next(t for t in model.graph.initializer if t.name == "bs"))
     for i, (found, wanted) in enumerate(results):
@@ -240,7 +243,7 @@ def test_maps_are_weighed_one_by_one() -> None:
     """A second map, whose 6 boxes are too few for a shortcut of 640 channels."""
     text = c5().replace("r2 = ", "m2 = Neg (x) r2 = ").replace("(m, boxes)", "(m2, boxes)")
     text = text.replace("(r2, ws, bs)", "(r2, wide)").replace("6, 48", "6, 640")
-    result, outcomes = apply_rules(model_of(text))
+    result, outcomes = apply_rules(model_of(text), ALL_RULES)
     assert outcomes[1].rewritten == 1
     assert len(outcomes[1].reasons) == 1
     assert "it would not pay" in str(outcomes[1])
@@ -346,13 +349,15 @@ def test_a_rule_that_nobody_asked_for_says_so() -> None:
 def test_the_model_given_is_left_alone() -> None:
     model = model_of(c5())
     before = model.SerializeToString(deterministic=True)
-    apply_rules(model)
+    apply_rules(model, ALL_RULES)
     assert model.SerializeToString(deterministic=True) == before
 
 
 def test_names_are_read_as_the_command_line_writes_them() -> None:
     assert rule_names("all") == ALL_RULES
     assert rule_names("none") == ()
+    given = vars(command_line().parse_args(["export", "a.safetensors", "-o", "a.onnx"]))
+    assert rule_names(given["rules"]) == DEFAULT_RULES
     assert rule_names("convolve_first, even_bins") == ("convolve_first", "even_bins")
     with pytest.raises(InputError, match="'fuse' found; expected all, none or some of even_bins"):
         rule_names("even_bins,fuse")
@@ -427,7 +432,7 @@ def test_networks_give_what_they_gave_without_rules(
     checkpoint = biased(recipe, *overrides)
     plain, ruled = tmp_path / "plain.onnx", tmp_path / "ruled.onnx"
     export(checkpoint, {"fp32": plain}, rules=())
-    (report,) = export(checkpoint, {"fp32": ruled})
+    (report,) = export(checkpoint, {"fp32": ruled}, rules=ALL_RULES)
     assert report.verification.asked > 0
     assert tuple(o.rewritten for o in report.rules) == rewritten
     assert reason in "; ".join(map(str, report.rules))
@@ -444,7 +449,7 @@ def baseline(biased: MakeCheckpoint, tmp_path_factory: pytest.TempPathFactory) -
     """The rewritten baseline in FP32 and FP16."""
     folder = tmp_path_factory.mktemp("baseline")
     fp32, fp16 = folder / "fp32.onnx", folder / "fp16.onnx"
-    export(biased(BASELINE), {"fp32": fp32, "fp16": fp16})
+    export(biased(BASELINE), {"fp32": fp32, "fp16": fp16}, rules=ALL_RULES)
     return fp32, fp16
 
 

@@ -9,7 +9,7 @@ import pytest
 from maskrt.engines.builder import build_engine
 from maskrt.export.rules import ALL_RULES, Outcome, apply_rules
 from maskrt.export.to_onnx import export
-from maskrt.export.verify import verify
+from maskrt.export.verify import _compare, verify
 from maskrt.runtime.contract import METADATA_KEY
 from maskrt.runtime.errors import ExportError
 from maskrt.runtime.ort_session import OrtSession
@@ -76,7 +76,7 @@ def test_shapes_options_become_static_outputs(exported: tuple[Path, Path]) -> No
 
 def test_light_subnet_leaves_every_rule_out(exported: tuple[Path, Path]) -> None:
     model = onnx.load(exported[1])
-    _, outcomes = apply_rules(model)
+    _, outcomes = apply_rules(model, ALL_RULES)
     reason = "model.subnet.conv1 is a 3x3 convolution and mixes bins"
     assert outcomes == tuple(Outcome(name, 0, (reason,)) for name in ALL_RULES)
 
@@ -133,6 +133,21 @@ def test_a_changed_weight_fails_the_verification(
     deployment = deploy(load_checkpoint(exported[0]), shapes)
     with pytest.raises(ExportError, match=r"ONNX Runtime gives \d+ of \d+ instances"):
         verify(deployment, broken, "fp32", "broken.onnx")
+
+
+@pytest.mark.parametrize(("shift_px", "agree"), [(0.04, True), (0.2, False)])
+def test_slivers_are_compared_by_their_corners(
+    shift_px: float, agree: bool, exported: tuple[Path, Path]
+) -> None:
+    contract = OrtSession(exported[1]).contract
+    one = {spec.name: np.zeros(spec.shape, spec.dtype) for spec in contract.outputs}
+    one["counts"][:] = 1
+    one["scores"][:, 0] = 1.0
+    one["boxes"][:, 0] = (3.0, 20.0, 60.0, 20.001)
+    other = {name: value.copy() for name, value in one.items()}
+    other["boxes"][:, 0, 1::2] += shift_px  # an IoU of 0
+    found = _compare(one, other, "fp32", contract)
+    assert (found.asked, found.found) == (4, 4 if agree else 0)
 
 
 @pytest.mark.slow

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
+import weakref
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,13 +11,19 @@ import numpy as np
 import pytest
 
 from maskrt.runtime import cuda
-from maskrt.runtime.errors import SessionError
+from maskrt.runtime.errors import InputError, SessionError
 
 USED_NAMES = [
     "cudaGetDeviceCount",
     "cudaGetDeviceProperties",
     "cudaDriverGetVersion",
+    "cudaGetDevice",
     "cudaSetDevice",
+    "cudaEventCreateWithFlags",
+    "cudaEventDisableTiming",
+    "cudaEventRecord",
+    "cudaStreamWaitEvent",
+    "cudaEventDestroy",
     "cudaGetErrorString",
     "cudaGetLastError",
     "cudaStreamCreateWithFlags",
@@ -93,6 +101,117 @@ def test_driver_that_is_missing_altogether_is_a_reason(monkeypatch: pytest.Monke
     assert cuda.missing_device() == "Failed to dlopen libcuda.so.1"
     with pytest.raises(SessionError, match=r"Run it on a machine with an NVIDIA GPU"):
         cuda.require_device("x.engine")
+
+
+class CudaStream:
+    """As cuda.core and recent torch have it."""
+
+    def __cuda_stream__(self) -> tuple[int, int]:
+        return (0, 96)
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        96,
+        np.int64(96),
+        SimpleNamespace(handle=96),
+        SimpleNamespace(cuda_stream=96),
+        SimpleNamespace(ptr=96),
+        CudaStream(),
+    ],
+    ids=["int", "numpy", "pycuda", "torch", "cupy", "protocol"],
+)
+def test_streams_of_others_are_taken_and_never_destroyed(
+    monkeypatch: pytest.MonkeyPatch, stream: object
+) -> None:
+    monkeypatch.setattr(cuda, "load_cuda", SimpleNamespace)  # no call of CUDA's is there to make
+    taken = cuda.Stream(stream)
+    assert (taken.handle, taken.is_callers) == (96, True)
+    taken.close()
+    taken.close()
+
+
+@pytest.mark.parametrize("stream", [0, 1, SimpleNamespace(handle=0)])
+def test_the_default_stream_is_refused(stream: object) -> None:
+    with pytest.raises(InputError, match="the default stream found; expected a stream of its own"):
+        cuda.stream_handle(stream)
+
+
+def test_what_is_no_stream_is_refused() -> None:
+    with pytest.raises(InputError, match="stream: dict found; expected an int"):
+        cuda.stream_handle({})
+
+
+class EventCuda:
+    """Events alone; `log` says what was asked in which order."""
+
+    cudaEventDisableTiming = 2
+
+    def __init__(self) -> None:
+        self.log: list[tuple[Any, ...]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        def call(*arguments: Any) -> tuple[Any, ...]:
+            self.log.append((name, *arguments))
+            return (0, 5) if name == "cudaEventCreateWithFlags" else (0,)
+
+        return call
+
+
+def test_one_stream_waits_for_another_by_an_event(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = EventCuda()
+    monkeypatch.setattr(cuda, "load_cuda", lambda: fake)
+    cuda.wait_for(7, 7)
+    assert fake.log == []  # a stream is in order with itself
+    cuda.wait_for(7, 9)
+    assert fake.log == [
+        ("cudaEventCreateWithFlags", 2),
+        ("cudaEventRecord", 5, 9),
+        ("cudaStreamWaitEvent", 7, 5, 0),
+        ("cudaEventDestroy", 5),
+    ]
+
+
+def test_the_threads_gpu_is_restored(monkeypatch: pytest.MonkeyPatch) -> None:
+    current = [3]
+    fake = SimpleNamespace(
+        cudaGetDevice=lambda: (0, current[-1]),
+        cudaSetDevice=lambda index: (current.append(index) or 0,),
+    )
+    monkeypatch.setattr(cuda, "load_cuda", lambda: fake)
+    with cuda.using_device(3):
+        assert current == [3]  # nothing to change
+    with contextlib.suppress(KeyError), cuda.using_device(1):
+        assert current == [3, 1]
+        raise KeyError
+    assert current == [3, 1, 3]
+
+
+def test_an_allocation_of_the_callers_is_let_go_not_freed(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Allocation:
+        def __init__(self, nbytes: int) -> None:
+            self.nbytes = nbytes
+
+        def __int__(self) -> int:
+            return 512
+
+    made: list[weakref.ref[Allocation]] = []
+
+    def allocate(nbytes: int) -> Allocation:
+        allocation = Allocation(nbytes)
+        made.append(weakref.ref(allocation))
+        return allocation
+
+    monkeypatch.setattr(cuda, "load_cuda", SimpleNamespace)  # `cudaFree` would not be found
+    buffer = cuda.DeviceBuffer(0, allocate)
+    held = made[0]()
+    assert held is not None
+    assert (buffer.pointer, buffer.nbytes, held.nbytes) == (512, 0, 1)  # TensorRT takes no null
+    del held
+    buffer.close()
+    buffer.close()
+    assert made[0]() is None
 
 
 @pytest.mark.gpu

@@ -30,10 +30,8 @@ def test_every_shipped_recipe_loads_and_makes_a_network(name: str) -> None:
         model = new_network(recipe)
     if isinstance(model, FastMask):
         assert all(side % 4 == 0 for side in recipe.input.canvas_hw)
-        assert model.recipe.windows.per_image <= 3840  # TensorRT's TopK takes no more
     else:
         assert all(side % 16 == 0 for side in recipe.input.canvas_hw)
-        assert model.recipe.proposals.pre_nms_test <= 3840
         assert model.box_predictor.cls_score.out_features == len(recipe.class_names) + 1
 
 

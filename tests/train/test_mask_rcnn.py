@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -13,6 +14,9 @@ from torch.nn import functional as F
 from maskrt.train.config import MaskRCNNRecipe
 from maskrt.train.layers import BatchNorm, Conv, FrozenNorm, fold_norms
 from maskrt.train.mask_rcnn import DeployMaskRCNN, MaskRCNN
+from maskrt.train.network import new_network
+from maskrt.train.recipe import load_recipe
+from maskrt.train.shape_scenes import draw_scene
 
 MakeRecipe = Callable[..., MaskRCNNRecipe]
 
@@ -382,3 +386,17 @@ def test_frozen_stages_are_not_trained(tiny: MakeRecipe) -> None:
     }
     assert trained == {"res3", "res4"}
     assert all(p.requires_grad for p in model.rpn.parameters())
+
+
+def test_untrained_full_size_network_stays_in_range() -> None:
+    """With norms of the identity its features are in the thousands and every score is 0 or 1."""
+    torch.manual_seed(0)
+    recipe = load_recipe("mask_rcnn_r50_c4", ["input.canvas_hw=[64,96]"])
+    model = new_network(recipe).eval()
+    assert isinstance(model, MaskRCNN)
+    image = torch.from_numpy(draw_scene(np.random.default_rng(0)).image[None, :64, :96].copy())
+    with torch.inference_mode():
+        pixels = model.normalize(image, torch.tensor([[64, 96]]))
+        features = model.backbone(pixels)
+    assert pixels.std() > 20
+    assert 0.3 < features.std() < 30

@@ -1,7 +1,8 @@
 """Start a shipped kernel on this GPU through cuda-python's driver API.
 
 TensorRT starts ahead-of-time plugins itself; this is for TensorRT-RTX, whose plugins are Python,
-and for tests. A context must be current, as it is inside TensorRT's callbacks.
+for pictures and masks, and for tests. A context must be current, as it is inside TensorRT's
+callbacks and in a thread that has called the CUDA runtime.
 Source: CUDA Driver API 12.8 to 13.x, module and execution control.
 """
 
@@ -13,8 +14,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ...runtime.errors import SessionError
+from ..errors import SessionError
 from .shipped import Kernel, load_kernel
+
+
+@dataclass(frozen=True)
+class Launch:
+    """How a kernel is started: sizes as ints, or symbolic expressions of TensorRT's."""
+
+    grid: tuple[Any, Any, Any]
+    scalars: tuple[Any, ...]
+    """The int32 arguments, between input and output pointers."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +90,7 @@ def _driver() -> Any:
     except ImportError as err:
         raise SessionError(
             f"CUDA: the cuda-python package is not usable ({err}); expected it to start the "
-            'operators\' kernels. Run: pip install "maskrt[gpu]"'
+            'kernels. Run: pip install "maskrt[gpu]"'
         ) from err
     return driver
 
@@ -91,7 +101,8 @@ def _check(result: tuple[Any, ...]) -> Any:
     if int(error) != 0:
         text = _driver().cuGetErrorString(error)[1].decode()
         raise SessionError(
-            f"CUDA: {error.name}: {text}; expected that the operator's kernel starts. "
-            "Update the NVIDIA driver, or build with '--operators portable'."
+            f"CUDA: {error.name}: {text}; expected that a kernel of maskrt starts. "
+            "Update the NVIDIA driver, or do without: build with '--operators portable' and "
+            "prepare pictures on the CPU."
         )
     return values[0] if values else None

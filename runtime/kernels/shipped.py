@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...runtime.errors import BuildError
+from ..errors import BuildError
 
 FOLDER = Path(__file__).parent / "ptx"
 MANIFEST = "manifest.json"
@@ -26,7 +26,7 @@ class Kernel:
     """One kernel for one architecture."""
 
     name: str
-    """Operator and dtype, as "roi_align_fp16"."""
+    """As "roi_align_fp16" or "place_picture"."""
     target: int
     """Compute capability times ten."""
     entry: str
@@ -46,7 +46,8 @@ def load_kernel(name: str, compute_capability: str, folder: Path = FOLDER) -> Ke
     """The kernel `name` for a GPU.
 
     Args:
-        name: "roi_align_fp16", "roi_align_fp32" or "window_align".
+        name: of an operator and dtype ("roi_align_fp16", "roi_align_fp32", "window_align"), or
+            "place_picture", "paste_masks", "mark_runs".
         compute_capability: the GPU's, as "8.9".
         folder: where the PTX files and the manifest are.
 
@@ -100,7 +101,8 @@ def _newest_for(compute_capability: str, targets: dict[str, Any], name: str) -> 
         oldest = min(map(int, targets))
         raise BuildError(
             f"{name}: compute capability {compute_capability} found; the kernels need at least "
-            f"{oldest // 10}.{oldest % 10}. Build with '--operators portable'."
+            f"{oldest // 10}.{oldest % 10}. Do without them: build with '--operators portable' and "
+            "prepare pictures on the CPU."
         )
     return max(fitting)
 

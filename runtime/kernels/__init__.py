@@ -1,0 +1,7 @@
+"""GPU kernels as they are shipped: PTX for every architecture that is supported, and their launch.
+
+    ptx/*.ptx + ptx/manifest.json  --shipped-->  Kernel  --launch-->  work on a stream
+
+Their Triton sources are in `engines/kernels`, whose `compile` writes these files. Choosing and
+starting one needs cuda-python alone.
+"""
