@@ -134,7 +134,7 @@ def _onnx(path: Path) -> Facts:
 
 
 def _engine(path: Path) -> Facts:
-    from .engines.inspection import engine_report
+    from .engines.inspection import engine_report, summary_words
     from .runtime.sidecar import read_sidecar
 
     sidecar = read_sidecar(path)
@@ -154,8 +154,8 @@ def _engine(path: Path) -> Facts:
         ("for", f"{made.gpu_name} ({made.compute_capability})" if made.gpu_name else "any RTX GPU"),
         ("from ONNX", made.onnx_sha256),
         ("size", f"{made.engine_bytes / 1e6:.1f} MB"),
-        ("network", _layers(sidecar.build.get("network"))),
-        ("engine", _layers(report["engine_layers"])),
+        ("network", summary_words(sidecar.build.get("network"))),
+        ("engine", summary_words(report["engine_layers"])),
         ("command", sidecar.rebuild_command(path)),
     )
     return {"kind": "engine", **report}
@@ -195,15 +195,6 @@ def _some_operators(operators: list[tuple[str, int]]) -> str:
     shown = ", ".join(f"{name} {count}" for name, count in operators[:TOP_OPERATORS])
     rest = len(operators) - TOP_OPERATORS
     return f"{shown} and {rest} kinds more" if rest > 0 else shown
-
-
-def _layers(summary: Any) -> str:
-    """One line about a layer summary, or the reason why there is none."""
-    if not isinstance(summary, dict):
-        return str(summary or "not recorded")
-    macs = f", {summary['fp16_mac_share']:.1%} of MACs" if summary["macs"] else ""
-    share = f"{summary['fp16_layer_share']:.1%} of layers{macs} in FP16"
-    return f"{summary['layer_count']} layers; {share}"
 
 
 def _giga(count: int) -> str:

@@ -141,6 +141,7 @@ def build(arguments: Arguments) -> Result:
         f"{len(network.layers)} layers, {network.fp16_mac_share:.0%} of MACs in FP16; "
         f"operators {report.operators}: {report.operators_reason}"
     )
+    print(f"  {report.engine_words}")
     for note in report.notes:
         print(f"  {note}")
     return {"engine": str(report.engine_path), "sidecar": str(report.sidecar_path)}

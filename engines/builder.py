@@ -1,12 +1,14 @@
 """ONNX exported by maskrt -> TensorRT engine and its sidecar, in one call for all flavours.
 
-    read ONNX + contract -> choose operators -> parse -> floor on FP16 -> build -> write the pair
+    read ONNX + contract -> choose operators -> parse -> floor on FP16 -> build
+        -> open the engine where a GPU allows -> the same floor on its own layers -> write the pair
 
 Every step that can fail comes before the first byte is written.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
 import time
 from dataclasses import dataclass
@@ -21,7 +23,8 @@ from .artefact import check_target, write_pair
 from .fingerprint import take_fingerprint
 from .flavours import Flavour, load_flavour, request_precision
 from .inline import read_exported, tensor_types
-from .inspection import LayerSummary, engine_layers_or_reason, network_summary
+from .inspection import built_summary, network_summary, summary_words, to_record
+from .layers import Layer, LayerSummary
 from .network import make_builder, parse_network, serialize_network
 from .operator_choice import OPERATORS, RTX_UNTRIED, Prepared, prepare_operators
 from .progress import show_progress
@@ -41,10 +44,16 @@ class BuildReport:
     """Why."""
     network: LayerSummary
     """The parsed network: layers, FP16 shares, MACs."""
-    engine_layers: dict[str, Any] | str
+    engine: LayerSummary | str
     """The engine's own layers where a GPU could read them, else one line saying why not."""
     notes: tuple[str, ...]
     """What a user should know: options that had no effect, timing cache not used."""
+
+    @property
+    def engine_words(self) -> str:
+        """One line: the shares of `engine` in FP16, or why it was not read."""
+        words = summary_words(to_record(self.engine))
+        return words if isinstance(self.engine, str) else f"engine: {words}"
 
 
 @dataclass(frozen=True)
@@ -78,7 +87,8 @@ def build_engine(
             plugins where TensorRT itself starts the kernels: `tensorrt` from 10.9 on.
         workspace_bytes: scratch memory the engine may use; None leaves TensorRT's own limit.
         timing_cache_path: file that is read when there and written back; one per TensorRT and GPU.
-        min_fp16: for an FP16 contract, the least share (0..1) of MACs that must run in FP16.
+        min_fp16: for an FP16 contract, the least share (0..1) of MACs that must run in FP16, in
+            the parsed network and, where a GPU can open it, in the engine itself.
         tf32: let FP32 convolutions and products run in TF32.
         progress: bars on stderr when it is a terminal.
 
@@ -109,18 +119,25 @@ def build_engine(
         "operators": prepared.operators,
         "operators_reason": prepared.reason,
         "network": network.to_dict(),
-        "notes": list(notes),
     }
-    sidecar = write_pair(target, engine, Sidecar(contract, fingerprint, build))
+    sidecar = Sidecar(contract, fingerprint, build)
+    layers = built_summary(target, engine, sidecar, flavour.trt)
+    if isinstance(layers, LayerSummary):
+        _require_fp16(layers, contract, min_fp16, source)
+    elif min_fp16 is not None and contract.precision == "fp16":
+        notes += ("--min-fp16 was checked on the parsed network, not on the engine",)
+    sidecar = dataclasses.replace(
+        sidecar, build={**build, "engine": to_record(layers), "notes": [*notes]}
+    )
     return BuildReport(
         engine_path=target,
-        sidecar_path=sidecar,
+        sidecar_path=write_pair(target, engine, sidecar),
         contract=contract,
         fingerprint=fingerprint,
         operators=prepared.operators,
         operators_reason=prepared.reason,
         network=network,
-        engine_layers=engine_layers_or_reason(target),
+        engine=layers,
         notes=notes,
     )
 
@@ -181,15 +198,23 @@ def _config(flavour: Flavour, builder: Any, options: _Options) -> Any:
 def _require_fp16(
     summary: LayerSummary, contract: Contract, floor: float | None, source: Path
 ) -> None:
+    """Strongly typed builds compute no narrower than the network says, so its share comes first."""
     if floor is None or contract.precision != "fp16" or summary.fp16_mac_share >= floor:
         return
-    wide = sorted(summary.layers, key=lambda x: -x.macs * (x.precision != "float16"))[:3]
-    named = ", ".join(f"'{x.name}'" for x in wide if x.macs and x.precision != "float16")
+    others = [_layer_words(layer) for layer in summary.widest(3)]
+    if summary.unattributed_macs:
+        others.append(f"{summary.unattributed_macs:,} MACs in no layer that tells")
     raise BuildError(
-        f"{source}: {summary.fp16_mac_share:.1%} of the MACs run in FP16; expected at least "
-        f"{floor:.1%}. Widest others: {named or 'none'}. Export with another precision policy, or "
-        "lower --min-fp16."
+        f"{source}: {summary.fp16_mac_share:.1%} of the MACs run in FP16 (read from the "
+        f"{summary.source}); expected at least {floor:.1%}. Largest others: "
+        f"{', '.join(others) or 'none'}. Export with another precision policy, or lower --min-fp16."
     )
+
+
+def _layer_words(layer: Layer) -> str:
+    """As "'MatMul_6' (float32, 256 MACs, ONNX MatMul_6)"."""
+    nodes = " + ".join(layer.onnx) or "unknown"
+    return f"'{layer.name}' ({layer.precision or 'other'}, {layer.macs:,} MACs, ONNX {nodes})"
 
 
 def _load_timing_cache(flavour: Flavour, config: Any, path: Path | None) -> tuple[str, ...]:

@@ -52,6 +52,7 @@ def diagnose() -> list[Finding]:
         _python(),
         *(_package(*row) for row in PACKAGES),
         _onnxruntime(),
+        _cpu_session(),
         _tensorrt("tensorrt-rtx", "build anywhere, run on RTX GPUs"),
         _tensorrt("tensorrt", "build and run on NVIDIA GPUs"),
         _gpu(),
@@ -82,6 +83,23 @@ def _onnxruntime() -> Finding:
         name.removesuffix("ExecutionProvider") for name in module.get_available_providers()
     )
     return Finding("onnxruntime", True, f"{module.__version__} ({', '.join(providers)})", purpose)
+
+
+def _cpu_session() -> Finding:
+    """Which session to open a file in where no GPU runs it."""
+    name, purpose = "CPU session", "serve without a GPU; maskrt bench measures what it gains here"
+    try:
+        openvino = importlib.import_module("openvino")
+        half = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    except ImportError:
+        found = "X.onnx (ONNX Runtime); openvino, which knows BF16, is not installed"
+        return Finding(name, False, found, purpose, _pip("openvino"))
+    found = (
+        "an FP16 file as X.onnx@openvino, in BF16, which this CPU multiplies"
+        if half
+        else "X.onnx (ONNX Runtime, FP32): this CPU has no BF16 products"
+    )
+    return Finding(name, True, found, purpose)
 
 
 def _tensorrt(name: str, purpose: str) -> Finding:

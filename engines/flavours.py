@@ -113,12 +113,20 @@ def request_precision(
         network: its parsed `INetworkDefinition`.
         tensor_types: ONNX tensor name to "float16", "float32", ... (TensorRT keeps the names).
         tf32: let FP32 convolutions and products run in TF32.
+
+    Raises:
+        BuildError: an INT8 file for TensorRT 8.6.
     """
     trt = flavour.trt
     if not tf32:
         config.clear_flag(trt.BuilderFlag.TF32)
     if flavour.strongly_typed:
         return
+    if "int8" in tensor_types.values():
+        raise BuildError(
+            f"{flavour}: an INT8 file found; expected FP32 or FP16, as maskrt sets this version's "
+            "precision layer by layer. Build with TensorRT 10 or later, or export in FP16."
+        )
     config.set_flag(trt.BuilderFlag.FP16)
     config.set_flag(trt.BuilderFlag.OBEY_PRECISION_CONSTRAINTS)
     for index in range(network.num_layers):

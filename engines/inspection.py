@@ -1,76 +1,24 @@
 """What precision really runs where: in the parsed network without a GPU, in the engine with one.
 
 Nothing is believed because it was asked for. A *parsed network* is strongly typed, so the types of
-a layer's inputs are the types it computes in; multiply-accumulates (MACs) weigh the layers by their
-work. TensorRT may still fuse and reformat, so where a GPU lets the engine be opened its inspector
-is read too, in both of its JSON schemas (10.x and 11.x).
+a layer's inputs are the types it computes in. TensorRT may still fuse and reformat, so where a GPU
+lets the engine be opened its own layers are read too, through its inspector (`inspector.py`).
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..runtime.cuda import missing_device
 from ..runtime.errors import SessionError
-from ..runtime.sidecar import read_sidecar
+from ..runtime.sidecar import Sidecar, read_sidecar
 from ..runtime.tensorrt_module import numpy_name
-from ..runtime.trt_engine import LoadedEngine, load_engine
-
-FLOATS = ("float32", "float16", "bf16")
-_UNCOUNTED = ("CONSTANT", "CAST")  # no arithmetic: a constant's type or a cast proves nothing
-
-
-@dataclass(frozen=True)
-class Layer:
-    """One layer; `macs` is 0 for everything but convolutions and matrix products."""
-
-    name: str
-    kind: str
-    precision: str
-    """Widest float type among its inputs ("float16" only when all are); "" when none is a float."""
-    macs: int
-
-
-@dataclass(frozen=True)
-class LayerSummary:
-    """Layers of a parsed network or of an engine."""
-
-    source: str
-    """`parsed network` or `engine inspector`."""
-    layers: tuple[Layer, ...]
-
-    @property
-    def fp16_layer_share(self) -> float:
-        """Share in 0..1 of the layers that compute on floats, whose floats are all FP16."""
-        floats = [x for x in self.layers if x.precision and x.kind not in _UNCOUNTED]
-        return _share(sum(x.precision == "float16" for x in floats), len(floats))
-
-    @property
-    def macs(self) -> int:
-        """Multiply-accumulates of one run; 0 for an engine, which does not tell."""
-        return sum(x.macs for x in self.layers)
-
-    @property
-    def fp16_mac_share(self) -> float:
-        """Share in 0..1 of the MACs with FP16 inputs."""
-        return _share(sum(x.macs for x in self.layers if x.precision == "float16"), self.macs)
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON form for sidecar and reports; layers as [name, kind, precision, macs]."""
-        return {
-            "source": self.source,
-            "layer_count": len(self.layers),
-            "layers_by_precision": dict(Counter(x.precision or "other" for x in self.layers)),
-            "fp16_layer_share": round(self.fp16_layer_share, 4),
-            "macs": self.macs,
-            "fp16_mac_share": round(self.fp16_mac_share, 4),
-            "layers": [[x.name, x.kind, x.precision, x.macs] for x in self.layers],
-        }
+from ..runtime.trt_engine import LoadedEngine, deserialize, load_engine
+from .inspector import summary_from_inspector
+from .layers import Layer, LayerSummary, onnx_names, widest_float
 
 
 def network_summary(trt: Any, network: Any) -> LayerSummary:
@@ -79,61 +27,106 @@ def network_summary(trt: Any, network: Any) -> LayerSummary:
     return LayerSummary("parsed network", tuple(_parsed_layer(trt, layer) for layer in layers))
 
 
-def engine_summary(engine_path: Path) -> LayerSummary:
-    """Read an engine's own layers.
+def built_summary(path: Path, data: bytes, sidecar: Sidecar, trt: Any) -> LayerSummary | str:
+    """The layers of an engine that was just built, or one line saying why they cannot be read here.
 
-    Raises:
-        SessionError: the engine cannot be opened here (no GPU, another TensorRT, ...).
+    Args:
+        path: where it will be written, for errors.
+        data: the engine.
+        sidecar: its sidecar with `build.network`.
+        trt: the TensorRT module that built it.
     """
-    return inspected_layers(load_engine(engine_path))
+    missing = missing_device()
+    if missing:
+        return _needs_a_gpu(missing)
+    try:
+        # The runtime must outlive the engine.
+        _runtime, engine = deserialize(path, data, sidecar, trt)
+        return _inspected(engine, trt, sidecar)
+    except SessionError as err:
+        return _not_read(err)
 
 
 def engine_report(engine_path: Path) -> dict[str, Any]:
     """Everything known of an engine: its sidecar, and its layers or why they cannot be read.
 
-    Keys: `contract`, `fingerprint`, `build` as in the sidecar; `engine_layers`: summary or reason.
+    Keys: `contract`, `fingerprint`, `build` as in the sidecar; `engine_layers`: the summary read
+    here; without a GPU the one that the build read; else the reason.
 
     Raises:
         SessionError: the sidecar is missing or foreign.
     """
     report: dict[str, Any] = json.loads(read_sidecar(engine_path).to_json())
-    report["engine_layers"] = engine_layers_or_reason(engine_path)
+    here = _engine_layers_or_reason(engine_path)
+    recorded = report["build"].get("engine")
+    known = isinstance(recorded, dict) and isinstance(here, str)
+    report["engine_layers"] = recorded if known else here
     return report
 
 
-def engine_layers_or_reason(engine_path: Path) -> dict[str, Any] | str:
-    """The engine's layers as JSON, or one line saying why they cannot be read here."""
+def inspected_layers(loaded: LoadedEngine) -> LayerSummary:
+    """The layers of a deserialized engine, from its inspector, with the network's MACs.
+
+    Raises:
+        SessionError: the inspector tells no types, or the sidecar has no network of this form.
+    """
+    return _inspected(loaded.engine, loaded.trt, loaded.sidecar)
+
+
+def summary_words(summary: dict[str, Any] | str | None) -> str:
+    """One line about a summary's JSON form, or the reason that stands in its place."""
+    if not isinstance(summary, dict):
+        return summary or "not recorded"
+    words = f"{summary['layer_count']} layers; {summary['fp16_layer_share']:.1%} of layers"
+    if summary["macs"]:
+        words += f", {summary['fp16_mac_share']:.1%} of MACs"
+    words += " in FP16"
+    if nobodys := summary.get("unattributed_macs"):
+        words += f"; {nobodys / summary['macs']:.1%} of MACs in no layer that tells"
+    return words
+
+
+def to_record(layers: LayerSummary | str) -> dict[str, Any] | str:
+    """The JSON form of a summary, or the reason as it is."""
+    return layers.to_dict() if isinstance(layers, LayerSummary) else layers
+
+
+def _engine_layers_or_reason(engine_path: Path) -> dict[str, Any] | str:
     missing = missing_device()
     if missing:
-        return f"engine layers not read: opening the engine needs an NVIDIA GPU ({missing})"
+        return _needs_a_gpu(missing)
     try:
-        return engine_summary(engine_path).to_dict()
+        return inspected_layers(load_engine(engine_path)).to_dict()
     except SessionError as err:
-        return f"engine layers not read: {err}"
+        return _not_read(err)
 
 
-def inspected_layers(loaded: LoadedEngine) -> LayerSummary:
-    """The layers of a deserialized engine, from its inspector."""
-    inspector = loaded.engine.create_engine_inspector()
-    text = inspector.get_engine_information(loaded.trt.LayerInformationFormat.JSON)
-    return summary_from_inspector(text)
+def _needs_a_gpu(missing: str) -> str:
+    return f"engine layers not read: opening the engine needs an NVIDIA GPU ({missing})"
 
 
-def summary_from_inspector(text: str) -> LayerSummary:
-    """Read the inspector's JSON.
+def _not_read(err: SessionError) -> str:
+    return f"engine layers not read: {err}"
 
-    Layers are objects only in engines built with detailed verbosity, else bare names. A tensor's
-    type is `Format/Datatype` up to TensorRT 10 ("Half", "Row major linear FP16 format") and a key
-    of its own from 11 on.
-    """
-    layers = json.loads(text).get("Layers", [])
-    return LayerSummary("engine inspector", tuple(_inspected_layer(x) for x in layers))
+
+def _inspected(engine: Any, trt: Any, sidecar: Sidecar) -> LayerSummary:
+    try:
+        network = LayerSummary.from_dict(sidecar.build["network"])
+    except (KeyError, TypeError, ValueError) as err:
+        raise SessionError(
+            "its sidecar does not list the network's layers with their ONNX names, as this maskrt "
+            "writes them. Build it again."
+        ) from err
+    inspector = engine.create_engine_inspector()
+    text = inspector.get_engine_information(trt.LayerInformationFormat.JSON)
+    return summary_from_inspector(text, network)
 
 
 def _parsed_layer(trt: Any, layer: Any) -> Layer:
     inputs = [layer.get_input(i) for i in range(layer.num_inputs)]
     types = [numpy_name(t.dtype) for t in inputs if t is not None]
-    return Layer(layer.name, layer.type.name, _widest(types), _layer_macs(trt, layer))
+    names = onnx_names(layer.metadata)
+    return Layer(layer.name, layer.type.name, widest_float(types), _layer_macs(trt, layer), names)
 
 
 def _layer_macs(trt: Any, layer: Any) -> int:
@@ -156,30 +149,3 @@ def _layer_macs(trt: Any, layer: Any) -> int:
 
 def _product(dims: Any) -> int:
     return math.prod(int(d) for d in dims)
-
-
-def _inspected_layer(layer: str | dict[str, Any]) -> Layer:
-    if isinstance(layer, str):
-        return Layer(layer, "", "", 0)
-    types = [_type_name(tensor) for tensor in layer.get("Inputs", [])]
-    return Layer(layer.get("Name", ""), layer.get("LayerType", ""), _widest(types), 0)
-
-
-def _type_name(tensor: dict[str, Any]) -> str:
-    """The tensor's float type in numpy's words, "" for other types."""
-    keys = ("DataType", "Datatype", "Format/Datatype", "Format/DataType")
-    text = " ".join(str(tensor[key]) for key in keys if key in tensor).upper()
-    if "BF16" in text or "BFLOAT" in text:
-        return "bf16"
-    if any(word in text for word in ("FP16", "HALF", "FLOAT16")):
-        return "float16"
-    return "float32" if "FP32" in text or "FLOAT" in text else ""
-
-
-def _widest(types: list[str]) -> str:
-    found = [name for name in FLOATS if name in types]
-    return found[0] if found else ""
-
-
-def _share(part: int, whole: int) -> float:
-    return part / whole if whole else 0.0

@@ -29,9 +29,10 @@ from ..train.deployment import Deployment
 from ..train.shape_scenes import draw_scene
 from .half_emulation import emulated_file
 
-SCORE_TOLERANCE = {"fp32": 1e-3, "fp16": 5e-2, "int8": 0.2}
+SCORE_TOLERANCE = {"fp32": 1e-3, "fp16": 5e-2, "int8": 5e-2}
 """FP32: sums in another order. FP16: 11 bits through some fifty layers. INT8: 8 bits."""
-WANTED_SHARE = {"fp32": 0.99, "fp16": 0.9, "int8": 0.5}
+WANTED_SHARE = {"fp32": 0.99, "fp16": 0.9, "int8": 0.6}
+"""INT8 moves boxes by pixels: LSC tiny keeps 0.79; with ranges four times too wide, 0.2."""
 BOX_IOU = 0.95
 CORNER_PX = {"fp32": 0.1, "fp16": 1.0, "int8": 2.0}
 SAME_WINDOW_PX = 1e-2

@@ -16,6 +16,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from .contract import Precision
+
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 TENSORRT, TENSORRT_RTX = "TensorrtExecutionProvider", "NvTensorRTRTXExecutionProvider"
 
@@ -40,12 +42,12 @@ PROVIDERS: Mapping[str, tuple[str, ...]] = {
 """By our name: what is tried for each node, in this order."""
 
 
-def provider_options(provider: str, half: bool) -> Options:
+def provider_options(provider: str, precision: Precision) -> Options:
     """The options of one provider.
 
     Args:
         provider: ONNX Runtime's name.
-        half: whether the file holds FP16 tensors.
+        precision: of the file's contract.
     """
     if provider == CUDA:
         return CUDA_OPTIONS
@@ -57,7 +59,8 @@ def provider_options(provider: str, half: bool) -> Options:
             "trt_engine_cache_path": str(cache_folder()),
             "trt_timing_cache_enable": "1",
             "trt_timing_cache_path": str(cache_folder()),
-            "trt_fp16_enable": str(int(half)),
+            "trt_fp16_enable": str(int(precision == "fp16")),
+            "trt_int8_enable": str(int(precision == "int8")),
         }
     if provider == TENSORRT_RTX:
         return {"nv_runtime_cache_path": str(cache_folder())}

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .contract import METADATA_KEY, Contract, TensorSpec, contract_from_json
+from .contract import METADATA_KEY, Contract, Precision, TensorSpec, contract_from_json
 from .errors import SessionError
 from .ort_binding import OrtBinding
 from .ort_providers import CPU, CUDA, PROVIDERS, TENSORRT, cache_folder, provider_options
@@ -172,10 +172,10 @@ def _options(runtime: Any, threads: int | None, profile_prefix: Path | None) -> 
 
 
 def _load(runtime: Any, path: Path, chain: tuple[str, ...], options: Any) -> Any:
-    half = chain[0] == TENSORRT and _says_half(runtime, path)
+    precision = _precision(runtime, path) if chain[0] == TENSORRT else "fp32"
     if len(chain) > 1:
         cache_folder().mkdir(parents=True, exist_ok=True)
-    providers = [(name, provider_options(name, half)) for name in chain]
+    providers = [(name, provider_options(name, precision)) for name in chain]
     try:
         return runtime.InferenceSession(str(path), options, providers=providers)
     except Exception as err:  # its errors share no base class
@@ -185,10 +185,10 @@ def _load(runtime: Any, path: Path, chain: tuple[str, ...], options: Any) -> Any
         ) from err
 
 
-def _says_half(runtime: Any, path: Path) -> bool:
-    """Whether the file's contract says fp16; a provider's options come before its session."""
+def _precision(runtime: Any, path: Path) -> Precision:
+    """What the file's contract says; a provider's options come before its session."""
     on_cpu = runtime.InferenceSession(str(path), providers=[CPU])
-    return _contract(on_cpu, str(path)).precision == "fp16"
+    return _contract(on_cpu, str(path)).precision
 
 
 def _default_threads() -> int:

@@ -195,6 +195,32 @@ class TrtContext:
             self._queue_engine()
             self.stream.synchronize()
 
+    def execute_profiled(self, profiler: object, runs: int) -> None:
+        """Run `runs` times on the uploaded batch while TensorRT reports every layer's time.
+
+        A run is queued call by call and waited for, since a graph's launch reports nothing. The
+        profiler stays on the context, so close it afterwards: TensorRT documents no way to take
+        one off, and later runs would go on reporting.
+
+        Args:
+            profiler: a `trt.IProfiler`; its `report_layer_time(name, ms)` is called for each layer
+                of each run.
+            runs: how often.
+
+        Raises:
+            SessionError: opened with `cuda_graph`, closed, or TensorRT or CUDA failed.
+        """
+        if self.graph != OFF:
+            raise SessionError(
+                f"TensorRT: layers are to be timed in a context whose graph is '{self.graph}'; "
+                f"expected '{OFF}'. Open it with cuda_graph=False."
+            )
+        with self._turn():
+            self._context.profiler = profiler
+            for _ in range(runs):
+                self._enqueue()
+                self.stream.synchronize()
+
     def run_on_device(self, images: object, image_sizes: object) -> dict[str, DeviceArray]:
         """Run one batch that is in GPU memory, without a copy in either direction.
 

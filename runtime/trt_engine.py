@@ -50,7 +50,7 @@ def load_engine(engine_path: Path, device: int = 0) -> LoadedEngine:
     info = cuda.require_device(str(engine_path), device)
     _require_same_gpu(engine_path, sidecar, info)
     _require_plugins(engine_path, sidecar, trt)
-    runtime, engine = _deserialize(engine_path, data, sidecar, trt)
+    runtime, engine = deserialize(engine_path, data, sidecar, trt)
     return LoadedEngine(engine_path, sidecar, info, trt, runtime, engine)
 
 
@@ -105,8 +105,18 @@ def _require_plugins(path: Path, sidecar: Sidecar, trt: Any) -> None:
         )
 
 
-def _deserialize(path: Path, data: bytes, sidecar: Sidecar, trt: Any) -> tuple[Any, Any]:
-    """TensorRT's runtime and the engine, which needs it alive."""
+def deserialize(path: Path, data: bytes, sidecar: Sidecar, trt: Any) -> tuple[Any, Any]:
+    """TensorRT's runtime and the engine, which needs it alive; nothing is checked before.
+
+    Args:
+        path: the engine's file, for errors.
+        data: its bytes.
+        sidecar: what goes beside it.
+        trt: the TensorRT module that built it.
+
+    Raises:
+        SessionError: TensorRT does not start on this GPU, or refuses the engine.
+    """
     logger = tensorrt_logger(trt)
     logger.clear()
     try:

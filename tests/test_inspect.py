@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ import onnx
 import pytest
 
 from maskrt.inspection import inspect_file
+from maskrt.runtime.cuda import missing_device
 from maskrt.runtime.errors import InputError, SessionError
 from maskrt.train.checkpoint import load_checkpoint, new_checkpoint
 from maskrt.train.macs import mask_rcnn_cost
@@ -123,10 +125,32 @@ def test_an_engine_says_what_it_was_made_from(inspect: Inspect, chain: Any) -> N
     network = facts["build"]["network"]
     assert f"{network['layer_count']} layers; " in text
     assert network["fp16_mac_share"] > 0.9
+    assert f"{network['fp16_layer_share']:.1%} of layers, " in text
+    assert f"{network['fp16_mac_share']:.1%} of MACs in FP16" in text
     # Without a GPU the reason stands where the engine's own layers would.
     layers = facts["engine_layers"]
     assert isinstance(layers, dict) or layers.startswith("engine layers not read: ")
+    assert isinstance(layers, dict) or f"engine     {layers}" in text
     assert f"command    maskrt build {chain.onnx_fp16}" in text
+
+
+@pytest.mark.skipif(missing_device() is None, reason="with a GPU the layers are read anew")
+def test_shares_that_the_build_read_from_the_engine_are_printed(
+    inspect: Inspect, chain: Any, tmp_path: Path
+) -> None:
+    engine = tmp_path / "a.engine"
+    engine.write_bytes(chain.engine.read_bytes())
+    sidecar = json.loads(Path(f"{chain.engine}.json").read_text())
+    sidecar["build"]["engine"] = {
+        **sidecar["build"]["network"],
+        "layer_count": 7,
+        "fp16_layer_share": 0.5,
+        "fp16_mac_share": 0.25,
+    }
+    Path(f"{engine}.json").write_text(json.dumps(sidecar))
+    facts, text = inspect(engine)
+    assert "engine     7 layers; 50.0% of layers, 25.0% of MACs in FP16" in text
+    assert facts["engine_layers"]["layer_count"] == 7
 
 
 def test_an_engine_of_other_bytes_is_refused(chain: Any, tmp_path: Path) -> None:

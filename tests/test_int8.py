@@ -50,7 +50,7 @@ def test_a_shipped_network_becomes_int8_and_builds(
     contract = maskrt("inspect", out, "--json").json["contract"]
     assert contract["precision"] == "int8"
     assert "onnxruntime" in contract["versions"]
-    refuses_ranges_ten_times_too_wide(checkpoint, out)
+    refuses_ranges_far_too_wide(checkpoint, out)
     (operator,) = contract["operators"]
     assert operator in {node.op_type for node in onnx.load(out).graph.node}
 
@@ -71,13 +71,13 @@ def test_a_shipped_network_becomes_int8_and_builds(
     assert {"QUANTIZE", "DEQUANTIZE"} <= kinds
 
 
-def refuses_ranges_ten_times_too_wide(checkpoint: Path, out: Path) -> None:
-    """Export's own check, whose tolerances for INT8 are wide, sees a file that computes wrongly."""
+def refuses_ranges_far_too_wide(checkpoint: Path, out: Path) -> None:
+    """Export's own check is wide for INT8, yet sees a file that computes wrongly."""
     model = onnx.load(out)
     steps = {node.input[1] for node in model.graph.node if node.op_type == "QuantizeLinear"}
     for tensor in model.graph.initializer:
         if tensor.name in steps:
-            step = onnx.numpy_helper.to_array(tensor) * np.float32(10)
+            step = onnx.numpy_helper.to_array(tensor) * np.float32(30)
             tensor.CopyFrom(onnx.numpy_helper.from_array(step, tensor.name))
     wrong = out.with_name("wrong.onnx")
     onnx.save(model, wrong)

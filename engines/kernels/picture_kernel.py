@@ -11,8 +11,9 @@ s = p * w0 + q * w1, and two rows with the weights v0 and v1 of the other axis t
 
     (((v0 * (s >> 4)) >> 16) + ((v1 * (t >> 4)) >> 16) + 2) >> 2
 
-OpenCV 4 does so on x86 and in its portable code; other builds of it may differ by one grey level.
-Source: OpenCV 4 imgproc, resize (fixed-point bilinear, 11 bits of weight).
+OpenCV does so in its portable code and on x86: in Triton's interpreter every value equals OpenCV
+5.0.0's on the tests' pictures. Builds of it for other processors may differ by one grey level.
+Source: OpenCV imgproc, resize (fixed-point bilinear, 11 bits of weight).
 """
 
 # mypy: disable-error-code="no-untyped-def, untyped-decorator, import-untyped, import-not-found"

@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from onnx import TensorProto, helper
 
 from maskrt.engines.builder import build_engine
 from maskrt.runtime.contract import METADATA_KEY, Contract
-from maskrt.runtime.errors import BuildError, InputError
+from maskrt.runtime.cuda import missing_device
+from maskrt.runtime.errors import BuildError, InputError, SessionError
 from maskrt.runtime.files import sha256_of
 from maskrt.runtime.sidecar import read_sidecar, sidecar_path
 
@@ -91,6 +93,94 @@ def test_share_of_macs_below_the_floor_fails_and_names_the_layer(tiny_onnx: Path
     with pytest.raises(BuildError, match=r"96\.4% of the MACs run in FP16.*'MatMul_6'"):
         build_engine(tiny_onnx, engine, min_fp16=0.99)
     assert leftovers(tiny_onnx.parent) == []
+
+
+class BuiltEngine:
+    """A deserialized engine whose inspector says that the convolution reads `conv_type`."""
+
+    def __init__(self, conv_type: str) -> None:
+        layers = [
+            {"Name": name, "LayerType": kind, "Inputs": [{"Format/Datatype": type_}], **metadata}
+            for name, kind, type_, metadata in (
+                ("conv + add", "CaskConvolution", conv_type, {"Metadata": "[ONNX Layer: conv]"}),
+                ("fc", "gemm", "Float", {"Metadata": "[ONNX Layer: MatMul_6]"}),
+            )
+        ]
+        self._text = json.dumps({"Layers": layers})
+
+    def create_engine_inspector(self) -> BuiltEngine:
+        return self
+
+    def get_engine_information(self, _: Any) -> str:
+        return self._text
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], None]:
+    """Let the built engine be opened as this one, or refused with this error."""
+
+    def use(engine: Any) -> None:
+        def deserialize(*_: Any) -> tuple[None, Any]:
+            if isinstance(engine, Exception):
+                raise engine
+            return None, engine
+
+        monkeypatch.setattr("maskrt.engines.inspection.missing_device", lambda: None)
+        monkeypatch.setattr("maskrt.engines.inspection.deserialize", deserialize)
+
+    return use
+
+
+def test_the_engines_own_layers_are_in_the_sidecar(
+    tiny_onnx: Path, opened: Callable[[Any], None]
+) -> None:
+    opened(BuiltEngine("Half"))
+    path = tiny_onnx.with_suffix(".engine")
+    report = build_engine(tiny_onnx, path, min_fp16=0.9)
+    found = read_sidecar(path).build["engine"]
+    assert found["source"] == "engine inspector"
+    assert found["layers"][0] == ["conv + add", "CaskConvolution", "float16", 6912, ["conv"]]
+    assert found["macs"] == read_sidecar(path).build["network"]["macs"]
+    assert found["fp16_mac_share"] == read_sidecar(path).build["network"]["fp16_mac_share"]
+    assert report.notes == ()
+    assert report.engine_words == "engine: 2 layers; 50.0% of layers, 96.4% of MACs in FP16"
+
+
+def test_an_engine_below_the_floor_fails_and_nothing_is_kept(
+    tiny_onnx: Path, opened: Callable[[Any], None]
+) -> None:
+    opened(BuiltEngine("Float"))
+    path = tiny_onnx.with_suffix(".engine")
+    others = (
+        "'conv + add' (float32, 6,912 MACs, ONNX conv), 'fc' (float32, 256 MACs, ONNX MatMul_6)"
+    )
+    with pytest.raises(BuildError, match=re.escape(f"Largest others: {others}. ")) as caught:
+        build_engine(tiny_onnx, path, min_fp16=0.9)
+    assert "0.0% of the MACs run in FP16 (read from the engine inspector)" in str(caught.value)
+    assert caught.value.exit_code == 2
+    assert leftovers(tiny_onnx.parent) == []
+    build_engine(tiny_onnx, path)  # no floor asked
+    assert read_sidecar(path).build["engine"]["fp16_mac_share"] == 0.0
+
+
+def test_an_engine_that_is_refused_gates_by_its_network_and_says_so(
+    tiny_onnx: Path, opened: Callable[[Any], None]
+) -> None:
+    opened(SessionError("TensorRT refused the engine."))
+    path = tiny_onnx.with_suffix(".engine")
+    report = build_engine(tiny_onnx, path, min_fp16=0.9)
+    assert report.engine == "engine layers not read: TensorRT refused the engine."
+    assert read_sidecar(path).build["engine"] == report.engine == report.engine_words
+    note = "--min-fp16 was checked on the parsed network, not on the engine"
+    assert report.notes == (note,)
+    assert read_sidecar(path).build["notes"] == [note]
+
+
+@pytest.mark.skipif(missing_device() is None, reason="with a GPU the engine's layers are read")
+def test_without_a_gpu_the_network_gates_and_the_output_says_so(tiny_onnx: Path) -> None:
+    report = build_engine(tiny_onnx, tiny_onnx.with_suffix(".engine"), min_fp16=0.9)
+    assert report.engine_words.startswith("engine layers not read: opening the engine needs an NV")
+    assert "not on the engine" in report.notes[0]
 
 
 def test_floor_does_not_apply_to_an_fp32_contract(

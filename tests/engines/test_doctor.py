@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -40,3 +41,25 @@ def test_doctor_does_not_import_torch() -> None:
     code = "import sys; from maskrt.engines.doctor import diagnose; diagnose(); "
     code += "assert 'torch' not in sys.modules, 'torch was imported'"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "session"),
+    [(["FP32", "INT8"], "X.onnx (ONNX Runtime"), (["FP32", "BF16"], "X.onnx@openvino, in BF16")],
+)
+def test_a_cpu_user_is_told_which_session_to_pick(
+    capabilities: list[str], session: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    core = SimpleNamespace(get_property=lambda *_: capabilities)
+    monkeypatch.setitem(sys.modules, "openvino", SimpleNamespace(Core=lambda: core))
+    finding = next(f for f in diagnose() if f.name == "CPU session")
+    assert finding.ok
+    assert session in finding.found
+
+
+def test_without_openvino_the_cpu_session_names_its_pip_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    finding = next(f for f in diagnose() if f.name == "CPU session")
+    assert finding.fix == 'pip install "maskrt[openvino]"'

@@ -104,3 +104,13 @@ def test_tensorrt_8_is_told_each_layers_precision_from_the_onnx() -> None:
     assert flags == ["no tf32", "fp16", "obey"]
     assert [x.precision for x in layers] == ["half", "float", "unset", "unset"]
     assert [x.output_types for x in layers] == [{0: "half"}, {0: "float"}, {}, {}]
+
+
+def test_tensorrt_8_refuses_an_int8_file() -> None:
+    trt = module("8.6.1", TENSORRT_8)
+    trt.BuilderFlag = SimpleNamespace(FP16="fp16", TF32="tf32", OBEY_PRECISION_CONSTRAINTS="obey")
+    config = SimpleNamespace(set_flag=lambda _: None, clear_flag=lambda _: None)
+    network = SimpleNamespace(num_layers=0)
+    types = {"x": "float32", "quantized": "int8"}
+    with pytest.raises(BuildError, match=r"8\.6\.1: an INT8 file found; .* export in FP16"):
+        request_precision(flavour_of(trt, "tensorrt"), config, network, types, tf32=False)

@@ -11,9 +11,12 @@ import pytest
 
 from maskrt.engines.builder import build_engine
 from maskrt.engines.inspection import engine_report
+from maskrt.engines.layer_profile import profile_engine
+from maskrt.engines.layers import LayerSummary
 from maskrt.runtime import cuda
 from maskrt.runtime.cuda import missing_device
 from maskrt.runtime.device_array import DeviceArray
+from maskrt.runtime.errors import BuildError
 from maskrt.runtime.ort_session import OrtSession
 from maskrt.runtime.trt_session import TrtSession
 
@@ -146,9 +149,34 @@ def test_inspector_reads_the_layers_of_a_real_engine(tiny_onnx: Path) -> None:
     pytest.importorskip("tensorrt", reason="tensorrt is not installed")
     engine = tiny_onnx.with_suffix(".engine")
     build_engine(tiny_onnx, engine, runtime="tensorrt", progress=False)
-    layers = engine_report(engine)["engine_layers"]
+    report = engine_report(engine)
+    layers = report["engine_layers"]
     assert layers["source"] == "engine inspector"
     assert layers["layers_by_precision"].get("float16", 0) > 0
+    assert layers == report["build"]["engine"]  # as the build read it
+    assert layers["macs"] == report["build"]["network"]["macs"]
+    assert layers["unattributed_macs"] == 0
+    assert layers["fp16_mac_share"] == report["build"]["network"]["fp16_mac_share"]
+
+
+def test_an_engine_of_wide_layers_misses_the_floor_on_a_gpu(tiny_onnx: Path) -> None:
+    pytest.importorskip("tensorrt", reason="tensorrt is not installed")
+    engine = tiny_onnx.with_suffix(".engine")
+    with pytest.raises(BuildError, match="MACs run in FP16"):
+        build_engine(tiny_onnx, engine, "tensorrt", min_fp16=0.99, progress=False)
+    assert not engine.exists()
+    report = build_engine(tiny_onnx, engine, "tensorrt", min_fp16=0.9, progress=False)
+    assert isinstance(report.engine, LayerSummary)
+    assert report.notes == ()
+
+
+def test_every_layer_is_timed_in_every_run(engine: Path) -> None:
+    profile = profile_engine(engine, *batch(0), runs=5)
+    assert profile.missing is None
+    assert profile.total_ms > 0
+    assert sum(layer.share for layer in profile.layers) == pytest.approx(1)
+    assert [x.ms for x in profile.layers] == sorted((x.ms for x in profile.layers), reverse=True)
+    assert {"conv", "MatMul_6"} <= {name for layer in profile.layers for name in layer.onnx}
 
 
 def test_timing_cache_is_written_and_read_back(tiny_onnx: Path) -> None:

@@ -10,7 +10,8 @@ import pytest
 
 from maskrt.engines.builder import build_engine
 from maskrt.engines.flavours import load_flavour
-from maskrt.engines.inspection import engine_report, network_summary, summary_from_inspector
+from maskrt.engines.inspection import engine_report, network_summary, summary_words
+from maskrt.engines.layers import LayerSummary
 from maskrt.engines.network import make_builder
 from maskrt.runtime.cuda import missing_device
 from maskrt.runtime.errors import SessionError
@@ -30,10 +31,12 @@ def engine(tiny_onnx: Path) -> Path:
 
 def test_parsed_network_counts_macs_and_precision(engine: Path) -> None:
     network = engine_report(engine)["build"]["network"]
-    layers = {name: (kind, precision, macs) for name, kind, precision, macs in network["layers"]}
+    layers = {name: rest for name, *rest in network["layers"]}
     assert network["source"] == "parsed network"
-    assert layers["conv"] == ("CONVOLUTION", "float16", CONV_MACS)
-    assert layers["MatMul_6"] == ("MATRIX_MULTIPLY", "float32", MATMUL_MACS)
+    assert layers["conv"] == ["CONVOLUTION", "float16", CONV_MACS, ["conv"]]
+    assert layers["MatMul_6"] == ["MATRIX_MULTIPLY", "float32", MATMUL_MACS, ["MatMul_6"]]
+    assert layers["matrix"][-1] == []  # TensorRT's own, of no node
+    assert network["unattributed_macs"] == 0
     assert network["macs"] == CONV_MACS + MATMUL_MACS
     assert network["fp16_mac_share"] == pytest.approx(CONV_MACS / network["macs"], abs=1e-4)
 
@@ -79,45 +82,38 @@ def test_engine_layers_are_read_or_one_line_says_why_not(engine: Path) -> None:
         assert isinstance(layers, dict | str)
 
 
+@pytest.mark.skipif(missing_device() is None, reason="with a GPU the layers are read here")
+def test_layers_that_the_build_read_are_shown_where_they_cannot_be(engine: Path) -> None:
+    recorded = {"layer_count": 3, "fp16_layer_share": 0.5, "macs": 0}
+    path = engine.with_name(engine.name + ".json")
+    sidecar = json.loads(path.read_text())
+    sidecar["build"]["engine"] = recorded
+    path.write_text(json.dumps(sidecar))
+    assert engine_report(engine)["engine_layers"] == recorded
+
+
+def test_a_summary_survives_its_json_form(engine: Path) -> None:
+    network = engine_report(engine)["build"]["network"]
+    read = LayerSummary.from_dict(json.loads(json.dumps(network)))
+    assert read.to_dict() == network
+    assert read.layers[2].onnx == ("conv",)
+
+
+def test_one_line_about_a_summary_has_both_shares_and_what_is_not_known() -> None:
+    summary = {
+        "layer_count": 3,
+        "fp16_layer_share": 0.5,
+        "macs": 200,
+        "fp16_mac_share": 0.75,
+        "unattributed_macs": 10,
+    }
+    line = "3 layers; 50.0% of layers, 75.0% of MACs in FP16; 5.0% of MACs in no layer that tells"
+    assert summary_words(summary) == line
+    assert summary_words(None) == "not recorded"
+    assert summary_words("engine layers not read: no GPU") == "engine layers not read: no GPU"
+
+
 def test_report_of_an_engine_without_sidecar_says_how_to_rebuild(engine: Path) -> None:
     engine.with_name(engine.name + ".json").unlink()
     with pytest.raises(SessionError, match=r"Build the engine again: maskrt build tiny\.onnx -o "):
         engine_report(engine)
-
-
-def tensor(**types: str) -> dict[str, str]:
-    return {"Name": "t", "Location": "Device", **types}
-
-
-@pytest.mark.parametrize(
-    ("half", "wide"),
-    [
-        ({"Format/Datatype": "Half"}, {"Format/Datatype": "Float"}),
-        (
-            {"Format/Datatype": "Channel major FP16 format where channel % 8 == 0"},
-            {"Format/Datatype": "Row major linear FP32"},
-        ),
-        (
-            {"Format": "Channel major format", "DataType": "FP16"},
-            {"Format": "Row major linear", "DataType": "FP32"},
-        ),
-    ],
-    ids=["10.x-short", "10.x-long", "11.x"],
-)
-def test_inspector_json_of_both_schemas_gives_the_fp16_share(
-    half: dict[str, str], wide: dict[str, str]
-) -> None:
-    layers = [
-        {"Name": "a", "LayerType": "Convolution", "Inputs": [tensor(**half)]},
-        {"Name": "b", "LayerType": "MatMul", "Inputs": [tensor(**half), tensor(**wide)]},
-        {"Name": "c", "LayerType": "Gather", "Inputs": [tensor(DataType="Int32")]},
-    ]
-    summary = summary_from_inspector(json.dumps({"Layers": layers, "Bindings": ["images"]}))
-    assert [x.precision for x in summary.layers] == ["float16", "float32", ""]
-    assert summary.fp16_layer_share == 0.5
-
-
-def test_inspector_json_of_an_engine_without_details_gives_names_only() -> None:
-    summary = summary_from_inspector(json.dumps({"Layers": ["a", "b"]}))
-    assert [x.name for x in summary.layers] == ["a", "b"]
-    assert summary.fp16_layer_share == 0.0
