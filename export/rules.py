@@ -42,8 +42,8 @@ RULES: dict[str, Rule] = {"even_bins": even_bins, "convolve_first": convolve_fir
 """In the order in which they are applied."""
 ALL_RULES = tuple(RULES)
 DEFAULT_RULES = ("even_bins",)
-"""convolve_first halves the products of a C5 subnet and moves more bytes: on the CPU it was measured
-on it gains nothing over even_bins (eval/records/rules_cpu.json)."""
+"""convolve_first halves the products of a C5 subnet and moves more bytes: it gains nothing over
+even_bins on the CPU it was measured on (eval/records/rules_cpu.json)."""
 
 
 @dataclass(frozen=True)
