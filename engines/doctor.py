@@ -95,7 +95,8 @@ def _cpu_session() -> Finding:
         found = "X.onnx (ONNX Runtime); openvino, which knows BF16, is not installed"
         return Finding(name, False, found, purpose, _pip("openvino"))
     found = (
-        "an FP16 file as X.onnx@openvino, in BF16, which this CPU multiplies"
+        "an FP16 file as X.onnx@openvino, in BF16, which this CPU multiplies; check its accuracy "
+        "with maskrt eval --against"
         if half
         else "X.onnx (ONNX Runtime, FP32): this CPU has no BF16 products"
     )
