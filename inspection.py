@@ -99,6 +99,7 @@ def _fastmask(recipe: FastMaskRecipe) -> tuple[str, Costs]:
 def _onnx(path: Path) -> Facts:
     from .engines.inline import read_exported
     from .export.graph_macs import graph_macs
+    from .export.int8 import int8_mac_share
     from .export.precision import precision_report
 
     model, contract = read_exported(path)
@@ -117,6 +118,7 @@ def _onnx(path: Path) -> Facts:
         ("parameters", f"{cost.parameters / 1e6:.2f} M"),
         ("MACs", f"{_giga(cost.layer_macs)} G in layers, {_giga(cost.macs)} G in all"),
         ("FP16", f"{precision.mac_share:.1%} of layer MACs, {precision.node_share:.1%} of nodes"),
+        ("INT8", f"{int8_mac_share(model):.1%} of all MACs"),
     )
     return {
         "kind": "onnx",
@@ -130,6 +132,7 @@ def _onnx(path: Path) -> Facts:
         "layer_macs": cost.layer_macs,
         "fp16_mac_share": precision.mac_share,
         "fp16_node_share": precision.node_share,
+        "int8_mac_share": int8_mac_share(model),
     }
 
 

@@ -202,6 +202,18 @@ def to_int8(
     )
 
 
+def int8_mac_share(model: onnx.ModelProto) -> float:
+    """Part of all multiply-accumulates whose two operands are dequantized INT8, 0..1."""
+    kinds = {name: node.op_type for node in model.graph.node for name in node.output}
+    names = {
+        node.name
+        for node in model.graph.node
+        if {kinds.get(tensor) for tensor in node.input[:2]} == {"DequantizeLinear"}
+    }
+    cost = graph_macs(model)
+    return sum(c.macs for c in cost.nodes if c.name in names) / max(cost.macs, 1)
+
+
 class _Reader:
     """Pictures on canvases as the quantizer asks for them, with a bar on standard error.
 

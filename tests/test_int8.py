@@ -47,7 +47,9 @@ def test_a_shipped_network_becomes_int8_and_builds(
     assert f"calibrated on {CALIBRATED_ON} pictures" in ran.out
     assert len(out.read_bytes()) < 0.6 * checkpoint.stat().st_size
 
-    contract = maskrt("inspect", out, "--json").json["contract"]
+    facts = maskrt("inspect", out, "--json").json
+    contract = facts["contract"]
+    assert 0.75 < facts["int8_mac_share"] < 1
     assert contract["precision"] == "int8"
     assert "onnxruntime" in contract["versions"]
     refuses_ranges_far_too_wide(checkpoint, out)
