@@ -13,6 +13,7 @@ Source: OpenVINO 2026.4 (CPU plugin, `DisablePrecisionConversion` runtime attrib
 
 from __future__ import annotations
 
+import functools
 import tempfile
 import threading
 import xml.etree.ElementTree as ET
@@ -61,7 +62,7 @@ class OpenVinoSession:
             ContractError: its contract is unreadable or of another schema.
         """
         openvino, onnx = _modules()
-        core = openvino.Core()
+        core = _core(openvino)
         model = _inlined(onnx, Path(path))
         self.contract = _contract(model, str(path))
         half = self.contract.precision == "fp16" and "BF16" in core.get_property(
@@ -128,6 +129,17 @@ def _modules() -> tuple[Any, Any]:
             'pip install "maskrt[openvino]"'
         ) from err
     return openvino, onnx
+
+
+@functools.cache
+def _core(openvino: Any) -> Any:
+    """The process's one core, never released.
+
+    OpenVINO's CPU plugin gives the thread that loads it a stack for signal handlers, and frees that
+    memory when the last core goes. Where another thread lets it go, the first thread's next signal
+    (a worker process that ended, Ctrl-C) finds no stack and the process dies.
+    """
+    return openvino.Core()
 
 
 def _inlined(onnx: Any, path: Path) -> Any:

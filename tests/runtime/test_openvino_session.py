@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -160,3 +161,32 @@ def test_without_openvino_the_pip_line_is_named(
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(SessionError, match=r'pip install "maskrt\[openvino\]"'):
         OpenVinoSession(path)
+
+
+LET_GO = """
+import gc, os, signal, sys, threading
+from maskrt.runtime.openvino_session import OpenVinoSession
+
+held = [OpenVinoSession(sys.argv[1])]
+
+def let_go():
+    held.pop().close()
+    gc.collect()
+
+other = threading.Thread(target=let_go)
+other.start()
+other.join()
+signal.signal(signal.SIGUSR1, lambda *_: print("handled"))
+os.kill(os.getpid(), signal.SIGUSR1)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
+def test_a_signal_arrives_after_another_thread_let_a_session_go(
+    write_onnx: Writer, tiny_contract: Contract
+) -> None:
+    path = write_onnx(tiny_contract.to_json())
+    done = subprocess.run(
+        [sys.executable, "-c", LET_GO, str(path)], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr
