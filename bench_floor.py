@@ -160,7 +160,9 @@ def _onnxruntime_run(chain: Layers) -> Callable[[], object]:
 def _openvino_run(chain: Layers) -> Callable[[], object]:
     import openvino
 
-    core = openvino.Core()
+    from .runtime.openvino_session import openvino_core
+
+    core = openvino_core(openvino)
     options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "bf16"}
     compiled = core.compile_model(core.read_model(chain_model(chain)), "CPU", options)
     request = compiled.create_infer_request()

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from ..runtime.cuda import device_info, missing_device
 from ..runtime.errors import BuildError
+from ..runtime.openvino_session import openvino_core
 from .flavours import load_flavour
 
 MIN_PYTHON = (3, 11)
@@ -90,7 +91,7 @@ def _cpu_session() -> Finding:
     name, purpose = "CPU session", "serve without a GPU; maskrt bench measures what it gains here"
     try:
         openvino = importlib.import_module("openvino")
-        half = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        half = "BF16" in openvino_core(openvino).get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     except ImportError:
         found = "X.onnx (ONNX Runtime); openvino, which knows BF16, is not installed"
         return Finding(name, False, found, purpose, _pip("openvino"))

@@ -62,7 +62,7 @@ class OpenVinoSession:
             ContractError: its contract is unreadable or of another schema.
         """
         openvino, onnx = _modules()
-        core = _core(openvino)
+        core = openvino_core(openvino)
         model = _inlined(onnx, Path(path))
         self.contract = _contract(model, str(path))
         half = self.contract.precision == "fp16" and "BF16" in core.get_property(
@@ -132,12 +132,13 @@ def _modules() -> tuple[Any, Any]:
 
 
 @functools.cache
-def _core(openvino: Any) -> Any:
-    """The process's one core, never released.
+def openvino_core(openvino: Any) -> Any:
+    """The process's one core, never released; `openvino` is the module. Make no other.
 
-    OpenVINO's CPU plugin gives the thread that loads it a stack for signal handlers, and frees that
-    memory when the last core goes. Where another thread lets it go, the first thread's next signal
-    (a worker process that ended, Ctrl-C) finds no stack and the process dies.
+    Each core's CPU plugin gives the thread that loads it a stack for signal handlers; when the core
+    goes, it frees that memory and puts the stack before it back. Where another thread lets it go,
+    or two cores go in the order in which they came, a thread is left with memory that is gone, and
+    its next signal (a worker process that ended, Ctrl-C) ends the process.
     """
     return openvino.Core()
 
