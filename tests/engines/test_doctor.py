@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
@@ -50,8 +50,9 @@ def test_doctor_does_not_import_torch() -> None:
 def test_a_cpu_user_is_told_which_session_to_pick(
     capabilities: list[str], session: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    core = SimpleNamespace(get_property=lambda *_: capabilities)
-    monkeypatch.setitem(sys.modules, "openvino", SimpleNamespace(Core=lambda: core))
+    module = ModuleType("openvino")
+    module.Core = lambda: SimpleNamespace(get_property=lambda *_: capabilities)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "openvino", module)
     finding = next(f for f in diagnose() if f.name == "CPU session")
     assert finding.ok
     assert session in finding.found
