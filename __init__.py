@@ -37,8 +37,8 @@ def load(path: str | Path, session: str | None = None) -> Predictor:
     """
     from pathlib import Path
 
-    from .runtime.open import CHECKPOINT, model_from_text, open_artefact
     from .runtime.predictor import Predictor
+    from .runtime.sessions.open import CHECKPOINT, model_from_text, open_artefact
 
     if session is None:
         model = model_from_text(path)
@@ -50,7 +50,7 @@ def load(path: str | Path, session: str | None = None) -> Predictor:
         return Predictor(open_checkpoint(path, session))
     if path.suffix.lower() == ".engine":
         # `runtime` may not import `engines`, and TensorRT-RTX looks plugins up in this process.
-        from .engines.plugin_registration import register_for_engine
+        from .engines.plugins.registration import register_for_engine
 
         register_for_engine(path)
     return Predictor(open_artefact(path, session))

@@ -23,10 +23,10 @@ from .artefact import check_target, write_pair
 from .fingerprint import take_fingerprint
 from .flavours import Flavour, load_flavour, request_precision
 from .inline import read_exported, tensor_types
-from .inspection import built_summary, network_summary, summary_words, to_record
-from .layers import Layer, LayerSummary
+from .layers.engine_report import built_summary, network_summary, summary_words, to_record
+from .layers.summary import Layer, LayerSummary
 from .network import make_builder, parse_network, serialize_network
-from .operator_choice import OPERATORS, RTX_UNTRIED, Prepared, prepare_operators
+from .plugins.choice import OPERATORS, RTX_UNTRIED, Prepared, prepare_operators
 from .progress import show_progress
 
 

@@ -13,9 +13,9 @@ import platform
 import sys
 from dataclasses import dataclass
 
-from ..runtime.cuda import device_info, missing_device
 from ..runtime.errors import BuildError
-from ..runtime.openvino_session import openvino_core
+from ..runtime.gpu.cuda import device_info, missing_device
+from ..runtime.sessions.openvino_session import openvino_core
 from .flavours import load_flavour
 
 MIN_PYTHON = (3, 11)

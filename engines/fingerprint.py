@@ -6,8 +6,8 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from ..runtime.cuda import device_info
 from ..runtime.files import sha256_of
+from ..runtime.gpu.cuda import device_info
 from ..runtime.sidecar import Fingerprint
 from .flavours import Flavour
 

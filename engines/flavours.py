@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..runtime.errors import BuildError, SessionError
-from ..runtime.tensorrt_module import import_tensorrt
+from ..runtime.sessions.trt.tensorrt_module import import_tensorrt
 
 SUPPORTED: dict[str, tuple[str, Callable[[int, int], bool]]] = {
     "tensorrt": ("11.x, 10.x or 8.6", lambda a, b: a in (10, 11) or (a, b) == (8, 6)),

@@ -18,7 +18,7 @@ from google.protobuf.message import DecodeError
 from ..runtime.contract import METADATA_KEY, Contract, TensorSpec, contract_from_json
 from ..runtime.errors import BuildError, ContractError, InputError
 from ..runtime.files import require_file
-from .operators import NAMESPACE
+from .plugins.operator_config import NAMESPACE
 
 STANDARD_DOMAINS = ("", "ai.onnx")
 

@@ -12,10 +12,10 @@ import onnx
 
 from ..runtime.contract import Contract, TensorSpec
 from ..runtime.errors import BuildError
-from ..runtime.tensorrt_module import numpy_name, tensorrt_logger
+from ..runtime.sessions.trt.tensorrt_module import numpy_name, tensorrt_logger
 from .flavours import Flavour
 from .inline import tensor_specs
-from .operators import NAMESPACE
+from .plugins.operator_config import NAMESPACE
 
 # TensorRT's names for a layer that a plugin computes.
 PLUGIN_LAYERS = ("PLUGIN_V2", "PLUGIN_V3")

@@ -8,34 +8,31 @@
 Everything works on a `maskrt.runtime.Predictor`, whatever runs inside it.
 """
 
-from .accuracy import AP_NAMES, AR_NAMES, NO_TRUTH, Accuracy
-from .coco_ap import coco_ap
-from .coco_ar import CocoRecall, coco_ar
-from .coco_data import CocoData, ImageRecord, category_ids_for, load_coco
-from .environment import environment, has_gpu, package_versions
-from .floor import Floor, Work, floor_json, floor_table, floors, peak_json
-from .latency import BackendLatency, Bench, bench, bench_json
-from .measurement import Measurement, hop_between, measure
-from .nvml import gpu_state
-from .parity import Hop, Parity, check_gates, compare, hop_json, make_hop
-from .peaks import Peak, Probe
-from .pictures import Picture, example_pictures
-from .placement import Placement, placement_json, placement_of, placement_table
-from .predictions import Prediction, coco_rows, predict_data, prediction_from_instances, read_record
-from .recommendation import recommendations
-from .regression import (
-    ALLOWED,
-    Regression,
-    compare_runs,
-    read_earlier,
-    regression_json,
-    regression_table,
-    require_match,
+from .coco.accuracy import AP_NAMES, AR_NAMES, NO_TRUTH, Accuracy
+from .coco.ap import coco_ap
+from .coco.ar import CocoRecall, coco_ar
+from .coco.data import CocoData, ImageRecord, category_ids_for, load_coco
+from .coco.predictions import (
+    Prediction,
+    coco_rows,
+    predict_data,
+    prediction_from_instances,
+    read_record,
 )
-from .report import Report, report_html, report_json, report_markdown, report_tables, write_report
-from .runner import BenchOptions, Target, quick_options
-from .simulated import SimulatedSession
-from .tables import (
+from .machine.environment import environment, has_gpu, package_versions
+from .machine.gpu import gpu_state
+from .parity.gates import Hop, Parity, check_gates, compare, hop_json, make_hop
+from .parity.hops import Measurement, hop_between, measure
+from .report.page import (
+    Report,
+    report_html,
+    report_json,
+    report_markdown,
+    report_tables,
+    write_report,
+)
+from .report.pictures import Picture, example_pictures
+from .report.tables import (
     Table,
     accuracy_table,
     accuracy_tables,
@@ -49,8 +46,24 @@ from .tables import (
     print_table,
     spread_table,
 )
-from .throughput import Throughput, measure_throughput, throughput_json, throughput_table
-from .trtexec_check import TrtexecCheck, check_engines, trtexec_json, trtexec_table
+from .timing.advice import recommendations
+from .timing.floor import Floor, Work, floor_json, floor_table, floors, peak_json
+from .timing.latency import BackendLatency, Bench, bench, bench_json
+from .timing.peaks import Peak, Probe
+from .timing.placement import Placement, placement_json, placement_of, placement_table
+from .timing.regression import (
+    ALLOWED,
+    Regression,
+    compare_runs,
+    read_earlier,
+    regression_json,
+    regression_table,
+    require_match,
+)
+from .timing.runner import BenchOptions, Target, quick_options
+from .timing.simulated import SimulatedSession
+from .timing.throughput import Throughput, measure_throughput, throughput_json, throughput_table
+from .timing.trtexec_check import TrtexecCheck, check_engines, trtexec_json, trtexec_table
 
 __all__ = [
     "ALLOWED",

@@ -25,14 +25,14 @@ from onnx.defs import OpSchema
 from ..runtime.contract import METADATA_KEY, Contract, Precision
 from ..runtime.errors import ExportError, InputError
 from ..runtime.files import atomic_path
-from ..train.checkpoint import load_checkpoint
-from ..train.deployment import Deployment, Shapes, deploy
-from .int8 import Int8Report, to_int8
-from .operators import DOMAIN, ROI_ALIGN
-from .precision import to_fp16
-from .rules import DEFAULT_RULES, Outcome, apply_rules, require_rules
+from ..train.deploy.deployment import Deployment, Shapes, deploy
+from ..train.weights.checkpoint import load_checkpoint
+from .operators.roi_align import DOMAIN, ROI_ALIGN
+from .operators.window_align import WINDOW_ALIGN
+from .precision.fp16 import to_fp16
+from .precision.int8 import Int8Report, to_int8
+from .rules.exact_rules import DEFAULT_RULES, Outcome, apply_rules, require_rules
 from .verify import Verification, verify
-from .window_align import WINDOW_ALIGN
 
 OPSET = 18
 """The dynamo exporter's lowest; every supported TensorRT parses it."""

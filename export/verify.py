@@ -22,12 +22,12 @@ import torch
 
 from ..runtime.contract import Contract, Precision
 from ..runtime.errors import ExportError
-from ..runtime.ort_session import OrtSession
-from ..runtime.preprocess import place_on_canvas
-from ..runtime.session import Outputs
-from ..train.deployment import Deployment
-from ..train.shape_scenes import draw_scene
-from .half_emulation import emulated_file
+from ..runtime.pictures.preprocess import place_on_canvas
+from ..runtime.sessions.interface import Outputs
+from ..runtime.sessions.ort_session import OrtSession
+from ..train.deploy.deployment import Deployment
+from ..train.shapes.scenes import draw_scene
+from .precision.emulation import emulated_file
 
 SCORE_TOLERANCE = {"fp32": 1e-3, "fp16": 5e-2, "int8": 5e-2}
 """FP32: sums in another order. FP16: 11 bits through some fifty layers. INT8: 8 bits."""

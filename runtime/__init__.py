@@ -18,14 +18,14 @@ from .errors import (
     MaskRTError,
     SessionError,
 )
-from .instances import Instances
-from .masks import paste_masks, paste_one
-from .open import open_artefact
-from .postprocess import instances_from_outputs
+from .pictures.preprocess import place_on_canvas, read_image, scaled_size_hw
 from .predictor import Predictor
-from .preprocess import place_on_canvas, read_image, scaled_size_hw
-from .rle import rle_from_crop
-from .session import Session, check_inputs
+from .results.instances import Instances
+from .results.masks import paste_masks, paste_one
+from .results.postprocess import instances_from_outputs
+from .results.rle import rle_from_crop
+from .sessions.interface import Session, check_inputs
+from .sessions.open import open_artefact
 
 __all__ = [
     "BuildError",

@@ -17,11 +17,11 @@ import numpy.typing as npt
 
 from .contract import Contract
 from .errors import ContractError, InputError
-from .instances import Instances
-from .mask_nms import check_mask_iou
-from .postprocess import instances_from_outputs
-from .preprocess import Image, place_on_canvas
-from .session import Outputs, Session
+from .pictures.preprocess import Image, place_on_canvas
+from .results.instances import Instances
+from .results.mask_nms import check_mask_iou
+from .results.postprocess import instances_from_outputs
+from .sessions.interface import Outputs, Session
 
 Sizes = npt.NDArray[np.int32]
 

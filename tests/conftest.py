@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from maskrt.cli import main
+from maskrt.cli.main import main
 
 RECIPE = "lsc_mask_rcnn_tiny"
 NARROW = (
@@ -112,7 +112,7 @@ def maskrt(capsys: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
 @pytest.fixture
 def changed_copy() -> Callable[[Path, Path, Callable[[dict[str, Any]], None]], Path]:
     """Writes a checkpoint and its recipe again, its tensors changed in place by a function."""
-    from maskrt.train.checkpoint import load_tensors, save_tensors
+    from maskrt.train.weights.checkpoint import load_tensors, save_tensors
 
     def write(path: Path, copy: Path, change: Callable[[dict[str, Any]], None]) -> Path:
         tensors, metadata = load_tensors(path)

@@ -30,7 +30,7 @@ EXCEPT = {"runtime/openvino_session.py": {"onnx"}}
 # `maskrt inspect`, `doctor` and errors must answer before anything heavy is loaded.
 LOADED_BY = {
     "maskrt": set(),
-    "maskrt.cli": set(),
+    "maskrt.cli.main": set(),
     "maskrt.runtime": {"numpy"},
     "maskrt.engines": set(),
     "maskrt.export": set(),
@@ -114,7 +114,7 @@ def test_importing_loads_nothing_heavy(module: str) -> None:
 
 def test_help_loads_nothing_heavy() -> None:
     code = (
-        "import sys\nfrom maskrt.cli import main\n"
+        "import sys\nfrom maskrt.cli.main import main\n"
         "try:\n    main(['train', '--help'])\n"
         "except SystemExit as err:\n    print(err.code, {'numpy', 'torch'} & set(sys.modules))"
     )

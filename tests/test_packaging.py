@@ -105,8 +105,8 @@ def test_the_version_is_one(project: dict[str, Any]) -> None:
 
 def test_the_command_exists(project: dict[str, Any]) -> None:
     module, _, function = project["project"]["scripts"]["maskrt"].partition(":")
-    assert module == "maskrt.cli"
-    from maskrt import cli
+    assert module == "maskrt.cli.main"
+    from maskrt.cli import main as cli
 
     assert callable(getattr(cli, function))
 

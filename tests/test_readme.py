@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from maskrt.cli import parser
+from maskrt.cli.main import parser
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -27,16 +27,16 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from ..runtime.contract import ResizeRule
 from ..runtime.errors import InputError, TrainError
 from ..runtime.files import write_bytes
-from .augment import Augmentation
-from .batches import Batch, loader, steps_per_epoch
-from .checkpoint import load_tensors, save_checkpoint, save_tensors, take_backbone
-from .config import SolverConfig
-from .dataset import CocoInstances
-from .fastmask_config import FastMaskInput, FastMaskRecipe
-from .layers import BatchNorm
-from .network import Network, losses, new_network
-from .recipe import Recipe
-from .target import Target
+from .data.augment import Augmentation
+from .data.batches import Batch, loader, steps_per_epoch
+from .data.dataset import CocoInstances
+from .data.target import Target
+from .networks.families import Network, losses, new_network
+from .networks.layers import BatchNorm
+from .recipes.fastmask import FastMaskInput, FastMaskRecipe
+from .recipes.mask_rcnn import SolverConfig
+from .recipes.recipe import Recipe
+from .weights.checkpoint import load_tensors, save_checkpoint, save_tensors, take_backbone
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 LOG_EVERY = 20

@@ -14,13 +14,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from .config import MaskRCNNRecipe
-from .fastmask import FastMask, level_shapes, resized_hw
-from .fastmask_config import FastMaskRecipe
-from .layers import BatchNorm, FrozenNorm
-from .mask_rcnn import STRIDE, MaskRCNN
-from .window_head import WindowNorm
-from .windows import window_count
+from .networks.fastmask import FastMask, level_shapes, resized_hw
+from .networks.layers import BatchNorm, FrozenNorm
+from .networks.mask_rcnn import STRIDE, MaskRCNN
+from .networks.window_head import WindowNorm
+from .networks.windows import window_count
+from .recipes.fastmask import FastMaskRecipe
+from .recipes.mask_rcnn import MaskRCNNRecipe
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from ..runtime.errors import SessionError
-from ..runtime.open import check_session
-from ..runtime.session import OnDevice, Outputs, check_inputs
-from .checkpoint import load_checkpoint
-from .deployment import Shapes, deploy
+from ..runtime.sessions.interface import OnDevice, Outputs, check_inputs
+from ..runtime.sessions.open import check_session
+from .deploy.deployment import Shapes, deploy
+from .weights.checkpoint import load_checkpoint
 
 SESSIONS: dict[str, tuple[bool, bool]] = {
     "torch": (False, False),

@@ -37,7 +37,7 @@ from triton.compiler import ASTSource
 
 from ...runtime.errors import BuildError
 from ...runtime.files import write_text
-from ...runtime.kernels.shipped import FOLDER, MANIFEST, file_name
+from ...runtime.gpu.kernels.shipped import FOLDER, MANIFEST, file_name
 from . import mask_kernels, picture_kernel, roi_align_kernel, window_align_kernel
 
 # Architecture -> PTX version, the lowest that knows it: an older driver refuses a newer PTX.

@@ -14,9 +14,9 @@ from onnx import TensorProto, helper
 
 from maskrt.engines.builder import build_engine
 from maskrt.runtime.contract import METADATA_KEY, Contract
-from maskrt.runtime.cuda import missing_device
 from maskrt.runtime.errors import BuildError, InputError, SessionError
 from maskrt.runtime.files import sha256_of
+from maskrt.runtime.gpu.cuda import missing_device
 from maskrt.runtime.sidecar import read_sidecar, sidecar_path
 
 pytest.importorskip("tensorrt_rtx", reason='needs pip install "maskrt[engines]"')
@@ -125,8 +125,8 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], None]:
                 raise engine
             return None, engine
 
-        monkeypatch.setattr("maskrt.engines.inspection.missing_device", lambda: None)
-        monkeypatch.setattr("maskrt.engines.inspection.deserialize", deserialize)
+        monkeypatch.setattr("maskrt.engines.layers.engine_report.missing_device", lambda: None)
+        monkeypatch.setattr("maskrt.engines.layers.engine_report.deserialize", deserialize)
 
     return use
 

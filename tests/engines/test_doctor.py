@@ -7,7 +7,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 from maskrt.engines.doctor import diagnose
-from maskrt.runtime.cuda import missing_device
+from maskrt.runtime.gpu.cuda import missing_device
 
 
 def test_every_missing_thing_has_a_fix_and_every_present_one_none() -> None:

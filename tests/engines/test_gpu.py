@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 
 from maskrt.engines.builder import build_engine
-from maskrt.engines.inspection import engine_report
-from maskrt.engines.layer_profile import profile_engine
-from maskrt.engines.layers import LayerSummary
-from maskrt.runtime import cuda
-from maskrt.runtime.cuda import missing_device
-from maskrt.runtime.device_array import DeviceArray
+from maskrt.engines.layers.engine_report import engine_report
+from maskrt.engines.layers.layer_profile import profile_engine
+from maskrt.engines.layers.summary import LayerSummary
 from maskrt.runtime.errors import BuildError
-from maskrt.runtime.ort_session import OrtSession
-from maskrt.runtime.trt_session import TrtSession
+from maskrt.runtime.gpu import cuda
+from maskrt.runtime.gpu.cuda import missing_device
+from maskrt.runtime.gpu.device_array import DeviceArray
+from maskrt.runtime.sessions.ort_session import OrtSession
+from maskrt.runtime.sessions.trt.session import TrtSession
 
 pytestmark = [
     pytest.mark.gpu,
@@ -133,7 +133,7 @@ def test_pycuda_gives_the_stream_the_memory_and_the_arrays(engine: Path) -> None
     import pycuda.driver as drv
     from pycuda import gpuarray
 
-    from maskrt.runtime.pycuda_path import gpu_array_from
+    from maskrt.runtime.gpu.pycuda_path import gpu_array_from
 
     stream = drv.Stream()
     with TrtSession(engine, stream=stream, allocator=drv.mem_alloc) as session:
@@ -195,7 +195,7 @@ def test_timing_cache_is_written_and_read_back(tiny_onnx: Path) -> None:
 
 
 def _is_data_centre() -> bool:
-    from maskrt.runtime.cuda import device_info
+    from maskrt.runtime.gpu.cuda import device_info
 
     info = device_info()
     return info is not None and info.compute_capability in ("9.0", "10.0", "10.3")

@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from maskrt.eval.coco_data import load_coco
-from maskrt.eval.predictions import Prediction
+from maskrt.eval.coco.data import load_coco
+from maskrt.eval.coco.predictions import Prediction
 from maskrt.runtime.contract import Contract, ResizeRule, TensorSpec
 from maskrt.runtime.predictor import Predictor
 
@@ -222,5 +222,5 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
-    monkeypatch.setattr("maskrt.eval.runner.time", clock)
+    monkeypatch.setattr("maskrt.eval.timing.runner.time", clock)
     return clock

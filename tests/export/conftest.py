@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from maskrt.train.checkpoint import save_checkpoint
-from maskrt.train.mask_rcnn import MaskRCNN
-from maskrt.train.recipe import load_recipe
+from maskrt.train.networks.mask_rcnn import MaskRCNN
+from maskrt.train.recipes.recipe import load_recipe
+from maskrt.train.weights.checkpoint import save_checkpoint
 
 NARROW = (
     "model.stem_channels=8",

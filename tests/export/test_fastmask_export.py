@@ -8,13 +8,13 @@ import pytest
 from onnx import numpy_helper
 
 from maskrt.engines.builder import build_engine
-from maskrt.export.precision import precision_report
+from maskrt.export.precision.fp16 import precision_report
 from maskrt.export.to_onnx import export
 from maskrt.export.verify import verify
 from maskrt.runtime.errors import ExportError
-from maskrt.train.checkpoint import load_checkpoint, new_checkpoint
-from maskrt.train.deployment import Shapes, deploy
-from maskrt.train.recipe import load_recipe
+from maskrt.train.deploy.deployment import Shapes, deploy
+from maskrt.train.recipes.recipe import load_recipe
+from maskrt.train.weights.checkpoint import load_checkpoint, new_checkpoint
 
 SMALL = [
     "model.stem_channels=8",

@@ -7,16 +7,16 @@ import onnx
 import pytest
 
 from maskrt.engines.builder import build_engine
-from maskrt.export.rules import ALL_RULES, Outcome, apply_rules
+from maskrt.export.rules.exact_rules import ALL_RULES, Outcome, apply_rules
 from maskrt.export.to_onnx import export
 from maskrt.export.verify import _compare, verify
 from maskrt.runtime.contract import METADATA_KEY
 from maskrt.runtime.errors import ExportError
-from maskrt.runtime.ort_session import OrtSession
-from maskrt.train.checkpoint import load_checkpoint, new_checkpoint
-from maskrt.train.deployment import Shapes, deploy
-from maskrt.train.recipe import load_recipe
+from maskrt.runtime.sessions.ort_session import OrtSession
+from maskrt.train.deploy.deployment import Shapes, deploy
+from maskrt.train.recipes.recipe import load_recipe
 from maskrt.train.torch_session import TorchSession
+from maskrt.train.weights.checkpoint import load_checkpoint, new_checkpoint
 
 from .conftest import MakeCheckpoint
 

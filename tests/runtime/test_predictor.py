@@ -10,8 +10,8 @@ import pytest
 
 from maskrt.runtime.contract import Contract
 from maskrt.runtime.errors import ContractError, SessionError
-from maskrt.runtime.ort_session import OrtSession
 from maskrt.runtime.predictor import Predictor
+from maskrt.runtime.sessions.ort_session import OrtSession
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from maskrt.runtime.errors import ContractError, InputError, SessionError
-from maskrt.runtime.instances import Instances
-from maskrt.runtime.ort_session import OrtSession
 from maskrt.runtime.predictor import Predictor
-from maskrt.runtime.session import Outputs
+from maskrt.runtime.results.instances import Instances
+from maskrt.runtime.sessions.interface import Outputs
+from maskrt.runtime.sessions.ort_session import OrtSession
 
 
 @pytest.fixture

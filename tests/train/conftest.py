@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from maskrt.train.fastmask_config import FastMaskRecipe
-from maskrt.train.recipe import MaskRCNNRecipe, load_recipe
-from maskrt.train.shapes import draw_shapes
+from maskrt.train.recipes.fastmask import FastMaskRecipe
+from maskrt.train.recipes.recipe import MaskRCNNRecipe, load_recipe
+from maskrt.train.shapes.drawing import draw_shapes
 
 NARROW = (
     "input.short_side_px=64",

@@ -8,7 +8,7 @@ norms not).
 import pytest
 
 from maskrt.train.macs import fastmask_cost, mask_rcnn_cost
-from maskrt.train.recipe import load_recipe
+from maskrt.train.recipes.recipe import load_recipe
 
 LSC = "lsc_mask_rcnn_r50_512"
 # recipe, overrides, millions of parameters, GMAC at 300 and at 1000 RoIs, million MACs per RoI

@@ -1,0 +1,1 @@
+"""The command line: parses, makes one call into `workflows`, prints what came back."""

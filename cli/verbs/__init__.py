@@ -1,0 +1,1 @@
+"""One module a verb: its arguments, its one call into `workflows`, what it prints."""

@@ -1,0 +1,1 @@
+"""What an engine's layers are, in which precision and for how long they run."""

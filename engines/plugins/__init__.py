@@ -1,0 +1,1 @@
+"""The custom operators as plugins of TensorRT and TensorRT-RTX."""

@@ -1,0 +1,1 @@
+"""COCO-format ground truth, predictions on it, AP and AR."""

@@ -1,0 +1,1 @@
+"""What machine a result was measured on."""

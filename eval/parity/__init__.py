@@ -1,0 +1,1 @@
+"""What changed between two artefacts of one network, and whether that passes."""

@@ -1,0 +1,235 @@
+"""One run as three files: `report.html`, its tables as `report.md`, and `report.json`.
+
+The page is for people, self-contained, the JSON for programs. The page loads nothing: pictures are
+data URIs, figures inline SVG, no script. Every text goes through Jinja2's autoescape, because class
+and file names come from users. The JSON holds the same values with all raw samples, so that any
+figure can be made again. A report of simulated times says so in all three and is never written
+among the kept records.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ...runtime.errors import InputError
+from ...runtime.files import atomic_path
+from ..coco.accuracy import GATED, Accuracy, Metric, accuracy_json
+from ..parity.gates import Hop, hop_json
+from ..timing.latency import SCOPES, Bench, bench_json
+from .pictures import MATCHED_IOU, MATCHED_PROPOSALS, SHOWN_SCORE, Picture
+from .plots import latency_plot, phase_plot, recall_plot
+from .tables import (
+    SIMULATED_NOTE,
+    Table,
+    accuracy_tables,
+    hop_tables,
+    latency_tables,
+    markdown,
+    phase_table,
+    spread_table,
+)
+
+SCHEMA_VERSION = 2
+RECORDS = Path(__file__).parents[1] / "records"
+"""Measured runs that are kept with the project."""
+
+_SCOPE_TITLES = {
+    "engine": "Engine: device in, device out",
+    "model": "Model: host bytes in, results on host",
+    "pipeline": "Pipeline: decoded picture in, run-length masks out",
+}
+
+
+_PICTURE_NOTES: dict[Metric, str] = {
+    "AP": (
+        f"Left: predicted, score {SHOWN_SCORE} and more; right: ground truth. One colour per class."
+    ),
+    "AR": (
+        f"Left: of the best {MATCHED_PROPOSALS} proposals the one that covers each object best, "
+        f"with its mask IoU, where that is at least {MATCHED_IOU}; right: ground truth. One colour "
+        "per object."
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything one run has to say; parts that were not measured stay empty."""
+
+    title: str
+    dataset: str
+    """What was predicted, one sentence: name, split, number of pictures."""
+    environment: dict[str, Any]
+    """`environment()` of the measuring machine."""
+    summary: tuple[str, ...] = ()
+    """The few sentences to read first."""
+    commands: tuple[str, ...] = ()
+    """What to type to get this again."""
+    accuracy: tuple[Accuracy, ...] = ()
+    hops: tuple[Hop, ...] = ()
+    latency: Bench | None = None
+    tables: tuple[Table, ...] = ()
+    """Of whatever else was measured, after the others."""
+    details: dict[str, Any] = field(default_factory=dict)
+    """The values of these tables for the JSON, raw samples included."""
+    pictures: tuple[Picture, ...] = ()
+    """On the page only; the JSON counts them."""
+    created: str = field(default_factory=lambda: datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"))
+
+    @property
+    def simulated(self) -> bool:
+        """Whether its times are a recording's and mean nothing."""
+        return self.latency is not None and self.latency.simulated
+
+
+def write_report(report: Report, html_path: Path) -> tuple[Path, Path]:
+    """Write the page and, beside it, the same name with `.md` and `.json`; all or none.
+
+    Returns:
+        The paths of the page and of the JSON.
+
+    Raises:
+        InputError: the folder cannot be written, or simulated times would be kept as a record.
+    """
+    if report.simulated and html_path.resolve().is_relative_to(RECORDS.resolve()):
+        raise InputError(
+            f"{html_path}: the report's times are simulated; expected measured ones among the "
+            "records. Write it elsewhere."
+        )
+    texts = {
+        html_path.with_suffix(".json"): json.dumps(report_json(report), indent=1) + "\n",
+        html_path.with_suffix(".md"): report_markdown(report),
+        html_path: report_html(report),
+    }
+    with contextlib.ExitStack() as stack:
+        for path, text in texts.items():
+            stack.enter_context(atomic_path(path)).write_text(text, encoding="utf-8")
+    return html_path, html_path.with_suffix(".json")
+
+
+def report_tables(report: Report) -> list[Table]:
+    """The tables of a report, in reading order, for the terminal or Markdown."""
+    tables = [*accuracy_tables(report.accuracy), *hop_tables(report.hops)]
+    if report.latency is not None:
+        gpu = report.environment.get("gpus", "none") != "none"
+        tables += latency_tables(report.latency, report.accuracy, gpu=gpu)
+        tables.append(spread_table(report.latency))
+        tables.append(phase_table(report.latency))
+    return [*tables, *report.tables]
+
+
+def report_markdown(report: Report) -> str:
+    """The sentences and tables of the page as GitHub Markdown."""
+    banner = [f"**{SIMULATED_NOTE}**"] if report.simulated else []
+    head = [
+        f"# {report.title}",
+        *banner,
+        f"{report.dataset} Measured {report.created}.",
+        *report.summary,
+    ]
+    return "\n\n".join([*head, *map(markdown, report_tables(report))])
+
+
+def report_json(report: Report) -> dict[str, Any]:
+    """The report as plain JSON values, raw samples included."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "simulated": report.simulated,
+        "title": report.title,
+        "created": report.created,
+        "dataset": report.dataset,
+        "summary": list(report.summary),
+        "commands": list(report.commands),
+        "accuracy": [accuracy_json(accuracy) for accuracy in report.accuracy],
+        "hops": [hop_json(hop) for hop in report.hops],
+        "latency": None if report.latency is None else bench_json(report.latency),
+        "details": report.details,
+        "environment": report.environment,
+        "pictures": len(report.pictures),
+    }
+
+
+def report_html(report: Report) -> str:
+    """The page as one string that refers to nothing outside itself."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    templates = Environment(
+        loader=PackageLoader("maskrt.eval.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return templates.get_template("report.html").render(
+        report=report,
+        simulated_note=SIMULATED_NOTE if report.simulated else "",
+        failed=[hop for hop in report.hops if hop.failures],
+        tables=report_tables(report),
+        curves=_curves(report.accuracy),
+        plots=_plots(report.latency),
+        pictures=_pictures(report.pictures),
+        environment=_environment_rows(report.environment),
+        data_uri=_data_uri,
+    )
+
+
+def _curves(accuracies: Sequence[Accuracy]) -> list[dict[str, Any]]:
+    """Recall over IoU for 10, 100 and 1000 proposals, where there are proposals."""
+    from markupsafe import Markup
+
+    shown = [accuracy for accuracy in accuracies if accuracy.recalls]
+    names = GATED["AR"] if shown else ()
+    return [
+        {
+            "title": f"Best {name.partition('@')[2]} proposals",
+            "svg": Markup(recall_plot(shown, name)),
+        }
+        for name in names
+    ]
+
+
+def _pictures(pictures: Sequence[Picture]) -> list[dict[str, Any]]:
+    """The pairs of each task with the sentence that explains them, instances first."""
+    groups = [(_PICTURE_NOTES[m], [p for p in pictures if p.metric == m]) for m in _PICTURE_NOTES]
+    return [{"note": note, "pairs": pairs} for note, pairs in groups if pairs]
+
+
+def _plots(latency: Bench | None) -> list[dict[str, Any]]:
+    from markupsafe import Markup
+
+    if latency is None:
+        return []
+    offered = [s for s in SCOPES if any(s in b.samples_ms for b in latency.backends)]
+    # Our own SVG: matplotlib has escaped the names in it, so it goes onto the page as it is.
+    figures = [
+        {"title": _SCOPE_TITLES[scope], "svg": Markup(latency_plot(latency, scope))}
+        for scope in offered
+    ]
+    phases = {"title": "Where the pipeline's time goes", "svg": Markup(phase_plot(latency))}
+    return [*figures, phases]
+
+
+def _environment_rows(environment: dict[str, Any]) -> list[tuple[str, str]]:
+    """Nested values flattened to one line each."""
+    rows = []
+    for key, value in environment.items():
+        if isinstance(value, dict):
+            rows += [(f"{key}: {name}", str(inner)) for name, inner in value.items()]
+        else:
+            rows.append((key, ", ".join(map(str, value)) if _is_list(value) else str(value)))
+    return [(key.replace("_", " "), text) for key, text in rows]
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str)
+
+
+def _data_uri(jpeg: bytes) -> str:
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii")

@@ -1,0 +1,141 @@
+"""The report's figures as inline SVG text that takes its colours from the page.
+
+Drawn by matplotlib without its global state, text kept as text, and text and axis lines in
+`currentColor`, so that one figure suits a dark and a light page and needs no file beside it.
+Figures are narrow and names stand above their bars, so that a phone shows them whole.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..coco.accuracy import Accuracy
+from ..coco.ar import RECALL_IOUS
+from ..timing.latency import PHASES, BackendLatency, Bench
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_INK = "#010203"  # replaced by currentColor; no other mark uses it
+_HUES = ("#4c8eda", "#e0803a", "#43a66b", "#c95d8b", "#8b7bd8", "#b59a2b")
+_PHASE_HUES = dict(zip(PHASES, ("#43a66b", "#4c8eda", "#e0803a"), strict=True))
+_WIDTH_IN, _ROW_IN, _FRAME_IN = 5.0, 0.62, 0.75
+_CURVES_HEIGHT_IN = 2.9
+_DOTS = 300  # per backend, at even distances over the run; the summary uses all samples
+_SHOWN_UP_TO = 99.0  # percentile where the axis may end; dots beyond it sit on the edge
+
+
+def latency_plot(result: Bench, scope: str) -> str:
+    """Samples of one scope per backend: dots, median (long mark), p90 and p99 (short marks)."""
+    shown = [backend for backend in result.backends if scope in backend.samples_ms]
+    figure, axes = _rows_figure(len(shown))
+    top = max(float(np.percentile(b.samples_ms[scope], _SHOWN_UP_TO)) for b in shown) * 1.08
+    for row, backend in enumerate(shown):
+        _latency_row(axes, row, backend, scope, top)
+    _finish(axes, [_name(backend) for backend in shown], top)
+    return _svg(figure, f"latency-{scope}")
+
+
+def phase_plot(result: Bench) -> str:
+    """Median of each pipeline phase per backend, end to end."""
+    figure, axes = _rows_figure(len(result.backends))
+    top = 0.0
+    for row, backend in enumerate(result.backends):
+        start = 0.0
+        for phase, median_ms in backend.phase_medians_ms().items():
+            label = phase if row == 0 else "_nolegend_"
+            axes.barh(row, median_ms, 0.34, start, color=_PHASE_HUES[phase], label=label)
+            start += median_ms
+        top = max(top, start * 1.04)
+    _finish(axes, [_name(backend) for backend in result.backends], top)
+    _legend(axes, {"loc": "lower right", "bbox_to_anchor": (1.0, 1.0), "ncols": 3})
+    return _svg(figure, "phases")
+
+
+def recall_plot(accuracies: Sequence[Accuracy], name: str) -> str:
+    """Recall over IoU of `AR@10`, `AR@100` or `AR@1000`: masks solid, boxes dashed.
+
+    Artefacts that agree lie on each other, as hops should, so each line is thinner than the last.
+    """
+    height = _CURVES_HEIGHT_IN + 0.2 * len(accuracies)
+    figure, axes = _figure(height)
+    for row, accuracy in enumerate(accuracies):
+        line: dict[str, Any] = {"color": _HUES[row % len(_HUES)], "linewidth": 1 + 4 * 0.6**row}
+        for kind, dashes in (("mask", "-"), ("box", (0, (4, 3)))):
+            curve = accuracy.recalls.get(kind, {}).get(name, [])
+            axes.plot(RECALL_IOUS[: len(curve)], curve, linestyle=dashes, **line)
+        axes.plot([], [], label=f"{accuracy.name} ({accuracy.backend})", **line)
+    axes.set_xlim(RECALL_IOUS[0], RECALL_IOUS[-1])
+    axes.set_ylim(0, 100)
+    axes.set_ylabel("recall, %", color=_INK)
+    _style(axes, "IoU", ("bottom", "left"))
+    _legend(axes, {"loc": "lower left", "bbox_to_anchor": (0.0, 1.0)})
+    return _svg(figure, f"recall-{name}")
+
+
+def _figure(height_in: float) -> tuple[Any, Axes]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(_WIDTH_IN, height_in), layout="constrained")
+    return figure, figure.add_subplot()
+
+
+def _rows_figure(rows: int) -> tuple[Any, Axes]:
+    return _figure(_FRAME_IN + _ROW_IN * rows)
+
+
+def _latency_row(axes: Axes, row: int, backend: BackendLatency, scope: str, top: float) -> None:
+    hue, flat = _HUES[row % len(_HUES)], backend.samples_ms[scope].ravel()
+    dots = flat[np.linspace(0, flat.size - 1, min(_DOTS, flat.size)).round().astype(int)]
+    jitter = np.random.default_rng(row).uniform(-0.16, 0.16, dots.size)
+    axes.scatter(dots.clip(max=top), row + jitter, s=7, color=hue, alpha=0.45, linewidths=0)
+    summary = backend.summaries[scope]
+    axes.vlines(summary.p50_ms, row - 0.24, row + 0.24, color=_INK, linewidth=2)
+    axes.vlines([summary.p90_ms, summary.p99_ms], row - 0.12, row + 0.12, color=_INK, linewidth=1)
+
+
+def _finish(axes: Axes, names: list[str], top: float) -> None:
+    """Names above their rows, first row on top, a zero-based axis in milliseconds."""
+    for row, name in enumerate(names):
+        axes.text(0, row - 0.3, name, color=_INK, va="bottom", parse_math=False)
+    axes.set_ylim(len(names) - 0.6, -0.75)
+    axes.set_xlim(0, top)
+    axes.set_yticks([])
+    _style(axes, "ms", ("bottom",))
+
+
+def _style(axes: Axes, unit: str, sides: tuple[str, ...]) -> None:
+    """Ink and axis lines as every figure has them."""
+    axes.set_xlabel(unit, color=_INK)
+    axes.tick_params(colors=_INK)
+    axes.patch.set_visible(False)
+    for side, spine in axes.spines.items():
+        spine.set_visible(side in sides)
+        spine.set_color(_INK)
+
+
+def _legend(axes: Axes, place: dict[str, Any]) -> None:
+    legend = axes.legend(frameon=False, **place)
+    for text in legend.get_texts():
+        text.set_color(_INK)
+        text.set_parse_math(False)
+
+
+def _name(backend: BackendLatency) -> str:
+    return f"{backend.name} ({backend.backend})"
+
+
+def _svg(figure: Any, salt: str) -> str:
+    import matplotlib as mpl
+
+    figure.patch.set_visible(False)
+    text = io.StringIO()
+    silent = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": salt, "font.size": 10}):
+        figure.savefig(text, format="svg", metadata=silent)
+    svg = text.getvalue()
+    return svg[svg.index("<svg") :].replace(_INK, "currentColor")

@@ -1,0 +1,224 @@
+"""Latency of several opened models under one protocol, so that one table may hold them all.
+
+    rounds of A B B A      each backend: one unrecorded call, then `turn_calls` recorded ones
+    one recorded call      pre | model | post; the same pictures in the same order for all
+
+Three scopes. **pipeline**: decoded pictures in, instances with run-length masks of the original
+size out; **model**: the middle of it, bytes on the host in, results on the host out
+(`Session.run`); **engine**: inputs and outputs stay on the device, for sessions that offer it
+(`Session.device`). File decoding is in none. Pipeline and model come from the same call,
+so pre + model + post is the pipeline exactly.
+
+Interleaving lets slow drift (clocks, temperature, other processes) fall on all backends alike;
+the unrecorded call at each turn's start removes what the previous backend left in caches and in
+thread pools that still spin. Warm-up ends when the rolling median is stable, or at a bound. No
+sample is removed afterwards and all are kept. Pictures are real ones of the data set: on noise a
+detector finds nothing and its post-processing costs nothing.
+
+Models of several batch sizes share the run, hence its drift, but a ratio compares equal batches
+only. What replays a recording (`simulated`) never stands beside what was measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ...runtime.errors import InputError
+from .bootstrap import Ratio, Summary, speed_ratio, summarize
+from .peaks import Peak, PeakMeter, Probe
+from .runner import BenchOptions, Image, Runner, Target, is_simulated
+
+Array = npt.NDArray[np.float64]
+
+SCOPES = ("engine", "model", "pipeline")
+PHASES = ("pre", "model", "post")
+
+
+@dataclass(frozen=True)
+class BackendLatency:
+    """One measured model. Sample arrays are (T, n): T turns of n calls, milliseconds per call."""
+
+    name: str
+    backend: str
+    precision: str
+    sha256: str
+    variant: str
+    """Of the contract: rows of one variant are the same network."""
+    batch: int
+    """Pictures per call."""
+    first_call_ms: float
+    """With all that happens once: kernels chosen, memory taken. In no other figure."""
+    warmup_calls: int
+    warmed_up: bool
+    """Whether the rolling median became stable before the bound."""
+    samples_ms: dict[str, Array]
+    """By scope; `engine` is absent where the session cannot leave data on the device."""
+    phases_ms: dict[str, Array]
+    """By phase of the pipeline."""
+    summaries: dict[str, Summary]
+    """By scope."""
+    speedups: dict[str, Ratio] = field(default_factory=dict)
+    """By scope that both offer: times faster than the first backend of the same batch; empty for
+    the first itself."""
+
+    def phase_medians_ms(self) -> dict[str, float]:
+        """Median of each phase; their sum is near the pipeline's median, not equal to it."""
+        return {phase: float(np.median(samples)) for phase, samples in self.phases_ms.items()}
+
+
+@dataclass(frozen=True)
+class Bench:
+    """One interleaved run over all targets."""
+
+    backends: tuple[BackendLatency, ...]
+    options: BenchOptions
+    pictures: int
+    picture_names: tuple[str, ...]
+    clock_log: tuple[dict[str, Any], ...]
+    """`clock_probe` after every round (GPU clocks, temperature, throttling); empty without one."""
+    peaks: tuple[Peak, ...] = ()
+    """What the probes reached in this run; empty without probes."""
+
+    @property
+    def batches(self) -> tuple[int, ...]:
+        """The batch sizes of its rows, ascending."""
+        return tuple(sorted({backend.batch for backend in self.backends}))
+
+    @property
+    def simulated(self) -> bool:
+        """Whether its times are a recording's and mean nothing."""
+        return any(is_simulated(backend.backend) for backend in self.backends)
+
+    def of_batch(self, batch: int) -> Bench:
+        """The same run with the rows of one batch size only."""
+        rows = tuple(backend for backend in self.backends if backend.batch == batch)
+        return replace(self, backends=rows)
+
+
+def bench(
+    targets: Sequence[Target],
+    images: Sequence[Image],
+    options: BenchOptions | None = None,
+    *,
+    picture_names: Sequence[str] = (),
+    clock_probe: Callable[[], dict[str, Any]] | None = None,
+    peak_probes: Sequence[Probe] = (),
+    on_progress: Callable[[float, str], None] | None = None,
+) -> Bench:
+    """Time every target on the same pictures in interleaved turns.
+
+    Args:
+        targets: opened models; the first of each batch size is what the others are compared with.
+        images: decoded pictures, (H, W, 3) uint8 RGB; used in order, again from the start.
+        options: how long; defaults measure 200 calls each.
+        picture_names: recorded with the result.
+        clock_probe: called after every round, between measurements.
+        peak_probes: timed after every round.
+        on_progress: told the fraction done in [0, 1] and what is being done.
+
+    Raises:
+        InputError: no target, no picture, or simulated targets beside real ones.
+    """
+    options = options or BenchOptions()
+    _check(targets, images)
+    tell = on_progress or (lambda _fraction, _text: None)
+    runners = []
+    for target in targets:
+        tell(0.0, f"warming up {target.name}")
+        runners.append(Runner(target, images, options))
+    meter = PeakMeter(peak_probes)
+    clock_log = _measure(runners, options, clock_probe, meter, tell)
+    return Bench(
+        backends=_results(runners, options.seed),
+        options=options,
+        pictures=len(images),
+        picture_names=tuple(picture_names),
+        clock_log=tuple(clock_log),
+        peaks=meter.peaks(),
+    )
+
+
+def _check(targets: Sequence[Target], images: Sequence[Image]) -> None:
+    if not targets or not images:
+        raise InputError(
+            f"bench: {len(targets)} models and {len(images)} pictures; expected at least one of"
+            " each. Name a model and a data set with pictures."
+        )
+    real = [target.name for target in targets if not target.simulated]
+    if 0 < len(real) < len(targets):
+        raise InputError(
+            f"bench: simulated sessions beside {', '.join(real)}; expected only the ones or only "
+            "the others, as simulated times mean nothing. Leave the simulated ones away."
+        )
+
+
+def _measure(
+    runners: Sequence[Runner],
+    options: BenchOptions,
+    clock_probe: Callable[[], dict[str, Any]] | None,
+    meter: PeakMeter,
+    tell: Callable[[float, str], None],
+) -> list[dict[str, Any]]:
+    """A B B A until there is enough; turns stay equal in number, hence comparable."""
+    clock_log = []
+    while (fraction := _done(runners, options)) < 1.0:
+        for runner in (*runners, *reversed(runners)):
+            tell(fraction, f"timing {runner.target.name}")
+            runner.turn(options.turn_calls)
+        if clock_probe is not None:
+            clock_log.append(clock_probe())
+        meter.round()
+    tell(1.0, "done")
+    return clock_log
+
+
+def _done(runners: Sequence[Runner], options: BenchOptions) -> float:
+    if options.seconds is not None:
+        recorded_ms = sum(runner.recorded_ms for runner in runners)
+        return recorded_ms / 1000.0 / (options.seconds * len(runners))
+    return len(runners[0].turns) * options.turn_calls / options.samples
+
+
+def _results(runners: Sequence[Runner], seed: int) -> tuple[BackendLatency, ...]:
+    firsts: dict[int, Runner] = {}
+    results = []
+    for runner in runners:
+        predictor, samples = runner.target.predictor, runner.samples()
+        scopes = {scope: samples[scope] for scope in SCOPES if scope in samples}
+        first_runner = firsts.setdefault(predictor.contract.batch, runner)
+        first = first_runner.samples()
+        compared = [] if runner is first_runner else [scope for scope in scopes if scope in first]
+        results.append(
+            BackendLatency(
+                name=runner.target.name,
+                backend=predictor.session.backend,
+                precision=predictor.contract.precision,
+                sha256=runner.target.sha256,
+                variant=predictor.contract.variant,
+                batch=predictor.contract.batch,
+                first_call_ms=runner.first_call_ms,
+                warmup_calls=runner.warmup_calls,
+                warmed_up=runner.warmed_up,
+                samples_ms=scopes,
+                phases_ms={phase: samples[phase] for phase in PHASES},
+                summaries={scope: summarize(scopes[scope], seed) for scope in scopes},
+                speedups={s: speed_ratio(first[s], scopes[s], seed) for s in compared},
+            )
+        )
+    return tuple(results)
+
+
+def bench_json(result: Bench) -> dict[str, Any]:
+    """The run as plain JSON values, raw samples included."""
+    values = {"simulated": result.simulated, **asdict(result)}
+    for backend in values["backends"]:
+        for key in ("samples_ms", "phases_ms"):
+            backend[key] = {
+                name: np.round(samples, 4).tolist() for name, samples in backend[key].items()
+            }
+    return values

@@ -1,0 +1,321 @@
+"""Latency of one operator in several implementations, beside what the memory alone would take.
+
+Every implementation gets equal inputs and must give the first one's output before it is timed: one
+that does not is a failure with its difference, and has no time. Turns are interleaved A B B A, each
+of one unrecorded call and `turn_calls` recorded ones, as in `latency`.
+
+An operator must at least read its inputs once and write its output once. Those bytes over the
+bandwidth that copying reaches on the same device are its **floor**; the share of it that an
+implementation reaches says how much there is left to gain. A share above 1 means that a cache held
+the inputs. Bandwidth is measured here, in the same run, and counts bytes read plus bytes written.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..machine.gpu import gpu_state
+from ..report.tables import Table
+from .bootstrap import Ratio, Summary, speed_ratio, summarize
+from .runner import BenchOptions
+
+Array = npt.NDArray[Any]
+Tell = Callable[[float, str], None]
+
+OPTIONS = BenchOptions(
+    samples=40, turn_calls=4, warmup_calls=20, warmup_seconds=5.0, stable_within=0.05
+)
+"""Shorter than for models: a call has no pictures to go through."""
+COPIED_BYTES = 256 << 20
+"""Of the copy that measures bandwidth: many times any cache."""
+COPIES = 10
+SMALLEST_SIDE_PX = 16.0
+LARGEST_SHARE = 0.9
+_WARM_WINDOW = 5  # calls in the rolling median of the warm-up
+_NOTE = (
+    "ms: median, ± half its 95 % bootstrap interval. MB: inputs and output once; floor: those at "
+    "the copy bandwidth measured here ({speeds}). max diff: from the first row."
+)
+_SPEEDUP_NOTE = (
+    "speed-up: times faster than {baseline} on the same device, with its 95 % interval; in "
+    "brackets where that includes 1."
+)
+
+
+@dataclass(frozen=True)
+class Implementation:
+    """One way to compute the operator, inputs already in place."""
+
+    name: str
+    device: str
+    """"cpu" or "cuda": whose bandwidth is its floor."""
+    precision: str
+    """Of features and output."""
+    least_bytes: int
+    """Inputs read once plus output written once."""
+    tolerance: float
+    """Greatest absolute difference from the first implementation's output that is rounding."""
+    time_ms: Callable[[], float]
+    """Compute once (or several times) and answer the milliseconds of one call."""
+    result: Callable[[], Array]
+    """Compute and answer the output on the host."""
+    baseline: bool = False
+    """Whether the others of its device are compared with it."""
+
+
+@dataclass(frozen=True)
+class OperatorTiming:
+    """One row: an implementation whose output was right. Samples are (T, n) ms, T turns."""
+
+    name: str
+    device: str
+    precision: str
+    max_difference: float
+    """From the first implementation's output."""
+    least_bytes: int
+    floor_ms: float
+    first_call_ms: float
+    warmup_calls: int
+    warmed_up: bool
+    samples_ms: Array
+    summary: Summary
+    speedup: Ratio | None
+    """Times faster than the baseline of its device; None for that itself, or without one."""
+
+    @property
+    def floor_share(self) -> float:
+        """1 where the operator is as fast as copying its bytes."""
+        return self.floor_ms / self.summary.p50_ms
+
+
+@dataclass(frozen=True)
+class OperatorCase:
+    """All implementations of one operator on one set of inputs."""
+
+    title: str
+    rows: tuple[OperatorTiming, ...]
+    failures: tuple[str, ...]
+    """Implementations whose output is not the first one's, a sentence each."""
+    gpu_state: dict[str, Any]
+    """After the last call; {} without a GPU."""
+
+
+def wall_clock(call: Callable[[], object]) -> Callable[[], float]:
+    """`Implementation.time_ms` of a call that has finished when it returns."""
+
+    def time_ms() -> float:
+        began = time.perf_counter_ns()
+        call()
+        return (time.perf_counter_ns() - began) / 1e6
+
+    return time_ms
+
+
+def cpu_bandwidth(copied_bytes: int = COPIED_BYTES, copies: int = COPIES) -> float:
+    """Bytes per second, read plus written, of the quickest of `copies` copies by all cores."""
+    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    source = np.ones(copied_bytes // 8)
+    target = np.zeros_like(source)
+    parts = list(
+        zip(np.array_split(target, threads or 1), np.array_split(source, threads or 1), strict=True)
+    )
+    with ThreadPoolExecutor(threads) as pool:
+        copy = wall_clock(lambda: list(pool.map(lambda pair: np.copyto(*pair), parts)))
+        quickest_ms = min(copy() for _ in range(copies))
+    return 2 * source.nbytes / (quickest_ms / 1e3)
+
+
+def proposal_boxes(count: int, canvas_hw: tuple[int, int], seed: int = 0) -> npt.NDArray[Any]:
+    """Boxes as an RPN gives them: (1, count, 4) float32 xyxy canvas px, all inside.
+
+    Sides are log-uniform from 16 px to 90 % of the canvas, each side on its own.
+    """
+    rng = np.random.default_rng(seed)
+    limit = np.array(canvas_hw[::-1], dtype=np.float64)
+    smallest = np.log(SMALLEST_SIDE_PX)
+    sides = np.exp(rng.uniform(smallest, np.log(LARGEST_SHARE * limit), (1, count, 2)))
+    corners = rng.uniform(0.0, 1.0, (1, count, 2)) * (limit - sides)
+    return np.concatenate((corners, corners + sides), axis=2).astype(np.float32)
+
+
+def bench_operator(
+    title: str,
+    implementations: Sequence[Implementation],
+    bandwidths: Mapping[str, float],
+    options: BenchOptions = OPTIONS,
+    *,
+    on_progress: Tell | None = None,
+) -> OperatorCase:
+    """Check every implementation against the first, then time all that agree, interleaved.
+
+    Args:
+        title: operator and shapes.
+        implementations: at least one, the first being what is right.
+        bandwidths: measured bytes per second of every device in use.
+        options: how long.
+        on_progress: told the fraction done in [0, 1] and what is being done.
+    """
+    tell = on_progress or (lambda _fraction, _text: None)
+    differences = _differences(implementations, tell)
+    right = [one for one in implementations if differences[one.name] <= one.tolerance]
+    clocks = []
+    for one in right:
+        tell(0.0, f"warming up {one.name}")
+        clocks.append(_Clocked(one, options))
+    if clocks:
+        _measure(clocks, options, tell)
+    return OperatorCase(
+        title=title,
+        rows=tuple(
+            _timing(clocked, clocks, differences, bandwidths, options) for clocked in clocks
+        ),
+        failures=tuple(
+            f"{one.name}: differs from {implementations[0].name} by {differences[one.name]:.3g};"
+            f" expected at most {one.tolerance:.3g}. It is not timed."
+            for one in implementations
+            if one not in right
+        ),
+        gpu_state=gpu_state(),
+    )
+
+
+def _differences(implementations: Sequence[Implementation], tell: Tell) -> dict[str, float]:
+    """Greatest absolute difference of each output from the first; infinite for another shape."""
+    first = implementations[0].result()
+    found = {}
+    for one in implementations:
+        tell(0.0, f"checking {one.name}")
+        output = first if one is implementations[0] else one.result()
+        same = output.shape == first.shape and bool(np.isfinite(output).all())
+        found[one.name] = float(np.abs(output - first, dtype=np.float32).max()) if same else np.inf
+    return found
+
+
+class _Clocked:
+    """One implementation with its samples; warms up when made."""
+
+    def __init__(self, implementation: Implementation, options: BenchOptions) -> None:
+        self.implementation = implementation
+        self.turns: list[list[float]] = []
+        began, times = time.perf_counter(), [implementation.time_ms()]
+        self.first_call_ms = times[0]
+        self.warmed_up = False
+        while not self.warmed_up and len(times) < options.warmup_calls:
+            if time.perf_counter() - began >= options.warmup_seconds:
+                break
+            times.append(implementation.time_ms())
+            self.warmed_up = _stable(times, options.stable_within)
+        self.warmup_calls = len(times)
+
+    def turn(self, calls: int) -> None:
+        """One unrecorded call, then `calls` recorded ones."""
+        self.implementation.time_ms()
+        self.turns.append([self.implementation.time_ms() for _ in range(calls)])
+
+
+def _stable(times: list[float], within: float) -> bool:
+    older, newer = times[-2 * _WARM_WINDOW : -_WARM_WINDOW], times[-_WARM_WINDOW:]
+    if len(older) < _WARM_WINDOW:
+        return False
+    return abs(float(np.median(newer)) / float(np.median(older)) - 1.0) < within
+
+
+def _measure(clocks: Sequence[_Clocked], options: BenchOptions, tell: Tell) -> None:
+    """A B B A until there is enough."""
+    while (fraction := _done(clocks, options)) < 1.0:
+        for clocked in (*clocks, *reversed(clocks)):
+            tell(fraction, f"timing {clocked.implementation.name}")
+            clocked.turn(options.turn_calls)
+    tell(1.0, "done")
+
+
+def _done(clocks: Sequence[_Clocked], options: BenchOptions) -> float:
+    if options.seconds is not None:
+        recorded_ms = sum(sum(map(sum, clocked.turns)) for clocked in clocks)
+        return recorded_ms / 1e3 / (options.seconds * len(clocks))
+    return len(clocks[0].turns) * options.turn_calls / options.samples
+
+
+def _timing(
+    clocked: _Clocked,
+    clocks: Sequence[_Clocked],
+    differences: Mapping[str, float],
+    bandwidths: Mapping[str, float],
+    options: BenchOptions,
+) -> OperatorTiming:
+    one, samples = clocked.implementation, np.array(clocked.turns)
+    baselines = [
+        np.array(other.turns)
+        for other in clocks
+        if other.implementation.baseline and other.implementation.device == one.device
+    ]
+    compared = bool(baselines) and not one.baseline
+    return OperatorTiming(
+        name=one.name,
+        device=one.device,
+        precision=one.precision,
+        max_difference=differences[one.name],
+        least_bytes=one.least_bytes,
+        floor_ms=one.least_bytes / bandwidths[one.device] * 1e3,
+        first_call_ms=clocked.first_call_ms,
+        warmup_calls=clocked.warmup_calls,
+        warmed_up=clocked.warmed_up,
+        samples_ms=samples,
+        summary=summarize(samples, options.seed),
+        speedup=speed_ratio(baselines[0], samples, options.seed) if compared else None,
+    )
+
+
+def operator_table(case: OperatorCase, bandwidths: Mapping[str, float], baseline: str) -> Table:
+    """The rows as text; `baseline` is what the last column compares with."""
+    restless = [row.name for row in case.rows if not row.warmed_up]
+    speeds = ", ".join(f"{name} {speed / 1e9:.1f} GB/s" for name, speed in bandwidths.items())
+    notes = [_NOTE.format(speeds=speeds)]
+    if any(row.speedup for row in case.rows):
+        notes.append(_SPEEDUP_NOTE.format(baseline=baseline))
+    if restless:
+        notes.append(f"Not yet steady when the warm-up ended: {'; '.join(restless)}.")
+    return Table(
+        title=case.title,
+        columns=("implementation", "ms", "MB", "floor ms", "of floor", "max diff", "speed-up"),
+        rows=tuple(_cells(row) for row in case.rows),
+        notes=(*notes, *(f"FAILED {sentence}" for sentence in case.failures)),
+        keys=1,
+    )
+
+
+def _cells(row: OperatorTiming) -> tuple[str, ...]:
+    half_interval = (row.summary.p50_high_ms - row.summary.p50_low_ms) / 2
+    return (
+        row.name,
+        f"{row.summary.p50_ms:.3f} ± {half_interval:.3f}",
+        f"{row.least_bytes / 1e6:.1f}",
+        f"{row.floor_ms:.3f}",
+        f"{row.floor_share:.0%}",
+        f"{row.max_difference:.1e}",
+        _speedup(row.speedup),
+    )
+
+
+def _speedup(ratio: Ratio | None) -> str:
+    if ratio is None:
+        return "-"
+    text = f"{ratio.value:.2f}x {ratio.low:.2f}-{ratio.high:.2f}"
+    return text if ratio.certain else f"({text})"
+
+
+def operator_json(case: OperatorCase) -> dict[str, Any]:
+    """One case as plain JSON values, raw samples included."""
+    values = asdict(case)
+    for row, timing in zip(values["rows"], case.rows, strict=True):
+        row["samples_ms"] = np.round(timing.samples_ms, 4).tolist()
+        row["floor_share"] = timing.floor_share
+    return values

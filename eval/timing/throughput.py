@@ -1,0 +1,165 @@
+"""Pictures per second and latency when several threads share one opened model.
+
+Each target is loaded by 1 stream and by N, a stream being a thread that predicts one batch after
+the other; turns go A1 AN B1 BN BN B1 AN A1. Both loads make equally many calls per turn, taken from
+one queue, so that no thread is idle before the last calls. A turn's time is from its first call's
+start to its last call's end; pictures per second are all its pictures over that, latencies those of
+single calls under the load, pipeline scope.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..report.tables import Table
+from .bootstrap import Rate, Ratio, Summary, rate_ratio, summarize, work_rate
+from .runner import BenchOptions, Image, Target
+
+Array = npt.NDArray[np.float64]
+
+_NOTE = (
+    "streams: threads that share one opened model. pictures/s: ± half the 95 % bootstrap interval. "
+    "gain: over one stream, with its interval. p50 to p99: milliseconds of a call under that load, "
+    "decoded picture in, run-length masks out."
+)
+CALLS_PER_STREAM = 4
+"""At least so many calls of each stream per turn: the idle end of a turn stays small beside it."""
+
+
+@dataclass(frozen=True)
+class Throughput:
+    """One model under one load; T turns of n calls."""
+
+    name: str
+    backend: str
+    sha256: str
+    batch: int
+    streams: int
+    turns_s: Array
+    """(T,) seconds of each turn."""
+    samples_ms: Array
+    """(T, n) milliseconds of each call, in the order in which calls were taken."""
+    pictures_per_s: Rate
+    summary: Summary
+    gain: Ratio
+    """Pictures per second over those of one stream."""
+
+
+def measure_throughput(
+    targets: Sequence[Target], images: Sequence[Image], streams: int, options: BenchOptions
+) -> tuple[Throughput, ...]:
+    """Load every target with one stream and with `streams`, interleaved.
+
+    Args:
+        targets: opened models, any batch sizes.
+        images: decoded pictures, (H, W, 3) uint8 RGB; used in order, again from the start.
+        streams: threads of the second load, at least 2.
+        options: how long; `samples` counts the calls of one load.
+
+    Returns:
+        Two per target: one stream, then `streams`.
+    """
+    with contextlib.ExitStack() as stack:
+        loads = [
+            _Load(target, images, count, stack.enter_context(ThreadPoolExecutor(count)))
+            for target in targets
+            for count in (1, streams)
+        ]
+        calls = max(options.turn_calls, CALLS_PER_STREAM * streams)
+        while not _enough(loads, options):
+            for load in (*loads, *reversed(loads)):
+                load.turn(calls)
+    pairs = zip(loads[::2], loads[1::2], strict=True)
+    return tuple(load.result(one, options.seed) for one, many in pairs for load in (one, many))
+
+
+class _Load:
+    """One target, and the threads that call it."""
+
+    def __init__(
+        self, target: Target, images: Sequence[Image], streams: int, pool: ThreadPoolExecutor
+    ) -> None:
+        self.target, self.images, self.streams, self.pool = target, images, streams, pool
+        self.turns_s: list[float] = []
+        self.samples_ms: list[list[float]] = []
+
+    def turn(self, calls: int) -> None:
+        """One unrecorded call per stream, then `calls` recorded ones."""
+        list(self.pool.map(self._call, range(self.streams)))
+        began = time.perf_counter()
+        self.samples_ms.append(list(self.pool.map(self._call, range(calls))))
+        self.turns_s.append(time.perf_counter() - began)
+
+    def _call(self, number: int) -> float:
+        """Predict the batch of call `number`, in milliseconds."""
+        predictor = self.target.predictor
+        start, count = number * predictor.contract.batch, len(self.images)
+        batch = [self.images[(start + i) % count] for i in range(predictor.contract.batch)]
+        began = time.perf_counter_ns()
+        for instances in predictor.predict(batch):
+            instances.rles()
+        return (time.perf_counter_ns() - began) / 1e6
+
+    def result(self, one_stream: _Load, seed: int) -> Throughput:
+        """What was measured, compared with the load of one stream."""
+        predictor = self.target.predictor
+        samples_ms, turns_s = np.array(self.samples_ms), np.array(self.turns_s)
+        batch = predictor.contract.batch
+        return Throughput(
+            name=self.target.name,
+            backend=predictor.session.backend,
+            sha256=self.target.sha256,
+            batch=batch,
+            streams=self.streams,
+            turns_s=turns_s,
+            samples_ms=samples_ms,
+            pictures_per_s=work_rate(batch * samples_ms.shape[1], turns_s, seed),
+            summary=summarize(samples_ms, seed),
+            gain=rate_ratio(np.array(one_stream.turns_s), turns_s, seed),
+        )
+
+
+def _enough(loads: Sequence[_Load], options: BenchOptions) -> bool:
+    if options.seconds is not None:
+        return sum(sum(load.turns_s) for load in loads) >= options.seconds * len(loads)
+    return sum(map(len, loads[0].samples_ms)) >= options.samples
+
+
+def throughput_table(results: Sequence[Throughput]) -> Table:
+    """Two rows per model: one stream and several."""
+    return Table(
+        title="Throughput",
+        columns=("model", "backend", "streams", "pictures/s", "gain", "p50", "p90", "p99", "calls"),
+        rows=tuple(_row(result) for result in results),
+        notes=(_NOTE,),
+    )
+
+
+def _row(result: Throughput) -> tuple[str, ...]:
+    rate, summary, gain = result.pictures_per_s, result.summary, result.gain
+    return (
+        result.name,
+        result.backend,
+        str(result.streams),
+        f"{rate.value:.2f} ± {(rate.high - rate.low) / 2:.2f}",
+        "1" if result.streams == 1 else f"{gain.value:.2f}x {gain.low:.2f}-{gain.high:.2f}",
+        *(f"{ms:.2f}" for ms in (summary.p50_ms, summary.p90_ms, summary.p99_ms)),
+        str(summary.samples),
+    )
+
+
+def throughput_json(result: Throughput) -> dict[str, Any]:
+    """One load as plain JSON values, raw samples included."""
+    values = asdict(result)
+    return values | {
+        "turns_s": np.round(result.turns_s, 6).tolist(),
+        "samples_ms": np.round(result.samples_ms, 4).tolist(),
+    }

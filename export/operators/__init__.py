@@ -1,0 +1,1 @@
+"""The custom operators as ONNX local functions of standard operators."""

@@ -1,0 +1,277 @@
+"""Which node groups must stay FP32, found by search: the smallest repair of an FP16 export.
+
+    FP32 model -> to_fp16(kept groups) -> every FP16 value rounded -> the metric's verdict
+
+A group is a module of the network ("model.backbone.res3.0.conv1"), or a single node where no
+module of its own holds it (a residual sum, a RoIAlign). Groups form the tree of module paths. The
+search starts with all of them FP32, which is the reference itself, and puts back to FP16 what it
+can: a whole branch at once where the gate still passes, else each half of it by itself. So the
+set that is kept passes at every step, whether or not verdicts are monotone, and k culprits among n
+groups cost about 2 k log2 n evaluations (hierarchical delta debugging, Misherghi and Su 2006,
+taken from the passing side). A last pass puts every group that is left back by itself: none can go.
+
+Precision lives in the file, so what is found holds for every strongly typed TensorRT; no engine
+and no GPU is needed to find it. The metric is a callable: this folder measures no accuracy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnx
+from onnx import TensorProto, numpy_helper, shape_inference
+
+from ...runtime.errors import ExportError, GateError
+from ..macs import graph_macs
+from .emulation import emulated_half
+from .fp16 import POLICY, precision_report, to_fp16
+from .mixed_graph import HALF_MAX, TypedGraph, scope_of
+
+Kept = frozenset[str]
+"""Names of groups in FP32; those of leaves of the tree only."""
+
+_LAYERS = frozenset(op for rule in POLICY if rule.when == "weighted" for op in rule.op_types)
+# What follows its input adds no rounding of its own, so it is no subject of the search.
+_FOLLOWERS = frozenset(op for rule in POLICY if rule.when == "inputs" for op in rule.op_types)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a metric says of one model."""
+
+    passed: bool
+    figures: dict[str, float]
+    """By name, the one that the gate is on first; empty where nothing could be measured."""
+    reason: str = ""
+    """Why nothing could be measured."""
+
+    def __str__(self) -> str:
+        """The gated figure, or why there is none."""
+        if not self.figures:
+            return self.reason
+        name, value = next(iter(self.figures.items()))
+        return f"{name} {value:.4f}"
+
+
+Measure = Callable[[onnx.ModelProto], Verdict]
+"""Judges a model of FP32 types in which every FP16 value is rounded (half_emulation.py)."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one group that stays FP32 does to the metric."""
+
+    put_back: Verdict
+    """This one in FP16, the rest of the result as it is: fails, or the group would not be here."""
+    only_fp16: Verdict
+    """This one in FP16, every other in FP32."""
+    only_fp32: Verdict
+    """This one in FP32, every other in FP16."""
+    mac_share: float
+    """Its part of all layers' multiply-accumulates, 0..1."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """The result of a search."""
+
+    costs: dict[str, Cost]
+    """The groups that stay FP32, by name; empty where FP16 passes as it is."""
+    before: Verdict
+    """All groups in FP16."""
+    after: Verdict
+    """The found ones in FP32."""
+    fp16_mac_share: float
+    """Part of the layers' multiply-accumulates that stays FP16, 0..1."""
+    groups: int
+    """How many groups there are."""
+    evaluations: int
+    """Candidates that the metric ran."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """A branch of the tree of module paths."""
+
+    names: Kept
+    """Its leaves, as `to_fp16` takes them for `keep_fp32`."""
+    macs: int
+    """Multiply-accumulates of its layers, one run."""
+    parts: tuple[Group, ...] = ()
+    """The dearest first; none for a leaf."""
+
+
+def find_groups(
+    model: onnx.ModelProto, measure: Measure, say: Callable[[str], None] = lambda _: None
+) -> Found:
+    """Search for groups without which FP16 fails its gate and with which it passes.
+
+    Args:
+        model: FP32 with its contract, as `export` writes it; left alone.
+        measure: the metric and its gate; called once per set of groups.
+        say: takes one line per evaluation.
+
+    Returns:
+        The groups, none of which can go back to FP16 alone, and what each costs.
+
+    Raises:
+        GateError: not even FP32 passes, or only FP32 as a whole does.
+        ExportError: the model cannot be converted.
+
+    """
+    tree = group_tree(model)
+    trials = _Trials(model, measure, say, total=len(tree.names))
+    before = trials.verdict(frozenset())
+    kept: Kept = frozenset()
+    if not before.passed:
+        kept = _minimal(trials, _shrunk(trials, _all_fp32(trials, tree), (tree,)))
+    if kept and kept == tree.names:
+        raise GateError(
+            f"{model.graph.name}: only with all {len(kept)} node groups in FP32 does the gate "
+            f"pass ({trials.verdict(kept)}, in FP16 {before}), so FP16 gains nothing. Export in "
+            "FP32, or allow more with --gate."
+        )
+    costs = {name: _cost(trials, tree, kept, name) for name in sorted(kept)}
+    share = precision_report(to_fp16(model, sorted(kept))).mac_share
+    return Found(
+        costs, before, trials.verdict(kept), share, len(tree.names), evaluations=trials.measured
+    )
+
+
+def group_tree(model: onnx.ModelProto) -> Group:
+    """All that FP16 rounds in a model, by module path.
+
+    Raises:
+        ExportError: the model cannot be converted.
+
+    """
+    macs = {cost.name: cost.macs for cost in graph_macs(model).nodes}
+    return _branch("", [(scope_of(n), n.name, macs.get(n.name, 0)) for n in _rounding(model)])
+
+
+def _rounding(model: onnx.ModelProto) -> list[onnx.NodeProto]:
+    """The nodes that compute in FP16, and the layers that cannot: weights beyond half range."""
+    graph = TypedGraph(shape_inference.infer_shapes(model))
+    names = {node.name for node in graph.nodes if _is_beyond_half(graph, node)}
+    half = TypedGraph(to_fp16(model, sorted(names)))
+    names |= {
+        node.name
+        for node in half.nodes
+        if node.op_type not in _FOLLOWERS | {"Cast"}
+        and half.types.get(node.output[0]) == TensorProto.FLOAT16
+    }
+    return [node for node in graph.nodes if node.name in names]
+
+
+def _is_beyond_half(graph: TypedGraph, node: onnx.NodeProto) -> bool:
+    """Whether a layer's stored values would become infinite."""
+    if node.op_type not in _LAYERS or not graph.is_weighted(node):
+        return False
+    stored = [graph.stored[name] for name in graph.float_inputs(node) if name in graph.stored]
+    return any(np.abs(numpy_helper.to_array(t)).max(initial=0) > HALF_MAX for t in stored)
+
+
+def _branch(path: str, nodes: list[tuple[str, str, int]]) -> Group:
+    """The tree below a module path; `nodes` are (module path, node name, MACs) of all within."""
+    prefix = f"{path}." if path else ""
+    own = [Group(frozenset({name}), macs) for scope, name, macs in nodes if scope == path]
+    children: dict[str, list[tuple[str, str, int]]] = {}
+    for node in nodes:
+        if node[0] != path:
+            name = prefix + node[0].removeprefix(prefix).partition(".")[0]
+            children.setdefault(name, []).append(node)
+    if path and not children:
+        return Group(frozenset({path}), sum(macs for _, _, macs in nodes))
+    parts = [_branch(child, within) for child, within in children.items()]
+    return _joined([*parts, _joined(own)] if own else parts)
+
+
+def _joined(parts: list[Group]) -> Group:
+    """One branch of several, the dearest first: those are tried in FP16 before the others."""
+    if len(parts) == 1:
+        return parts[0]
+    names: Kept = frozenset().union(*(part.names for part in parts))
+    ordered = sorted(parts, key=lambda part: -part.macs)
+    return Group(names, sum(part.macs for part in parts), tuple(ordered))
+
+
+@dataclass
+class _Trials:
+    """Every set of kept groups that was tried, each converted and measured once."""
+
+    model: onnx.ModelProto
+    measure: Measure
+    say: Callable[[str], None]
+    total: int
+    measured: int = 0
+    known: dict[Kept, Verdict] = field(default_factory=dict)
+
+    def passes(self, kept: Kept) -> bool:
+        return self.verdict(kept).passed
+
+    def verdict(self, kept: Kept) -> Verdict:
+        if kept not in self.known:
+            self.known[kept] = self._run(kept)
+        return self.known[kept]
+
+    def _run(self, kept: Kept) -> Verdict:
+        try:
+            half = to_fp16(self.model, sorted(kept))
+        except ExportError as err:  # a weight beyond half range, known without running anything
+            return Verdict(passed=False, figures={}, reason=str(err).split(";")[0])
+        self.measured += 1
+        verdict = self.measure(emulated_half(half))
+        done = "passes" if verdict.passed else "fails"
+        self.say(f"{self.measured}: {len(kept)} of {self.total} in FP32: {verdict}, {done}")
+        return verdict
+
+
+def _all_fp32(trials: _Trials, tree: Group) -> Kept:
+    """Every group, once that has passed."""
+    verdict = trials.verdict(tree.names)
+    if not verdict.passed:
+        raise GateError(
+            f"{trials.model.graph.name}: {verdict} with every node group in FP32, and that fails "
+            "the gate; expected FP32 to pass, so no set of groups repairs FP16. Allow more with "
+            "--gate, or check the checkpoint with maskrt eval."
+        )
+    return tree.names
+
+
+def _shrunk(trials: _Trials, kept: Kept, groups: tuple[Group, ...]) -> Kept:
+    """`kept` without what can go of `groups`, all at once or half by half."""
+    fewer = kept.difference(*(group.names for group in groups))
+    if trials.passes(fewer):
+        return fewer
+    if len(groups) == 1:
+        return _shrunk(trials, kept, groups[0].parts) if groups[0].parts else kept
+    middle = len(groups) // 2
+    for half in (groups[:middle], groups[middle:]):
+        kept = _shrunk(trials, kept, half)
+    return kept
+
+
+def _minimal(trials: _Trials, kept: Kept) -> Kept:
+    """`kept` once no single group of it can go any more."""
+    for name in sorted(kept):
+        if trials.passes(kept - {name}):
+            return _minimal(trials, kept - {name})
+    return kept
+
+
+def _cost(trials: _Trials, tree: Group, kept: Kept, name: str) -> Cost:
+    alone = frozenset({name})
+    return Cost(
+        put_back=trials.verdict(kept - alone),
+        only_fp16=trials.verdict(tree.names - alone),
+        only_fp32=trials.verdict(alone),
+        mac_share=_leaf_macs(tree, name) / max(tree.macs, 1),
+    )
+
+
+def _leaf_macs(tree: Group, name: str) -> int:
+    if not tree.parts:
+        return tree.macs
+    return next(_leaf_macs(part, name) for part in tree.parts if name in part.names)

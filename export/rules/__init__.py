@@ -1,0 +1,1 @@
+"""Exact rewrites of the graph, each in a module with its proof."""

@@ -1,0 +1,1 @@
+"""CUDA without torch: memory, arrays of others, pictures and masks on the GPU."""

@@ -1,0 +1,1 @@
+"""Pictures and videos: reading, resizing, placing on the canvas."""

@@ -1,0 +1,154 @@
+"""Video files frame by frame, in and out, through OpenCV.
+
+Separate from `sources` because OpenCV says nothing when a video breaks: it stops reading early, and
+it drops what it cannot write. Both are counted here and become sentences.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import InputError
+from ..files import atomic_path
+
+Image = npt.NDArray[np.uint8]
+
+VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv")
+FALLBACK_FPS = 25.0
+"""For containers that state no frame rate."""
+WHOLE_SHARE = 0.9
+"""A container states its number of frames, some only about: fewer than this share is a cut file."""
+
+
+class BrokenVideoError(InputError):
+    """A video cannot be read to its end."""
+
+
+class VideoReader:
+    """An opened video; a context manager that closes it."""
+
+    def __init__(self, path: Path) -> None:
+        """Open `path`; BrokenVideoError when OpenCV cannot."""
+        import cv2
+
+        self.path = path
+        with _silenced():
+            self._capture: Any = cv2.VideoCapture(str(path))
+        if not self._capture.isOpened():
+            raise _unreadable(path, "it cannot be opened")
+        self.stated_frames = max(int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0)
+        """As the container says; 0 when it does not."""
+        fps = float(self._capture.get(cv2.CAP_PROP_FPS))
+        self.fps = fps if np.isfinite(fps) and fps > 0 else FALLBACK_FPS
+
+    def frames(self) -> Iterator[Image]:
+        """Every frame, (H, W, 3) uint8 RGB, the rotation that the file asks for applied.
+
+        Raises:
+            BrokenVideoError: there is no frame, or far fewer than the container states.
+        """
+        import cv2
+
+        count = 0
+        while True:
+            with _silenced():
+                found, bgr = self._capture.read()
+            if not found:
+                break
+            count += 1
+            yield np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+        if count == 0 or count < WHOLE_SHARE * self.stated_frames:
+            raise _unreadable(self.path, f"{count} of {self.stated_frames} frames can be read")
+
+    def __enter__(self) -> VideoReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._capture.release()
+
+
+@contextlib.contextmanager
+def video_writer(final: Path, fps: float) -> Iterator[Callable[[Image], None]]:
+    """A function that appends (H, W, 3) uint8 RGB frames of one size to the MP4 file `final`.
+
+    The file gets its name when the block succeeds, after it was opened and its frames counted.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    # The encoder takes the container from the suffix, so the file is made in a hidden folder.
+    with (
+        atomic_path(final) as temporary,
+        tempfile.TemporaryDirectory(
+            prefix=f".{final.name}.", suffix=".tmp", dir=final.parent
+        ) as folder,
+    ):
+        clip = Path(folder) / final.name
+        frames = _FrameWriter(clip, fps)
+        try:
+            yield frames.append
+        finally:
+            frames.close()
+        frames.check()
+        clip.replace(temporary)
+
+
+class _FrameWriter:
+    """OpenCV's writer, opened at the first frame, whose size it needs."""
+
+    def __init__(self, path: Path, fps: float) -> None:
+        self._path, self._fps = path, fps
+        self._writer: Any = None
+        self._count = 0
+
+    def append(self, frame: Image) -> None:
+        import cv2
+
+        if self._writer is None:
+            size_wh = (frame.shape[1], frame.shape[0])
+            codec = cv2.VideoWriter.fourcc(*"mp4v")
+            with _silenced():
+                self._writer = cv2.VideoWriter(str(self._path), codec, self._fps, size_wh)
+        self._writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
+        self._count += 1
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.release()
+
+    def check(self) -> None:
+        """OSError unless the file holds what was appended."""
+        try:
+            with VideoReader(self._path) as written:
+                found = written.stated_frames
+        except BrokenVideoError:
+            found = 0
+        if found != self._count:
+            raise OSError(f"the encoder kept {found} of {self._count} frames")
+
+
+@contextlib.contextmanager
+def _silenced() -> Iterator[None]:
+    """Keep OpenCV's own warnings back: the caller says it in one sentence."""
+    import cv2
+
+    level = cv2.utils.logging.getLogLevel()
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        yield
+    finally:
+        cv2.utils.logging.setLogLevel(level)
+
+
+def _unreadable(path: Path, found: str) -> BrokenVideoError:
+    return BrokenVideoError(
+        f"{path}: not a whole video ({found}); expected MP4, AVI, MOV or MKV that OpenCV decodes. "
+        "Open it in a player, or convert it again."
+    )

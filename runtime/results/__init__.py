@@ -1,0 +1,1 @@
+"""Raw outputs to `Instances`: masks, run lengths, suppression, drawing."""

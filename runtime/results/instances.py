@@ -1,0 +1,252 @@
+"""The result of one picture: validated numpy arrays in the original picture's pixels.
+
+Masks are kept as m x m probabilities in each instance's frame (its box, or the window of a
+proposal) and pasted only when asked for: `rles()` and `to_coco()` never hold a full-size mask,
+`masks` holds all of them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TypedDict, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import ContractError
+from .mask_nms import kept_by_mask_nms
+from .mask_upsampling import upsampled
+from .masks import foreground_box, paste_masks, paste_one
+from .rle import Counts, Rle, compress, counts_from_crop
+
+T = TypeVar("T", bound=np.generic)
+Image = npt.NDArray[np.uint8]
+Bool = npt.NDArray[np.bool_]
+Float = npt.NDArray[np.float32]
+Index = npt.NDArray[np.intp]
+
+TOGETHER = 16
+"""Masks upsampled at a time: 1.6 MB of 160 x 160 cells stay in cache, 1000 masks would be 100."""
+
+
+class CocoResult(TypedDict):
+    """One row of a COCO results file; `bbox` is xywh in pixels of the original picture."""
+
+    image_id: int
+    category_id: int
+    bbox: list[float]
+    score: float
+    segmentation: Rle
+
+
+@dataclass(frozen=True, eq=False)
+class Instances:
+    """N detected instances of one picture, best first as the network orders them."""
+
+    image_hw: tuple[int, int]
+    """Height and width of the original picture, in pixels."""
+    boxes: npt.NDArray[np.float32]
+    """(N, 4) float32 xyxy in pixels of the original picture."""
+    scores: npt.NDArray[np.float32]
+    """(N,) float32 in [0, 1]."""
+    labels: npt.NDArray[np.int32]
+    """(N,) int32, contiguous 0..C-1."""
+    mask_probs: npt.NDArray[np.float32]
+    """(N, m, m) float32 probabilities in [0, 1], each in its frame."""
+    class_names: tuple[str, ...]
+    """C names, of labels 0..C-1."""
+    mask_threshold: float = 0.5
+    """Probabilities at or above it are foreground; Mask R-CNN 0.5, FastMask 0.2."""
+    mask_upsampling: int = 1
+    """Masks are made this many times finer, as logits, before they are pasted; FastMask 4."""
+    frames: npt.NDArray[np.float32] | None = None
+    """(N, 4) float32 xyxy in picture pixels, where `mask_probs` live; may reach outside the
+    picture. None: in the boxes. FastMask: in the windows, while boxes are the masks' own."""
+
+    def __post_init__(self) -> None:
+        """Check shapes, dtypes and ranges; ContractError names what differs."""
+        count = len(self.boxes)
+        self._check("boxes", (count, 4), np.float32)
+        self._check("scores", (count,), np.float32)
+        self._check("labels", (count,), np.int32)
+        self._check("mask_probs", (count, *self.mask_probs.shape[1:][:2]), np.float32)
+        if self.frames is not None:
+            self._check("frames", (count, 4), np.float32)
+        if self.mask_probs.ndim != 3 or 0 in self.mask_probs.shape[1:]:
+            raise ContractError(
+                f"Instances: mask_probs have shape {self.mask_probs.shape}; expected (N, m, m)."
+            )
+        self._check_values()
+
+    def _check(self, name: str, shape: tuple[int, ...], dtype: type) -> None:
+        array = getattr(self, name)
+        if array.shape != shape or array.dtype != dtype:
+            raise ContractError(
+                f"Instances: {name} are {array.shape} {array.dtype}; expected {shape} "
+                f"{np.dtype(dtype).name}, as many as boxes. Check what made them."
+            )
+
+    def _check_values(self) -> None:
+        if min(self.image_hw) < 1:
+            raise ContractError(f"Instances: image_hw is {self.image_hw}; expected at least 1 x 1.")
+        if not 0 < self.mask_threshold <= 1:
+            raise ContractError(
+                f"Instances: mask_threshold is {self.mask_threshold}; expected in (0, 1]."
+            )
+        if self.mask_upsampling < 1:
+            raise ContractError(
+                f"Instances: mask_upsampling is {self.mask_upsampling}; expected at least 1."
+            )
+        names = ("boxes", "scores") if self.frames is None else ("boxes", "scores", "frames")
+        for name in names:
+            if not np.isfinite(getattr(self, name)).all():
+                raise ContractError(
+                    f"Instances: {name} hold NaN or infinity; expected finite numbers. "
+                    "If an FP16 artefact gave them, export it in FP32 and compare."
+                )
+        classes = len(self.class_names)
+        if len(self) and not (self.labels.min() >= 0 and self.labels.max() < classes):
+            raise ContractError(
+                f"Instances: labels span {self.labels.min()}..{self.labels.max()}; "
+                f"the artefact has {classes} classes, 0..{classes - 1}."
+            )
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    @property
+    def _frames(self) -> Float:
+        return self.boxes if self.frames is None else self.frames
+
+    @cached_property
+    def masks(self) -> Bool:
+        """(N, H, W) bool, pasted at the first use and kept: N * H * W bytes."""
+        maps = upsampled(self.mask_probs, self.mask_upsampling)
+        return paste_masks(maps, self._frames, self.image_hw, self.mask_threshold)
+
+    def mask_crop(self, index: int) -> tuple[Bool, tuple[int, int]]:
+        """Mask `index` as (h, w) bool around its foreground, and its top left pixel (row, column).
+
+        See `masks.paste_one`.
+        """
+        return next(self._crops(slice(index, index + 1)))
+
+    def _crops(self, part: slice) -> Iterator[tuple[Bool, tuple[int, int]]]:
+        """`mask_crop` of some instances, in order."""
+        maps = upsampled(self.mask_probs[part], self.mask_upsampling)
+        for one, frame in zip(maps, self._frames[part], strict=True):
+            yield paste_one(one, frame, self.image_hw, self.mask_threshold)
+
+    def rles(self) -> list[Rle]:
+        """The masks in COCO's run-length encoding, in order; SessionError without pycocotools."""
+        return compress(self._pasted[0], self.image_hw)
+
+    @cached_property
+    def _pasted(self) -> tuple[list[Counts], Float]:
+        """Each mask's COCO counts and its own box (N, 4); small, so kept: pasting is the cost."""
+        counts: list[Counts] = []
+        boxes = np.zeros((len(self), 4), dtype=np.float32)
+        for start in range(0, len(self), TOGETHER):
+            for crop, origin in self._crops(slice(start, start + TOGETHER)):
+                boxes[len(counts)] = foreground_box(crop, origin)
+                counts.append(counts_from_crop(crop, origin, self.image_hw))
+        return counts, boxes
+
+    def tightened(self) -> Instances:
+        """Each box shrunk to its mask's pixels; instances whose mask has none are left out.
+
+        Boxes are what COCO's toBbox gives: from the first foreground pixel's edge to the last
+        one's. Masks stay where they are.
+        """
+        own = self._pasted[1]
+        return self._take(np.flatnonzero(own[:, 2] > own[:, 0]), boxes=own, frames=self._frames)
+
+    def above(self, score: float) -> Instances:
+        """The instances with at least this score, in the same order."""
+        return self._take(np.flatnonzero(self.scores >= score))
+
+    def suppressed(self, mask_iou: float) -> Instances:
+        """The instances that greedy mask suppression keeps, in the same order.
+
+        In order of falling score, each one kept suppresses those of its label after it whose mask
+        IoU with it is greater than `mask_iou`.
+
+        Args:
+            mask_iou: in (0, 1]; 1 keeps all.
+
+        Raises:
+            InputError: `mask_iou` is out of range.
+            SessionError: pycocotools is not installed.
+        """
+        return self._take(kept_by_mask_nms(self.rles(), self.scores, self.labels, mask_iou))
+
+    def _take(
+        self, keep: Index, boxes: Float | None = None, frames: Float | None = None
+    ) -> Instances:
+        """The instances of these rising places, with other boxes and frames where given."""
+
+        def picked(array: npt.NDArray[T]) -> npt.NDArray[T]:
+            return array if len(keep) == len(self) else array[keep]
+
+        frames = self.frames if frames is None else frames
+        taken = dataclasses.replace(
+            self,
+            boxes=picked(self.boxes if boxes is None else boxes),
+            scores=picked(self.scores),
+            labels=picked(self.labels),
+            mask_probs=picked(self.mask_probs),
+            frames=None if frames is None else picked(frames),
+        )
+        if "_pasted" in vars(self):  # the masks are the same: hand on what is already pasted
+            counts, own = self._pasted
+            vars(taken)["_pasted"] = [counts[index] for index in keep], own[keep]
+        return taken
+
+    def to_coco(self, image_id: int, category_ids: Sequence[int] | None = None) -> list[CocoResult]:
+        """Rows for a COCO results file.
+
+        Args:
+            image_id: the picture's id in the annotation file.
+            category_ids: category id of each label, C long; None numbers them from 1.
+
+        Raises:
+            ContractError: `category_ids` is not C long.
+            SessionError: pycocotools is not installed.
+        """
+        ids = range(1, len(self.class_names) + 1) if category_ids is None else category_ids
+        if len(ids) != len(self.class_names):
+            raise ContractError(
+                f"to_coco: {len(ids)} category ids; the artefact has {len(self.class_names)} "
+                "classes. Pass one id per class, in the order of class_names."
+            )
+        x0, y0, x1, y1 = self.boxes.astype(np.float64).T
+        xywh = np.stack((x0, y0, x1 - x0, y1 - y0), axis=1)
+        return [
+            CocoResult(
+                image_id=image_id,
+                category_id=int(ids[label]),
+                bbox=box.tolist(),
+                score=float(score),
+                segmentation=rle,
+            )
+            for label, box, score, rle in zip(
+                self.labels, xywh, self.scores, self.rles(), strict=True
+            )
+        ]
+
+    def draw(self, image: Image, score_threshold: float = 0.5) -> Image:
+        """A copy of the picture with masks, boxes and names of instances at or above the score.
+
+        Args:
+            image: (H, W, 3) uint8 RGB, the picture that was predicted.
+            score_threshold: in [0, 1].
+
+        Raises:
+            ContractError: `image` is another size than `image_hw`.
+        """
+        from .drawing import draw_instances
+
+        return draw_instances(self.above(score_threshold), image)

@@ -1,0 +1,1 @@
+"""What runs an artefact: ONNX Runtime, OpenVINO, TensorRT, behind one interface."""

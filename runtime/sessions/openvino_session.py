@@ -1,0 +1,194 @@
+"""OpenVINO as a `Session`: an exported `.onnx` on a CPU, for servers without a GPU.
+
+An FP32 file runs in FP32. An FP16 file runs in BF16 where the CPU multiplies it (AMX or AVX-512
+BF16), else in FP32: CPUs have no FP16 products, and BF16 has the same size with FP32's range. The
+file says which tensors are half; all others stay FP32, because OpenVINO's own rule (everything
+before the last layer) would put box coordinates into 8 bits, steps of 4 pixels at 1000. OpenVINO
+has one switch for that, a node attribute that its Python API cannot set; its file format can, so
+the model goes through a temporary file.
+
+Custom operators are inlined: OpenVINO reads no model-local functions.
+Source: OpenVINO 2026.4 (CPU plugin, `DisablePrecisionConversion` runtime attribute).
+"""
+
+from __future__ import annotations
+
+import functools
+import tempfile
+import threading
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..contract import METADATA_KEY, Contract, contract_from_json
+from ..errors import SessionError
+from .interface import OnDevice, Outputs, check_inputs
+
+CPU = "CPU"
+NO_VALUES = ("Const", "Parameter", "Result")
+# Starts of the lines of an error that name OpenVINO's source files or its manual.
+NOISE = (
+    "Exception from",
+    "Check '",
+    "FrontEnd API",
+    "Summary",
+    "To facilitate",
+    "-- Conversion is",
+)
+# The plugin asks whether going "to f16" is forbidden, for BF16 too.
+KEEP = {"name": "DisablePrecisionConversion", "version": "0", "value": "dynamic:f16"}
+
+
+class OpenVinoSession:
+    """An exported ONNX file compiled for this CPU. Implements `session.Session`."""
+
+    contract: Contract
+    backend: str
+    device: OnDevice | None = None
+
+    def __init__(self, path: str | Path, threads: int | None = None) -> None:
+        """Compile the file.
+
+        Args:
+            path: an `.onnx` file exported by maskrt.
+            threads: CPU threads of one request; None leaves it to OpenVINO.
+
+        Raises:
+            SessionError: openvino or onnx is missing, or the file is corrupt, carries no contract
+                or holds something that OpenVINO cannot run.
+            ContractError: its contract is unreadable or of another schema.
+        """
+        openvino, onnx = _modules()
+        core = openvino_core(openvino)
+        model = _inlined(onnx, Path(path))
+        self.contract = _contract(model, str(path))
+        half = self.contract.precision == "fp16" and "BF16" in core.get_property(
+            CPU, "OPTIMIZATION_CAPABILITIES"
+        )
+        self.backend = "openvino-cpu-bf16" if half else "openvino-cpu"
+        options: dict[str, Any] = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_PRECISION_HINT": "bf16" if half else "f32",
+        }
+        if threads is not None:
+            options["INFERENCE_NUM_THREADS"] = threads
+        try:
+            read = core.read_model(model.SerializeToString())
+            read = _with_islands(openvino, core, read) if half else read
+            compiled = core.compile_model(read, CPU, options)
+        except RuntimeError as err:
+            raise SessionError(
+                f"{path}: OpenVINO cannot run it ({_words(err)}); expected an ONNX file "
+                "exported by maskrt. Export it again, or use ONNX Runtime."
+            ) from err
+        self._request: Any = compiled.create_infer_request()
+        # a request has one set of buffers
+        self._one_at_a_time = threading.Lock()
+
+    def run(self, images: npt.NDArray[np.uint8], image_sizes: npt.NDArray[np.int32]) -> Outputs:
+        """Run one batch; arguments, result and ContractError as `session.Session.run`.
+
+        Raises:
+            SessionError: the session is closed, or OpenVINO fails (its words are quoted).
+        """
+        check_inputs(self.contract, images, image_sizes)
+        if self._request is None:
+            raise SessionError(
+                f"{self.contract.variant}: the session is closed; expected an open one. "
+                "Open the artefact again."
+            )
+        with self._one_at_a_time:
+            try:
+                inputs = {"images": images, "image_sizes": image_sizes}
+                results = self._request.infer(inputs, share_inputs=True)
+            except RuntimeError as err:
+                raise SessionError(
+                    f"{self.contract.variant}: OpenVINO stopped ({_words(err)}). "
+                    "Free memory, or use ONNX Runtime."
+                ) from err
+            arrays = [np.array(value) for value in results.values()]
+        # by place: OpenVINO may have given an output the name of an equal tensor
+        return dict(zip((spec.name for spec in self.contract.outputs), arrays, strict=True))
+
+    def close(self) -> None:
+        """Release the model's memory; a second call does nothing."""
+        self._request = None
+
+
+def _modules() -> tuple[Any, Any]:
+    try:
+        import onnx
+        import onnx.inliner
+        import openvino
+    except ImportError as err:
+        raise SessionError(
+            f"OpenVINO: not usable ({err}); expected the packages openvino and onnx. "
+            'pip install "maskrt[openvino]"'
+        ) from err
+    return openvino, onnx
+
+
+@functools.cache
+def openvino_core(openvino: Any) -> Any:
+    """The process's one core, never released; `openvino` is the module. Make no other.
+
+    Each core's CPU plugin gives the thread that loads it a stack for signal handlers; when the core
+    goes, it frees that memory and puts the stack before it back. Where another thread lets it go,
+    or two cores go in the order in which they came, a thread is left with memory that is gone, and
+    its next signal (a worker process that ended, Ctrl-C) ends the process.
+    """
+    return openvino.Core()
+
+
+def _inlined(onnx: Any, path: Path) -> Any:
+    try:
+        return onnx.inliner.inline_local_functions(onnx.load(str(path)))
+    except Exception as err:  # protobuf's and onnx's errors share no base class
+        raise SessionError(
+            f"{path}: not a readable ONNX model ({_words(err)}); expected one exported by "
+            "maskrt. Export the checkpoint again."
+        ) from err
+
+
+def _contract(model: Any, where: str) -> Contract:
+    text = next((p.value for p in model.metadata_props if p.key == METADATA_KEY), None)
+    if text is None:
+        raise SessionError(
+            f"{where}: an ONNX file without a maskrt contract; expected one exported by maskrt. "
+            "Run maskrt export on a checkpoint."
+        )
+    return contract_from_json(text, where)
+
+
+def _with_islands(openvino: Any, core: Any, model: Any) -> Any:
+    """The model with every node that touches an FP32 tensor kept in FP32."""
+    with tempfile.TemporaryDirectory() as folder:
+        xml, weights = Path(folder, "model.xml"), Path(folder, "model.bin")
+        openvino.serialize(model, str(xml), str(weights))
+        tree = ET.parse(xml)
+        for layer in tree.getroot().iterfind("layers/layer"):
+            types = {port.get("precision") for port in layer.iterfind("*/port")}
+            if "FP32" in types and layer.get("type") not in NO_VALUES:
+                ET.SubElement(_runtime_info(layer), "attribute", KEEP)
+        tree.write(xml)
+        tensor = openvino.Tensor(np.fromfile(weights, np.uint8))
+        return core.read_model(xml.read_bytes(), tensor)
+
+
+def _runtime_info(layer: ET.Element) -> ET.Element:
+    """A layer's `rt_info` element, made behind its `data` where it has none."""
+    found = layer.find("rt_info")
+    if found is None:
+        found = ET.Element("rt_info")
+        layer.insert(0 if layer.find("data") is None else 1, found)
+    return found
+
+
+def _words(err: Exception) -> str:
+    """What an OpenVINO message says, without the source files it names and its advice."""
+    lines = [line.strip() for line in str(err).splitlines()]
+    kept = [line for line in lines if line and not line.startswith(NOISE)]
+    return "; ".join(kept)[:300] or type(err).__name__

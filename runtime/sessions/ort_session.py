@@ -1,0 +1,233 @@
+"""ONNX Runtime as a `Session`: any `.onnx` that maskrt exported, by one of its providers.
+
+The custom operators are local functions with standard bodies, so nothing is registered here. On a
+GPU the inputs and outputs stay bound to device buffers (`ort_binding.py`).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..contract import METADATA_KEY, Contract, Precision, TensorSpec, contract_from_json
+from ..errors import SessionError
+from .interface import OnDevice, Outputs, check_inputs
+from .ort_binding import OrtBinding
+from .ort_providers import CPU, CUDA, PROVIDERS, TENSORRT, cache_folder, provider_options
+
+log = logging.getLogger(__name__)
+
+NAMES = {chain[0]: name for name, chain in PROVIDERS.items()}
+"""ONNX Runtime's provider -> our name."""
+PLACEMENT = "session.record_ep_graph_assignment_info"
+DTYPES = {"float": "float32", "double": "float64"}
+"""ONNX Runtime's spelling where it differs from numpy's."""
+
+
+class OrtSession:
+    """An exported ONNX file loaded into ONNX Runtime. Implements `session.Session`."""
+
+    contract: Contract
+    backend: str
+    device: OnDevice | None
+    """Runs that leave inputs and outputs on the GPU; None on a CPU, which has no other side."""
+
+    def __init__(
+        self,
+        path: str | Path,
+        provider: str | None = None,
+        threads: int | None = None,
+        profile_prefix: Path | None = None,
+    ) -> None:
+        """Load the file and check it against its own contract.
+
+        Args:
+            path: an `.onnx` file exported by maskrt.
+            provider: `cpu`, `cuda`, `tensorrt` or `tensorrt-rtx` (`ort_providers.py`); None takes
+                CUDA where this ONNX Runtime offers it, else the CPU.
+            threads: CPU threads inside one operator; None uses the physical cores.
+            profile_prefix: where ONNX Runtime's profiler writes; None leaves it off.
+
+        Raises:
+            SessionError: onnxruntime or a provider is missing, the file is corrupt, or it carries
+                no contract.
+            ContractError: its contract is unreadable or of another schema.
+        """
+        runtime = _onnxruntime()
+        chain = _chain(runtime, provider)
+        options = _options(runtime, threads, profile_prefix)
+        self._session: Any = _load(runtime, Path(path), chain, options)
+        self.contract = _contract(self._session, str(path))
+        self._output_names = [spec.name for spec in self.contract.outputs]
+        running = self._session.get_providers()[0]
+        if running != chain[0]:
+            if provider is not None:
+                raise SessionError(
+                    f"{path}: {chain[0]} could not start and ONNX Runtime fell back to {running}. "
+                    "Check its driver and libraries, or ask for the CPU."
+                )
+            log.warning("%s: %s could not start; running on %s.", path, chain[0], running)
+        self.backend = f"onnxruntime-{NAMES[running]}"
+        self._one_at_a_time = threading.Lock()
+        self._binding: OrtBinding | None = None
+        if running != CPU:
+            self._binding = OrtBinding(runtime, self._session, self.contract, "cuda")
+        self.device = self._binding
+
+    def run(self, images: npt.NDArray[np.uint8], image_sizes: npt.NDArray[np.int32]) -> Outputs:
+        """Run one batch; arguments, result and ContractError as `session.Session.run`.
+
+        Raises:
+            SessionError: the session is closed, or ONNX Runtime fails (its words are quoted).
+        """
+        check_inputs(self.contract, images, image_sizes)
+        if self._session is None:
+            raise SessionError(
+                f"{self.contract.variant}: the session is closed; expected an open one. "
+                "Open the artefact again."
+            )
+        try:
+            return self._run(images, image_sizes)
+        except Exception as err:  # its errors share no base class
+            raise SessionError(
+                f"{self.contract.variant}: ONNX Runtime stopped ({_one_line(err)}). "
+                "Try a smaller batch or canvas, or another provider."
+            ) from err
+
+    def _run(self, images: npt.NDArray[np.uint8], image_sizes: npt.NDArray[np.int32]) -> Outputs:
+        if self._binding is not None:
+            with self._one_at_a_time:  # there is one set of buffers
+                self._binding.upload(images, image_sizes)
+                self._binding.execute()
+                return self._binding.download()
+        inputs = {"images": images, "image_sizes": image_sizes}
+        arrays = self._session.run(self._output_names, inputs)
+        return dict(zip(self._output_names, arrays, strict=True))
+
+    def placement(self) -> dict[str, int]:
+        """How many nodes each provider was given, by our name for it; empty before 1.24."""
+        if not hasattr(self._session, "get_provider_graph_assignment_info"):
+            return {}
+        counts: Counter[str] = Counter()
+        for part in self._session.get_provider_graph_assignment_info():
+            counts[NAMES.get(part.ep_name, part.ep_name)] += len(part.get_nodes())
+        return dict(counts)
+
+    def end_profiling(self) -> Path:
+        """Stop the profiler that `profile_prefix` started; returns the JSON it wrote."""
+        return Path(self._session.end_profiling())
+
+    def close(self) -> None:
+        """Release the model's memory; a second call does nothing."""
+        self._session = self._binding = self.device = None
+
+
+def _onnxruntime() -> Any:
+    try:
+        import onnxruntime
+    except ImportError as err:
+        raise SessionError(
+            "ONNX Runtime: not installed; .onnx files need it. "
+            'pip install "maskrt[cpu]", or "maskrt[gpu]" for CUDA.'
+        ) from err
+    return onnxruntime
+
+
+def _chain(runtime: Any, asked: str | None) -> tuple[str, ...]:
+    """The providers to try, the first of them offered by this build of ONNX Runtime."""
+    offered = runtime.get_available_providers()
+    if asked is None:
+        return PROVIDERS["cuda" if CUDA in offered else "cpu"]
+    if asked not in PROVIDERS:
+        raise SessionError(
+            f"ONNX Runtime: provider '{asked}' found; expected one of {', '.join(PROVIDERS)}. "
+            "Choose one of these."
+        )
+    chain = PROVIDERS[asked]
+    if chain[0] not in offered:
+        raise SessionError(
+            f"ONNX Runtime: provider {chain[0]} is not in this build; it offers "
+            f'{", ".join(offered)}. pip install "maskrt[gpu]" for CUDA and TensorRT.'
+        )
+    return tuple(name for name in chain if name in offered)
+
+
+def _options(runtime: Any, threads: int | None, profile_prefix: Path | None) -> Any:
+    options = runtime.SessionOptions()
+    options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.intra_op_num_threads = _default_threads() if threads is None else threads
+    options.log_severity_level = 3  # errors only: warnings about unused initializers help nobody
+    options.add_session_config_entry(PLACEMENT, "1")
+    if profile_prefix is not None:
+        options.enable_profiling = True
+        options.profile_file_prefix = str(profile_prefix)
+    return options
+
+
+def _load(runtime: Any, path: Path, chain: tuple[str, ...], options: Any) -> Any:
+    precision = _precision(runtime, path) if chain[0] == TENSORRT else "fp32"
+    if len(chain) > 1:
+        cache_folder().mkdir(parents=True, exist_ok=True)
+    providers = [(name, provider_options(name, precision)) for name in chain]
+    try:
+        return runtime.InferenceSession(str(path), options, providers=providers)
+    except Exception as err:  # its errors share no base class
+        raise SessionError(
+            f"{path}: ONNX Runtime could not load it ({_one_line(err)}); expected an ONNX file "
+            "exported by maskrt. Export the checkpoint again."
+        ) from err
+
+
+def _precision(runtime: Any, path: Path) -> Precision:
+    """What the file's contract says; a provider's options come before its session."""
+    on_cpu = runtime.InferenceSession(str(path), providers=[CPU])
+    return _contract(on_cpu, str(path)).precision
+
+
+def _default_threads() -> int:
+    """0 lets ONNX Runtime take one thread per physical core; inside a CPU set, as many as allowed.
+
+    ONNX Runtime counts the machine's cores, not the ones this process may use, and pins to them.
+    """
+    if not hasattr(os, "sched_getaffinity"):
+        return 0
+    allowed = len(os.sched_getaffinity(0))
+    return 0 if allowed == os.cpu_count() else allowed
+
+
+def _contract(session: Any, where: str) -> Contract:
+    """The contract in the file's metadata, checked against the graph it is about."""
+    text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+    if text is None:
+        raise SessionError(
+            f"{where}: an ONNX file without a maskrt contract; expected one exported by maskrt. "
+            "Run maskrt export on a checkpoint."
+        )
+    contract = contract_from_json(text, where)
+    stated = {*contract.inputs, *contract.outputs}
+    found = {_spec(value) for value in (*session.get_inputs(), *session.get_outputs())}
+    if stated != found:
+        odd = sorted(stated ^ found, key=lambda spec: spec.name)[0]
+        side = "contract" if odd in stated else "graph"
+        raise SessionError(
+            f"{where}: contract and graph differ: only the {side} has '{odd.name}' {odd.shape} "
+            f"{odd.dtype}. The file was changed after export: export it again."
+        )
+    return contract
+
+
+def _spec(value: Any) -> TensorSpec:
+    dtype = value.type.removeprefix("tensor(").removesuffix(")")
+    return TensorSpec(value.name, tuple(value.shape), DTYPES.get(dtype, dtype))
+
+
+def _one_line(err: Exception) -> str:
+    """ONNX Runtime's message on one line, without its status prefix."""
+    return " ".join(str(err).split()).rsplit("[ONNXRuntimeError] : ", 1)[-1]

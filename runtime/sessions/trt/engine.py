@@ -1,0 +1,156 @@
+"""Open an engine file: check every promise of its sidecar, then deserialize it.
+
+All is checked before a byte reaches TensorRT, because an engine of another version or file fails
+there without a reason. `trt_session.py` runs what is opened here; `maskrt inspect` reads it.
+Source: TensorRT 8.6 to 11 and TensorRT-RTX 1.7 Python API.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...contract import TensorSpec
+from ...errors import SessionError
+from ...files import require_file
+from ...gpu import cuda
+from ...sidecar import Sidecar, read_sidecar
+from .tensorrt_module import has_plugins, import_tensorrt, numpy_name, tensorrt_logger
+
+
+@dataclass(frozen=True)
+class LoadedEngine:
+    """A deserialized engine with what keeps it alive."""
+
+    path: Path
+    sidecar: Sidecar
+    gpu: cuda.DeviceInfo
+    trt: Any
+    runtime: Any
+    engine: Any
+
+
+def load_engine(engine_path: Path, device: int = 0) -> LoadedEngine:
+    """Check an engine against its sidecar and deserialize it on GPU `device`.
+
+    Raises:
+        InputError: no such file, or not an `.engine`.
+        SessionError: sidecar missing or foreign, or not of these bytes; built by another TensorRT
+            or for another GPU; TensorRT, a GPU or the operators' plugins missing here; refused by
+            TensorRT.
+    """
+    require_file(engine_path, "an engine", (".engine",))
+    sidecar = read_sidecar(engine_path)
+    data = engine_path.read_bytes()
+    _require_same_bytes(engine_path, data, sidecar)
+    trt = import_tensorrt(sidecar.fingerprint.runtime)
+    _require_same_version(engine_path, sidecar, trt.__version__)
+    info = cuda.require_device(str(engine_path), device)
+    _require_same_gpu(engine_path, sidecar, info)
+    _require_plugins(engine_path, sidecar, trt)
+    runtime, engine = deserialize(engine_path, data, sidecar, trt)
+    return LoadedEngine(engine_path, sidecar, info, trt, runtime, engine)
+
+
+def _require_same_bytes(path: Path, data: bytes, sidecar: Sidecar) -> None:
+    found = hashlib.sha256(data).hexdigest()
+    expected = sidecar.fingerprint.engine_sha256
+    if found != expected:
+        raise SessionError(
+            f"{path}: SHA-256 {found[:12]} is not the engine its sidecar describes "
+            f"({expected[:12]}). Build it again: {sidecar.rebuild_command(path)}"
+        )
+
+
+def _require_same_version(path: Path, sidecar: Sidecar, found: str) -> None:
+    built = sidecar.fingerprint.tensorrt_version
+    if built.split(".")[:3] != found.split(".")[:3]:
+        raise SessionError(
+            f"{path}: built by {sidecar.fingerprint.runtime} {built}, but {found} is installed; an "
+            f"engine runs on the version that built it. "
+            f"Build it again: {sidecar.rebuild_command(path)}"
+        )
+
+
+def _require_same_gpu(path: Path, sidecar: Sidecar, info: cuda.DeviceInfo) -> None:
+    built = sidecar.fingerprint
+    portable = built.runtime == "tensorrt-rtx"  # compiled for each GPU when it is loaded
+    if portable or built.compute_capability in (None, info.compute_capability):
+        return
+    raise SessionError(
+        f"{path}: built for {built.gpu_name} (compute capability {built.compute_capability}), "
+        f"but this GPU is {info.name} ({info.compute_capability}). "
+        f"Build it again here: {sidecar.rebuild_command(path)}"
+    )
+
+
+def calls_plugins(sidecar: Sidecar) -> bool:
+    """Whether an engine opens only where its operators' plugins are registered.
+
+    Those of TensorRT-RTX are Python objects of the process; TensorRT's are inside the engine.
+    """
+    built = sidecar.fingerprint
+    return built.runtime == "tensorrt-rtx" and built.options.get("operators") == "plugin"
+
+
+def _require_plugins(path: Path, sidecar: Sidecar, trt: Any) -> None:
+    operators = sidecar.contract.operators
+    if calls_plugins(sidecar) and not has_plugins(trt, operators):
+        raise SessionError(
+            f"{path}: it calls plugins for {' and '.join(operators)}, which are not in the engine "
+            "and not registered in this process; expected them before it is opened. "
+            "Open it with maskrt.load."
+        )
+
+
+def deserialize(path: Path, data: bytes, sidecar: Sidecar, trt: Any) -> tuple[Any, Any]:
+    """TensorRT's runtime and the engine, which needs it alive; nothing is checked before.
+
+    Args:
+        path: the engine's file, for errors.
+        data: its bytes.
+        sidecar: what goes beside it.
+        trt: the TensorRT module that built it.
+
+    Raises:
+        SessionError: TensorRT does not start on this GPU, or refuses the engine.
+    """
+    logger = tensorrt_logger(trt)
+    logger.clear()
+    try:
+        runtime = trt.Runtime(logger)
+    except TypeError as err:  # the binding's word for "no GPU answered"
+        raise SessionError(
+            f"{path}: TensorRT could not start on this GPU ({logger.recent_errors()}). "
+            "Run 'maskrt doctor' to see what is missing."
+        ) from err
+    engine = runtime.deserialize_cuda_engine(data)
+    if engine is None:
+        raise SessionError(
+            f"{path}: TensorRT refused the engine ({logger.recent_errors()}). "
+            f"Build it again on this machine: {sidecar.rebuild_command(path)}"
+        )
+    return runtime, engine
+
+
+def require_contract_tensors(loaded: LoadedEngine) -> None:
+    """Check that the engine's inputs and outputs are its contract's.
+
+    Raises:
+        SessionError: a name, shape or type differs.
+    """
+    contract, engine = loaded.sidecar.contract, loaded.engine
+    specs = (*contract.inputs, *contract.outputs)
+    names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
+    found = {
+        TensorSpec(n, tuple(engine.get_tensor_shape(n)), numpy_name(engine.get_tensor_dtype(n)))
+        for n in names
+    }
+    if found != set(specs):
+        raise SessionError(
+            f"{loaded.path}: the engine's tensors {sorted(names)} are not those of its contract "
+            f"{sorted(s.name for s in specs)} in name, shape or type. "
+            f"Build it again: {loaded.sidecar.rebuild_command(loaded.path)}"
+        )

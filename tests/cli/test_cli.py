@@ -1,0 +1,232 @@
+"""Every verb once on good input, and what it promises: files, exit code 0, JSON last."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import maskrt as package
+from maskrt.cli.main import main
+from maskrt.workflows.verbs import VERBS
+
+Run = Callable[..., Any]
+Copy = Callable[[Path, Path, Callable[[dict[str, Any]], None]], Path]
+SHIPPED = Path(package.__file__).parent / "train" / "checkpoints" / "lsc_mask_rcnn_tiny.safetensors"
+
+
+def surer_of_class_0(tensors: dict[str, Any]) -> None:
+    """An untrained network scores 1/11 everywhere; this one scores 0.67."""
+    tensors["box_predictor.cls_score.bias"][0] += 3.0
+
+
+def one_weight_of_the_backbone(tensors: dict[str, Any]) -> None:
+    """One number of some hundred thousand."""
+    name = next(key for key in tensors if key.startswith("backbone.") and tensors[key].ndim == 4)
+    tensors[name].view(-1)[0] += 10.0
+
+
+def test_data_draws_what_was_asked_for(maskrt: Run, tmp_path: Path) -> None:
+    out = tmp_path / "shapes"
+    ran = maskrt("data", "shapes", "--out", out, "--images", 2, "--val-images", 1, "--json")
+    assert (ran.code, ran.json) == (0, {"out": str(out)})
+    assert len(list((out / "train").iterdir())) == 2
+    assert len(list((out / "val").iterdir())) == 1
+
+
+def test_new_writes_weights_and_their_resolved_recipe(
+    maskrt: Run, chain: Any, tmp_path: Path
+) -> None:
+    path = tmp_path / "deep" / "net.safetensors"
+    ran = maskrt("new", *chain.recipe, "-o", path, "--json")
+    assert (ran.code, ran.json) == (0, {"checkpoint": str(path)})
+    assert sorted(p.name for p in path.parent.iterdir()) == ["net.safetensors", "net.yaml"]
+    assert "backbone_channels: 16" in path.with_suffix(".yaml").read_text()
+
+
+def test_new_takes_the_backbone_of_another_checkpoint(
+    maskrt: Run, chain: Any, tmp_path: Path
+) -> None:
+    from maskrt.train.weights.checkpoint import load_tensors
+
+    path = tmp_path / "net.safetensors"
+    ran = maskrt("new", *chain.recipe, "solver.seed=1", "--backbone", chain.checkpoint, "-o", path)
+    assert ran.code == 0, ran.err
+    given, taken = load_tensors(chain.checkpoint)[0], load_tensors(path)[0]
+    same = {key for key in given if given[key].equal(taken[key])}
+    assert {key for key in given if key.startswith("backbone.")} <= same
+    assert same != set(given)
+
+
+def test_import_turns_published_weights_into_a_checkpoint(
+    maskrt: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import pickle
+
+    from maskrt.train.networks.mask_rcnn import MaskRCNN
+    from maskrt.train.recipes.recipe import load_recipe
+    from maskrt.train.weights import import_weights
+
+    # ResNet-50's blocks at a sixteenth of their width.
+    recipe = tmp_path / "narrow.yaml"
+    recipe.write_text(
+        "name: narrow\nmodel: {stem_channels: 4, backbone_channels: 16, mask_channels: 4}\n"
+    )
+    monkeypatch.setattr(import_weights, "RECIPE", str(recipe))
+    state = MaskRCNN(load_recipe(recipe)).state_dict()
+    weights = {import_weights.detectron2_name(k): v.numpy() for k, v in state.items()}
+    file, path = tmp_path / "model_final.pkl", tmp_path / "out.safetensors"
+    file.write_bytes(pickle.dumps({"model": weights}))
+    ran = maskrt("import", file, "--format", "detectron2", "-o", path, "--json")
+    assert (ran.code, ran.json) == (0, {"checkpoint": str(path)}), ran.err
+    assert maskrt("inspect", path).code == 0
+
+
+def test_train_leaves_a_measured_checkpoint_that_resumes(
+    maskrt: Run, chain: Any, tmp_path: Path
+) -> None:
+    words = ("train", *chain.recipe, "--data", chain.data, "--out", tmp_path / "run")
+    ran = maskrt(*words, "--workers", 0, "--json")
+    assert ran.code == 0, ran.err
+    assert ran.json["checkpoint"] == str(tmp_path / "run" / "model.safetensors")
+    facts = maskrt("inspect", ran.json["checkpoint"], "--json").json
+    assert facts["steps"] == 2
+    assert facts["measured"] == {key: ran.json[key] for key in ("box_ap", "mask_ap")}
+    longer = maskrt(*words, "--workers", 0, "--resume", "solver.steps=3", "--json")
+    assert longer.code == 0, longer.err
+    assert maskrt("inspect", longer.json["checkpoint"], "--json").json["steps"] == 3
+
+
+def test_export_and_build_report_what_they_made(maskrt: Run, chain: Any, tmp_path: Path) -> None:
+    onnx, engine = tmp_path / "a.onnx", tmp_path / "a.engine"
+    ran = maskrt(
+        "export", chain.checkpoint, "-o", onnx, "--canvas", "48x80", "--batch", 2, "--json"
+    )
+    assert ran.code == 0, ran.err
+    assert ran.json["onnx"] == str(onnx)
+    contract = maskrt("inspect", onnx, "--json").json["contract"]
+    assert (contract["canvas_hw"], contract["batch"]) == ([48, 80], 2)
+    built = maskrt("build", onnx, "-o", engine, "--json")
+    assert built.code == 0, built.err
+    assert built.json == {"engine": str(engine), "sidecar": f"{engine}.json"}
+    assert json.loads(Path(built.json["sidecar"]).read_text())["contract"] == contract
+
+
+@pytest.mark.parametrize("kind", ["checkpoint", "onnx", "onnx_fp16"])
+def test_predict_writes_overlays_and_results(
+    maskrt: Run, chain: Any, tmp_path: Path, kind: str
+) -> None:
+    out = tmp_path / "out"
+    ran = maskrt("predict", getattr(chain, kind), chain.data / "val", "--out", out, "--json")
+    assert ran.code == 0, ran.err
+    assert ran.json["pictures"] == 3
+    assert ran.json["results"] == str(out / "results.json")
+    names = [f"{n:06d}.jpg" for n in (1, 2, 3)]
+    assert sorted(p.name for p in out.iterdir()) == [*names, "results.json"]
+
+
+def test_a_model_compared_with_itself_passes_the_gate(
+    maskrt: Run, chain: Any, tmp_path: Path, changed_copy: Copy
+) -> None:
+    sure = changed_copy(chain.checkpoint, tmp_path / "sure.safetensors", surer_of_class_0)
+    ran = maskrt("eval", sure, "--data", chain.data, "--against", sure, "--json")
+    assert ran.code == 0, ran.out
+    assert ran.json["failures"] == []
+    assert ran.json["parity"]["reference_counted"] > 0
+
+
+def test_a_comparison_of_nothing_does_not_pass(maskrt: Run, chain: Any) -> None:
+    ran = maskrt("eval", chain.onnx, "--data", chain.data, "--against", chain.onnx, "--json")
+    assert ran.code == 1
+    assert "gate failed: no instance scored" in ran.out
+
+
+def test_eval_measures_box_and_mask_ap(maskrt: Run, chain: Any) -> None:
+    ran = maskrt("eval", chain.onnx, "--data", chain.data, "--images", 2, "--json")
+    assert ran.code == 0, ran.err
+    assert set(ran.json) == {"box", "mask"}
+    assert 0 <= ran.json["box"]["AP"] < 1
+
+
+def test_one_broken_weight_fails_the_gate(maskrt: Run, tmp_path: Path, changed_copy: Copy) -> None:
+    data = tmp_path / "shapes"
+    assert maskrt("data", "shapes", "--out", data, "--images", 1, "--val-images", 6).code == 0
+    broken = changed_copy(SHIPPED, tmp_path / "broken.safetensors", one_weight_of_the_backbone)
+    ran = maskrt("eval", broken, "--data", data, "--against", SHIPPED, "--json")
+    assert ran.code == 1
+    assert ran.json["parity"]["reference_counted"] > 0
+    assert "gate failed: box AP changed by" in ran.out
+
+
+def test_bench_times_models_and_writes_its_report(maskrt: Run, chain: Any, tmp_path: Path) -> None:
+    page = tmp_path / "bench.html"
+    ran = maskrt(
+        *("bench", chain.onnx, chain.onnx_fp16, "--data", chain.data, "--images", 2),
+        *("--samples", 3, "--html", page, "--json"),
+    )
+    assert ran.code == 0, ran.err
+    assert [backend["name"] for backend in ran.json["backends"]] == ["net.onnx", "net16.onnx"]
+    assert ran.json["pictures"] == 2
+    assert "net.onnx" in page.read_text()
+    assert len(json.loads(page.with_suffix(".json").read_text())["accuracy"]) == 2
+
+
+def test_bench_needs_no_data_set(maskrt: Run, chain: Any) -> None:
+    ran = maskrt("bench", chain.onnx, "--samples", 1, "--json")
+    assert ran.code == 0, ran.err
+    assert ran.json["backends"][0]["backend"].startswith("onnxruntime")
+
+
+@pytest.mark.parametrize("kind", ["checkpoint", "onnx", "onnx_fp16", "engine"])
+def test_inspect_knows_every_kind_of_file(maskrt: Run, chain: Any, kind: str) -> None:
+    path = getattr(chain, kind)
+    ran = maskrt("inspect", path, "--json")
+    assert ran.code == 0, ran.err
+    assert ran.json["file"] == str(path)
+    assert ran.json["kind"] == kind.removesuffix("_fp16")
+
+
+def test_doctor_lists_what_this_machine_has(maskrt: Run) -> None:
+    ran = maskrt("doctor", "--json")
+    assert ran.code == 0
+    found = {finding["name"]: finding["ok"] for finding in ran.json["findings"]}
+    assert found["python"]
+    assert found["tensorrt-rtx"]
+
+
+def test_a_verb_without_json_prints_no_json(maskrt: Run, chain: Any) -> None:
+    last = maskrt("inspect", chain.onnx).out.splitlines()[-1]
+    assert not last.startswith("{")
+
+
+def test_the_command_line_and_the_verbs_are_the_same_set(maskrt: Run) -> None:
+    ran = maskrt("--help")
+    assert ran.code == 0
+    for verb in VERBS:
+        assert f"    {verb} " in ran.out
+        assert maskrt(verb, "--help").code == 0
+
+
+def test_help_loads_no_heavy_package() -> None:
+    code = (
+        "import sys; from maskrt.cli.main import parser; parser().format_help();"
+        "print({'torch', 'onnx', 'onnxruntime', 'cv2', 'rich'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+def test_an_interrupt_is_no_traceback(
+    maskrt: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(VERBS, "doctor", interrupted)
+    assert main(["doctor"]) == 130
+    assert "interrupted" in capsys.readouterr().err

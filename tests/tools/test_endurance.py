@@ -1,0 +1,54 @@
+"""Long runs: what is measured, and that real sessions pass."""
+
+import threading
+
+import numpy as np
+import pytest
+
+from maskrt.runtime.errors import InputError
+from maskrt.tools import endurance
+from maskrt.tools.endurance import differing_pictures, endure
+
+PICTURES = [np.full((100, 120, 3), value, np.uint8) for value in (10, 20, 30)]
+
+
+def test_a_flat_run_is_flat(scripted, monkeypatch):
+    monkeypatch.setattr(endurance, "_rss_bytes", lambda: 1000)
+    run = endure(scripted(), PICTURES, 200)
+    assert (run.growth, run.handle_growth, len(run.rss_bytes)) == (0.0, 0, 100)
+
+
+def test_growth_after_the_warm_up_is_seen(scripted, monkeypatch):
+    sizes = iter([*range(100, 1000, 90), *range(1000, 1090)])  # 10 % warm-up, then one each
+    monkeypatch.setattr(endurance, "_rss_bytes", lambda: next(sizes))
+    assert endure(scripted(), PICTURES, 100).growth == pytest.approx(1089 / 1044 - 1)
+
+
+def test_a_leaked_file_is_seen(scripted, tmp_path):
+    (tmp_path / "x").write_bytes(b"")
+    kept = []
+    predictor = scripted(on_run=lambda: kept.append((tmp_path / "x").open()))
+    run = endure(predictor, PICTURES, 100)
+    assert run.handle_growth > 10
+    for file in kept:
+        file.close()
+
+
+def test_a_session_that_threads_disturb_is_seen(scripted):
+    predictor = scripted()
+    home = threading.current_thread()
+    run = predictor.session.run
+
+    def disturbed(images, sizes):
+        outputs = run(images, sizes)
+        outputs["scores"][:, 0] -= 0.1 * (threading.current_thread() is not home)
+        return outputs
+
+    assert differing_pictures(predictor, PICTURES, 4) == []
+    predictor.session.run = disturbed
+    assert differing_pictures(predictor, PICTURES, 4) == [0, 1, 2]
+
+
+def test_too_few_pictures_are_refused(scripted):
+    with pytest.raises(InputError, match=r"99 pictures .* at least 100"):
+        endure(scripted(), PICTURES, 99)

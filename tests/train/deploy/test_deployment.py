@@ -1,0 +1,180 @@
+"""A checkpoint made ready to run does what its contract says."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from maskrt.runtime.contract import ResizeRule, contract_from_json
+from maskrt.runtime.errors import ConfigError, ContractError
+from maskrt.train.deploy.deployment import Shapes, deploy
+from maskrt.train.recipes.fastmask import FastMaskRecipe
+from maskrt.train.recipes.mask_rcnn import MaskRCNNRecipe
+from maskrt.train.torch_session import TorchSession
+from maskrt.train.weights.checkpoint import load_checkpoint, new_checkpoint
+
+MakeRecipe = Callable[..., MaskRCNNRecipe]
+MakeProposer = Callable[..., FastMaskRecipe]
+
+
+@pytest.fixture
+def untrained(tiny: MakeRecipe, tmp_path: Path) -> Callable[..., Path]:
+    def write(*overrides: str) -> Path:
+        new_checkpoint(tiny(*overrides), tmp_path / "model.safetensors")
+        return tmp_path / "model.safetensors"
+
+    return write
+
+
+@pytest.mark.parametrize("subnet", ["light", "c5"])
+@pytest.mark.parametrize(
+    "shapes",
+    [
+        Shapes(),
+        Shapes((64, 80), batch=2, proposals=30, detections=7),
+        Shapes((16, 16), 1, 900, 400),
+    ],
+    ids=["recipe", "asked for", "more slots than anchors"],
+)
+def test_outputs_are_those_of_the_contract(
+    untrained: Callable[..., Path], shapes: Shapes, subnet: str
+) -> None:
+    session = TorchSession(
+        untrained(f"model.subnet={subnet}", "detections.score_threshold=0.0"), shapes
+    )
+    canvas, sizes = session.contract.inputs
+    images = np.random.default_rng(0).integers(0, 256, canvas.shape, np.uint8)
+    outputs = session.run(images, np.full(sizes.shape, 16, np.int32))
+    found = {name: (array.shape, array.dtype.name) for name, array in outputs.items()}
+    assert found == {spec.name: (spec.shape, spec.dtype) for spec in session.contract.outputs}
+
+
+def test_the_contract_says_what_the_recipe_says(untrained: Callable[..., Path]) -> None:
+    checkpoint = load_checkpoint(untrained())
+    contract = deploy(checkpoint, Shapes()).contract
+    recipe = checkpoint.recipe
+    assert contract.class_names == recipe.class_names
+    assert contract.canvas_hw == recipe.input.canvas_hw
+    assert (contract.mean, contract.std) == (recipe.input.mean, recipe.input.std)
+    assert (contract.resize.short_side_px, contract.resize.long_side_px) == (64, 96)
+    assert contract.output("scores").shape == (1, recipe.detections.per_image)
+    assert contract.checkpoint_sha256 == checkpoint.sha256
+    assert contract_from_json(contract.to_json(), "test") == contract
+
+
+def test_the_session_runs_the_deploy_form(untrained: Callable[..., Path]) -> None:
+    path = untrained("detections.score_threshold=0.0")
+    session = TorchSession(path)
+    images = np.random.default_rng(1).integers(0, 256, (1, 96, 96, 3), np.uint8)
+    outputs = session.run(images, np.array([[90, 70]], np.int32))
+    module = deploy(load_checkpoint(path), Shapes()).module
+    with torch.no_grad():
+        expected = module(torch.from_numpy(images), torch.tensor([[90, 70]]))
+    assert outputs["counts"][0] > 0
+    if session.backend == "torch-cpu":
+        assert all(np.array_equal(a, b) for a, b in zip(outputs.values(), expected, strict=True))
+
+
+def test_inputs_are_checked(untrained: Callable[..., Path]) -> None:
+    with pytest.raises(ContractError):
+        TorchSession(untrained()).run(
+            np.zeros((1, 96, 95, 3), np.uint8), np.array([[96, 95]], np.int32)
+        )
+
+
+@pytest.mark.parametrize(
+    ("shapes", "message"),
+    [
+        (Shapes((100, 96)), r"multiples of 16 px, 16 or more\. Use 112x96"),
+        (Shapes((0, 96)), r"Use 16x96"),
+        (Shapes(batch=0), "--batch 0: expected at least 1"),
+        (Shapes(proposals=0), "--proposals 0: expected at least 1"),
+        (Shapes(proposals=3841), "takes at most 3840"),
+        (Shapes(detections=0), "--detections 0: expected at least 1"),
+    ],
+)
+def test_impossible_sizes_are_refused(
+    untrained: Callable[..., Path], shapes: Shapes, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        deploy(load_checkpoint(untrained()), shapes)
+
+
+@pytest.fixture
+def proposals(proposer: MakeProposer, tmp_path: Path) -> Callable[..., Path]:
+    def write(name: str = "fastmask_tiny", *overrides: str) -> Path:
+        new_checkpoint(proposer(name, *overrides), tmp_path / "proposer.safetensors")
+        return tmp_path / "proposer.safetensors"
+
+    return write
+
+
+WINDOWS_64_X_100 = 5 * 8 + 3 * 5 + 2 * 3  # strides 16, 32, 64
+CENTRED_INSIDE = 5 * 7 + 3 * 4 + 2 * 2  # the last column of each level is centred past 100 px
+
+
+@pytest.mark.parametrize("name", ["fastmask_tiny", "deepmask_tiny"])
+@pytest.mark.parametrize(
+    ("shapes", "slots"),
+    [
+        (Shapes(), 12),
+        (Shapes((64, 100), batch=2, proposals=7), 7),
+        (Shapes((64, 100), proposals=3840), WINDOWS_64_X_100),
+    ],
+    ids=["recipe", "asked for", "more slots than windows"],
+)
+def test_proposals_are_those_of_the_contract(
+    proposals: Callable[..., Path], name: str, shapes: Shapes, slots: int
+) -> None:
+    session = TorchSession(proposals(name), shapes)
+    contract, batch = session.contract, shapes.batch
+    assert [(spec.name, spec.shape, spec.dtype) for spec in contract.outputs] == [
+        ("windows", (batch, slots, 4), "float32"),
+        ("scores", (batch, slots), "float32"),
+        ("masks", (batch, slots, 10, 10), "float32"),
+        ("counts", (batch,), "int32"),
+    ]
+    canvas, sizes = contract.inputs
+    images = np.random.default_rng(0).integers(0, 256, canvas.shape, np.uint8)
+    outputs = session.run(images, np.tile(np.int32(canvas.shape[1:3]), (batch, 1)))
+    found = [(name, array.shape, array.dtype.name) for name, array in outputs.items()]
+    assert found == [(spec.name, spec.shape, spec.dtype) for spec in contract.outputs]
+    assert outputs["counts"].tolist() == [min(slots, CENTRED_INSIDE)] * batch
+    assert sizes.shape == (batch, 2)
+
+
+def test_the_contract_of_proposals_says_what_the_recipe_says(
+    proposals: Callable[..., Path],
+) -> None:
+    checkpoint = load_checkpoint(proposals())
+    contract = deploy(checkpoint, Shapes()).contract
+    assert (contract.model, contract.variant) == ("fastmask", "fastmask_tiny")
+    assert (contract.task, contract.class_names) == ("proposals", ("object",))
+    assert contract.operators == ("MaskrtWindowAlign",)
+    assert contract.resize == ResizeRule(0, 96, multiple_px=4)
+    assert contract.channel_order == "RGB"
+    assert (contract.mean, contract.std) == (
+        checkpoint.recipe.input.mean,
+        checkpoint.recipe.input.std,
+    )
+    assert contract_from_json(contract.to_json(), "test") == contract
+
+
+@pytest.mark.parametrize(
+    ("shapes", "message"),
+    [
+        (Shapes((98, 96)), r"multiples of 4 px, 16 or more\. Use 100x96"),
+        (Shapes((12, 96)), "Use 16x96"),
+        (Shapes(batch=0), "--batch 0: expected at least 1"),
+        (Shapes(proposals=0), "--proposals 0: expected at least 1"),
+        (Shapes(proposals=3841), "takes at most 3840"),
+        (Shapes(detections=5), "fastmask_tiny gives proposals, not detections"),
+    ],
+)
+def test_impossible_sizes_of_proposals_are_refused(
+    proposals: Callable[..., Path], shapes: Shapes, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        deploy(load_checkpoint(proposals()), shapes)

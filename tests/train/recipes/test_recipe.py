@@ -1,0 +1,213 @@
+"""Recipes: shipped ones load, mistakes are named, what is written back reads the same."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+
+from maskrt.runtime.errors import ConfigError
+from maskrt.train.networks.families import new_network
+from maskrt.train.networks.fastmask import FastMask
+from maskrt.train.recipes.classes import COCO, SHAPES
+from maskrt.train.recipes.recipe import RECIPES, MaskRCNNRecipe, dump_recipe, load_recipe
+
+SHIPPED = sorted(path.stem for path in RECIPES.glob("*.yaml"))
+BASE = "lsc_mask_rcnn_tiny"
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "recipe.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_every_shipped_recipe_loads_and_makes_a_network(name: str) -> None:
+    recipe = load_recipe(name)
+    assert recipe.name == name
+    with torch.device("meta"):
+        model = new_network(recipe)
+    if isinstance(model, FastMask):
+        assert all(side % 4 == 0 for side in recipe.input.canvas_hw)
+    else:
+        assert all(side % 16 == 0 for side in recipe.input.canvas_hw)
+        assert model.box_predictor.cls_score.out_features == len(recipe.class_names) + 1
+
+
+def test_the_promised_recipes_are_shipped() -> None:
+    detectors = {"mask_rcnn_r50_c4", "lsc_mask_rcnn_r50_512", "lsc_mask_rcnn_r50_1024", BASE}
+    one_shot = {"fastmask_r39", "fastmask_r39_one_stream", "fastmask_vgg16", "fastmask_pva"}
+    tiny = {"mask_rcnn_tiny", "fastmask_tiny", "deepmask_tiny"}
+    assert detectors | one_shot | tiny | {"deepmask_r39"} == set(SHIPPED)
+
+
+def test_a_family_nobody_knows_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="family='yolo'; expected mask_rcnn or fastmask"):
+        load_recipe(written(tmp_path, "name: mine\nfamily: yolo"))
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("model.test_strides=[16, 40]", r"model.test_strides=\['16', '40'\]: expected rising"),
+        ("model.train_strides=[32, 16]", "model.train_strides"),
+        ("model.train_strides=[]", "model.train_strides"),
+        ("model.streams=1", "With model.streams=1 a network has 16, 32"),
+        ("model.pyramid=image", "Set model.streams=1 model.head=standard"),
+        ("model.test_strides=[16, 768]", "expected rising strides out of 16, 24, .*, 384"),
+        ("model.neck=sum", "model.neck='sum'; expected 'residual' or 'forward'"),
+        ("model.nek=max", r"unknown key 'model\.nek'.*Did you mean 'model\.neck'\?"),
+        ("windows.mask_bach=3", r"unknown key 'windows\.mask_bach'"),
+        ("classes=coco", "unknown key 'classes'"),
+        ("model.blocks=[1, 2]", "expected three counts"),
+        ("model.streams=3", "model.streams=3; expected 1 or 2"),
+        ("windows.scale_range=[0.8, 0.4]", "expected 0 < low < high <= 1"),
+        ("windows.hard_share=2", "windows.hard_share"),
+        ("windows.per_image=4000", "expected 1 to 3840"),
+        ("windows.mask_batch=0", "windows.mask_batch=0"),
+        ("detections.per_image=5", "unknown key 'detections'"),
+    ],
+)
+def test_fastmask_settings_nobody_can_build_are_refused(override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_recipe("fastmask_r39", [override])
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("model.streams=2", "found model.streams=2 and model.head=standard"),
+        ("model.head=attentional", "found model.streams=1 and model.head=attentional"),
+        ("model.compat=original", "has no image pyramid. Set model.compat=paper"),
+        ("model.train_strides=[8]", "expected rising strides out of 16 to 384"),
+        ("model.test_strides=[16, 400]", "expected rising strides out of 16 to 384"),
+    ],
+)
+def test_an_image_pyramid_has_one_plain_stream(override: str, message: str) -> None:
+    assert load_recipe("deepmask_r39", ["model.test_strides=[16, 22.6]"]).model.neck == "residual"
+    with pytest.raises(ConfigError, match=message):
+        load_recipe("deepmask_r39", [override])
+
+
+def test_the_frameworks_differ_as_in_the_paper() -> None:
+    one, two = load_recipe("lsc_mask_rcnn_r50_512"), load_recipe("lsc_mask_rcnn_r50_1024")
+    assert (one.model.separable_channels, one.model.separable_kernel) == (256, 15)
+    assert (one.model.subnet_mid_channels, one.model.subnet_channels) == (256, 512)
+    assert (two.model.subnet_mid_channels, two.model.subnet_channels) == (256, 1024)
+
+
+def test_class_lists_are_resolved() -> None:
+    assert len(COCO) == 80
+    assert load_recipe("mask_rcnn_r50_c4").class_names == COCO
+    assert load_recipe(BASE).class_names == SHAPES
+    assert load_recipe(BASE, ["classes=[cat, dog]"]).class_names == ("cat", "dog")
+
+
+def test_overrides_replace_values() -> None:
+    recipe = load_recipe(
+        BASE,
+        ["solver.lr=0.5", "solver.steps=7", "model.stride_in_1x1=true", "input.canvas_hw=[64, 96]"],
+    )
+    assert (recipe.solver.lr, recipe.solver.steps) == (0.5, 7)
+    assert recipe.model.stride_in_1x1 is True
+    assert recipe.input.canvas_hw == (64, 96)
+
+
+@pytest.mark.parametrize(("text", "value"), [("1e-4", 1e-4), ("2", 2.0), ("1.5e+2", 150.0)])
+def test_numbers_may_be_written_in_any_way(text: str, value: float) -> None:
+    assert load_recipe(BASE, [f"solver.lr={text}"]).solver.lr == value
+
+
+def test_the_last_override_wins() -> None:
+    assert load_recipe(BASE, ["solver.steps=7", "solver.steps=9"]).solver.steps == 9
+
+
+def test_an_override_makes_a_section_the_file_leaves_out(tmp_path: Path) -> None:
+    recipe = load_recipe(written(tmp_path, "name: mine"), ["solver.lr=0.5"])
+    assert recipe.solver.lr == 0.5
+    assert recipe.model == MaskRCNNRecipe("mine").model
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_what_is_dumped_loads_as_the_same_recipe(name: str, tmp_path: Path) -> None:
+    recipe = load_recipe(name, ["solver.lr=1e-5"])  # dumped as 1.0e-05
+    again = load_recipe(written(tmp_path, dump_recipe(recipe)))
+    assert again.class_names == recipe.class_names
+    assert dump_recipe(again) == dump_recipe(recipe)
+    for part in (f.name for f in dataclasses.fields(recipe) if f.name != "classes"):
+        assert getattr(again, part) == getattr(recipe, part), part
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("solver.learning_rat=1", "unknown key 'solver.learning_rat'"),
+        ("solver.step=3", r"unknown key 'solver\.step'.*Did you mean 'solver\.steps'\?"),
+        ("modle.pooling=7", r"unknown key 'modle'.*Did you mean 'model'\?"),
+        ("model.zzz=7", r"Known: stem_channels"),
+        ("solver.steps=1.5", r"solver\.steps=1\.5; expected a whole number"),
+        ("solver.steps=true", r"solver\.steps=True; expected a whole number"),
+        ("solver.lr=fast", r"solver\.lr='fast'; expected a number"),
+        ("solver.lr=", r"solver\.lr=None; expected a number"),
+        ("solver.lr=.nan", r"solver\.lr=nan; expected a number"),
+        ("model.stride_in_1x1=1", r"stride_in_1x1=1; expected true or false"),
+        ("model.blocks=3", r"model\.blocks=3; expected a list of a whole number"),
+        ("input.canvas_hw=[384]", r"canvas_hw=\[384\]; expected a list of 2, each a whole number"),
+        ("input.mean=[1.0, 2.0]", r"mean=\[1\.0, 2\.0\]; expected a list of 3, each a number"),
+        ("solver.schedule=linear", r"schedule='linear'; expected 'step' or 'cosine'"),
+        ("classes=cocoa", r"classes='cocoa'; expected 'coco' or 'shapes'"),
+        ("classes=[]", "at least one name"),
+        ("classes=[cat, cat]", "none twice"),
+        ("model=3", "'model' is 3; expected a section"),
+        ("name.first=a", "'name' is a value, not a section"),
+        ("solver.lr", "not an override; expected key=value"),
+        ("=3", "not an override; expected key=value"),
+        ("classes=[cat", "not valid YAML"),
+        ("model.pooling=5", r"does not divide model\.roi_size=14"),
+        ("model.pooling=0", r"does not divide model\.roi_size=14"),
+        ("model.separable_kernel=14", "must be odd"),
+        ("model.blocks=[3, 4, 6]", "four counts"),
+        ("model.sampling_ratio=-1", "0 for adaptive sampling"),
+    ],
+)
+def test_mistakes_are_refused_with_a_sentence(override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_recipe(BASE, [override])
+
+
+def test_an_unknown_recipe_offers_the_nearest_name() -> None:
+    with pytest.raises(ConfigError, match=r"Did you mean lsc_mask_rcnn_tiny\?"):
+        load_recipe("lsc_mask_rcnn_tny")
+    with pytest.raises(ConfigError, match="Known: deepmask_r39, "):
+        load_recipe("yolo")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name: [", "not valid YAML"),
+        ("- name", "holds no mapping"),
+        ("", "holds no mapping"),
+        ("family: mask_rcnn", "the recipe lacks a key .*name"),
+        ("name: a\nsolver:", "'solver' is None; expected a section"),
+        ("name: a\n3: 4", "unknown key '3'"),
+    ],
+)
+def test_a_broken_file_is_refused_by_name(text: str, message: str, tmp_path: Path) -> None:
+    path = written(tmp_path, text)
+    with pytest.raises(ConfigError, match=message) as caught:
+        load_recipe(path)
+    assert str(path) in str(caught.value)
+
+
+def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_bytes(b"name: \xff\xfe")
+    with pytest.raises(ConfigError, match="not valid YAML"):
+        load_recipe(path)
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no such recipe or YAML file"):
+        load_recipe(tmp_path / "recipe.yaml")

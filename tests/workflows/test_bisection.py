@@ -1,0 +1,218 @@
+"""`maskrt bisect`: layers made unsafe on purpose are found, and the repaired export passes.
+
+A layer's factor and shift are multiplied by a power of two and the weights of the layer behind its
+ReLU divided by it: in FP32 the network computes the very same numbers, in half it cannot.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+
+import maskrt as package
+from maskrt.eval import CocoData, hop_between, load_coco
+from maskrt.export.precision.fp16 import to_fp16
+from maskrt.export.precision.precision_file import PrecisionFile, write_precision_file
+from maskrt.runtime.contract import METADATA_KEY, contract_from_json
+from maskrt.runtime.errors import ExportError
+from maskrt.runtime.files import sha256_of
+from maskrt.runtime.sessions.open import Model
+from maskrt.train.shapes.drawing import draw_shapes
+from maskrt.workflows import bisection as bisect_precision
+from maskrt.workflows import verbs
+
+Run = Callable[..., Any]
+Copy = Callable[[Path, Path, Callable[[dict[str, Any]], None]], Path]
+
+SHIPPED = Path(package.__file__).parent / "train" / "checkpoints"
+PICTURES = 6
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> CocoData:
+    folder = tmp_path_factory.mktemp("shapes")
+    draw_shapes(folder, 1, PICTURES, 5)
+    return load_coco(folder, "val")
+
+
+@dataclasses.dataclass(frozen=True)
+class Unsafe:
+    """Which layers of a shipped network are changed, and how."""
+
+    network: str
+    first: str
+    second: str
+    """Reads the ReLU of `first` and nothing else."""
+    power: int
+
+    @property
+    def groups(self) -> set[str]:
+        return {f"model.{self.first}", f"model.{self.second}"}
+
+    def change(self, tensors: dict[str, Any]) -> None:
+        for key in ("norm.weight", "norm.bias"):
+            tensors[f"{self.first}.{key}"].mul_(2.0**self.power)
+        tensors[f"{self.second}.weight"].mul_(2.0**-self.power)
+
+
+WEIGHTS = Unsafe("lsc_mask_rcnn_tiny", "backbone.res3.0.conv1", "backbone.res3.0.conv2", 20)
+"""Weights up to 0.38 become 400,000; half ends at 65504."""
+ACTIVATIONS = Unsafe("fastmask_tiny", "body.res3.1.conv1", "body.res3.1.conv2", 16)
+"""Weights up to 0.4 become 26,000 and fit; what is above 1 behind them becomes infinite."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("unsafe", [WEIGHTS, ACTIVATIONS], ids=["weights", "activations"])
+def test_an_unsafe_layer_is_found_and_the_repaired_model_passes_its_gate(
+    unsafe: Unsafe, pictures: CocoData, maskrt: Run, changed_copy: Copy, tmp_path: Path
+) -> None:
+    shipped = SHIPPED / f"{unsafe.network}.safetensors"
+    checkpoint = changed_copy(shipped, tmp_path / "unsafe.safetensors", unsafe.change)
+    precision, repaired = tmp_path / "p.json", tmp_path / "repaired.onnx"
+    half = ("export", checkpoint, "-o", repaired, "--precision", "fp16")
+
+    assert_half_fails(unsafe, checkpoint, pictures, maskrt)
+    refused = maskrt(*half)
+    assert refused.code == 2, "export verifies what it writes"
+    assert not repaired.exists()
+
+    words = ("bisect", checkpoint, "--data", pictures.folder, "--images", 2, "-o", precision)
+    ran = maskrt(*words, "--json")
+    assert ran.code == 0, ran.err
+    assert set(ran.json["groups"]) == unsafe.groups
+    assert not ran.json["before"]["passed"]
+    assert ran.json["after"]["passed"]
+    assert ran.json["evaluations"] < 40
+    assert ran.json["fp16_mac_share"] > 0.9
+    assert json.loads(precision.read_text())["groups"] == ran.json["groups"]
+
+    assert maskrt(*half, "--keep-fp32", precision).code == 0
+    reference = verbs.measured(Model(shipped), pictures)
+    hop = hop_between(reference, verbs.measured(Model(repaired), pictures))
+    assert hop.precision == "fp16"
+    assert not hop.failures
+    assert hop.parity.reference_counted >= PICTURES
+    built = maskrt("build", repaired, "-o", tmp_path / "repaired.engine", "--json")
+    assert built.code == 0, built.err
+
+
+def assert_half_fails(unsafe: Unsafe, checkpoint: Path, pictures: CocoData, maskrt: Run) -> None:
+    """FP16 without a precision file: not writable, or written past export's own check, failing."""
+    fp32, fp16 = checkpoint.with_suffix(".fp32.onnx"), checkpoint.with_suffix(".fp16.onnx")
+    assert maskrt("export", checkpoint, "-o", fp32).code == 0
+    model = onnx.load(fp32)
+    if unsafe is WEIGHTS:
+        with pytest.raises(ExportError, match="half reaches 65504"):
+            to_fp16(model)
+        return
+    half = to_fp16(model)
+    contract = contract_from_json(model.metadata_props[0].value, str(fp32))
+    text = dataclasses.replace(contract, precision="fp16").to_json()
+    onnx.helper.set_model_props(half, {METADATA_KEY: text})
+    onnx.save(half, fp16)
+    ran = maskrt("eval", fp16, "--data", pictures.folder, "--against", fp32)
+    assert ran.code != 0, ran.out
+
+
+def surer_of_class_0(tensors: dict[str, Any]) -> None:
+    """An untrained network scores 1/11 everywhere; this one scores 0.67."""
+    tensors["box_predictor.cls_score.bias"][0] += 3.0
+
+
+@pytest.fixture
+def sure(chain: Any, changed_copy: Copy, tmp_path: Path) -> Path:
+    """A very narrow checkpoint that finds something."""
+    return changed_copy(chain.checkpoint, tmp_path / "sure.safetensors", surer_of_class_0)
+
+
+def test_sound_fp16_needs_no_group_and_export_takes_that(
+    maskrt: Run, chain: Any, sure: Path, tmp_path: Path
+) -> None:
+    precision, onnx_path = tmp_path / "p.json", tmp_path / "x.onnx"
+    words = ("bisect", sure, "--data", chain.data, "--metric", "ap", "-o", precision)
+    ran = maskrt(*words, "--json")
+    assert ran.code == 0, ran.err
+    assert (ran.json["groups"], ran.json["evaluations"]) == ([], 1)
+    assert "FP32 on 3 pictures, the reference" in ran.err
+    assert "1: 0 of " in ran.err
+    assert "no group needs FP32, 100.0% of MACs in FP16" in ran.out
+    written = json.loads(precision.read_text())
+    assert (written["metric"], written["gate"]) == ("ap", 0.3)
+    assert written["pictures"] == {"data": "shapes", "split": "val", "count": 3}
+    words = ("export", sure, "-o", onnx_path, "--precision", "fp16", "--keep-fp32", precision)
+    assert maskrt(*words).code == 0
+
+
+def test_an_interrupt_leaves_no_file(
+    maskrt: Run, chain: Any, sure: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    temporary, out = tmp_path / "temporary", tmp_path / "out"
+    temporary.mkdir()
+    out.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    monkeypatch.setattr(bisect_precision._Judge, "__call__", interrupted)
+    ran = maskrt("bisect", sure, "--data", chain.data, "-o", out / "p.json")
+    assert ran.code == 130
+    assert "interrupted" in ran.err
+    assert [*temporary.iterdir(), *out.iterdir()] == []
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("-o", "p.txt"), "a precision file ends in .json; found '.txt'"),
+        (("-o", "p.json", "--gate", "0"), "--gate 0.0: expected a matched share above 0"),
+        (("-o", "p.json", "--gate", "1.5"), "--gate 1.5: expected a matched share above 0"),
+        (("-o", "p.json", "--metric", "ap", "--gate", "-1"), "expected a change in points"),
+        (("-o", "p.json", "--gate", "nan"), "--gate nan: expected"),
+        (("-o", "p.json", "--images", "0"), "--images 0: expected at least 1"),
+    ],
+)
+def test_bad_usage_is_refused_before_anything_runs(
+    maskrt: Run, chain: Any, tmp_path: Path, options: tuple[str, ...], words: str
+) -> None:
+    out, *rest = options[1:]
+    ran = maskrt("bisect", chain.checkpoint, "--data", chain.data, "-o", tmp_path / out, *rest)
+    assert ran.code == 2
+    assert words in ran.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_network_that_finds_nothing_has_no_reference(
+    maskrt: Run, chain: Any, tmp_path: Path
+) -> None:
+    ran = maskrt("bisect", chain.checkpoint, "--data", chain.data, "-o", tmp_path / "p.json")
+    assert ran.code == 2
+    assert "nothing of score 0.1 or more found" in ran.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_precision_file_is_for_fp16_and_its_own_checkpoint(
+    maskrt: Run, chain: Any, sure: Path, tmp_path: Path
+) -> None:
+    precision, out = tmp_path / "p.json", tmp_path / "x.onnx"
+    write_precision_file(precision, PrecisionFile(sha256_of(sure), ("model.rpn",), model="sure"))
+    words = ("export", chain.checkpoint, "-o", out, "--keep-fp32", precision)
+    ran = maskrt(*words)
+    assert (ran.code, "--precision fp32 found; expected fp16" in ran.err) == (2, True)
+    ran = maskrt(*words, "--precision", "fp16")
+    assert (ran.code, "made for sure with SHA-256" in ran.err) == (2, True)
+    assert not out.exists()
+
+
+def test_a_group_that_the_network_lacks_is_refused(maskrt: Run, sure: Path, tmp_path: Path) -> None:
+    precision, out = tmp_path / "p.json", tmp_path / "x.onnx"
+    write_precision_file(precision, PrecisionFile(sha256_of(sure), ("model.neck",)))
+    ran = maskrt("export", sure, "-o", out, "--precision", "fp16", "--keep-fp32", precision)
+    assert (ran.code, "'model.neck' names no module" in ran.err) == (2, True)
+    assert not out.exists()

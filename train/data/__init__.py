@@ -1,0 +1,1 @@
+"""COCO-format pictures to training batches."""

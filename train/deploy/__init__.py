@@ -1,0 +1,1 @@
+"""What export takes: networks in their fixed-shape, folded form, made on a copy."""

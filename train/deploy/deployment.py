@@ -1,0 +1,166 @@
+"""A checkpoint made ready to run: its network's deploy form and the contract that describes it.
+
+Both the torch session and export start here, so that the graph that is exported and the graph that
+accuracy is compared with are one and the same.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+from dataclasses import dataclass
+
+import torch
+
+from ...runtime.contract import Contract, ResizeRule, Task, TensorSpec
+from ...runtime.errors import ConfigError
+from ..networks.fastmask import DeployFastMask
+from ..networks.mask_rcnn import STRIDE, DeployMaskRCNN, MaskRCNN
+from ..recipes.fastmask import FastMaskRecipe
+from ..recipes.mask_rcnn import MaskRCNNRecipe
+from ..recipes.recipe import Recipe
+from ..weights.checkpoint import Checkpoint
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """The fixed sizes of one artefact; None takes the recipe's value."""
+
+    canvas_hw: tuple[int, int] | None = None
+    """Multiples of 16 px for Mask R-CNN, of 4 for FastMask."""
+    batch: int = 1
+    proposals: int | None = None
+    """Mask R-CNN: RoIs after NMS; FastMask: proposals that come out."""
+    detections: int | None = None
+    """Mask R-CNN only."""
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """A deploy-form network and its contract (precision fp32)."""
+
+    module: DeployMaskRCNN | DeployFastMask
+    contract: Contract
+
+
+def deploy(checkpoint: Checkpoint, shapes: Shapes) -> Deployment:
+    """The deploy form at fixed `shapes`; the checkpoint's model is folded: do not train it on.
+
+    Raises:
+        ConfigError: a canvas that is no multiple of the network's, or sizes below 1.
+    """
+    model = checkpoint.model
+    recipe = checkpoint.recipe
+    canvas_hw = shapes.canvas_hw or recipe.input.canvas_hw
+    _check(recipe, canvas_hw, shapes)
+    if isinstance(model, MaskRCNN):
+        model.recipe = _with_slots(model.recipe, shapes)
+        detector = DeployMaskRCNN(model, canvas_hw).eval()
+        return Deployment(detector, _mask_rcnn_contract(checkpoint, model, canvas_hw, shapes.batch))
+    slots = shapes.proposals or model.recipe.windows.per_image
+    proposer = DeployFastMask(model, canvas_hw, slots).eval()
+    return Deployment(proposer, _fastmask_contract(checkpoint, proposer, canvas_hw, shapes.batch))
+
+
+def _check(recipe: Recipe, canvas_hw: tuple[int, int], shapes: Shapes) -> None:
+    multiple = recipe.input.multiple_px if isinstance(recipe, FastMaskRecipe) else STRIDE
+    if any(side % multiple or side < STRIDE for side in canvas_hw):
+        near = tuple(max(STRIDE, -(-side // multiple) * multiple) for side in canvas_hw)
+        raise ConfigError(
+            f"--canvas {canvas_hw[0]}x{canvas_hw[1]}: both sides must be multiples of {multiple} "
+            f"px, {STRIDE} or more. Use {near[0]}x{near[1]}."
+        )
+    for name in ("batch", "proposals", "detections"):
+        value = getattr(shapes, name)
+        if value is not None and value < 1:
+            raise ConfigError(f"--{name} {value}: expected at least 1.")
+    if shapes.proposals is not None and shapes.proposals > 3840:
+        raise ConfigError(
+            f"--proposals {shapes.proposals}: TensorRT's TopK takes at most 3840. Use fewer."
+        )
+    if shapes.detections is not None and isinstance(recipe, FastMaskRecipe):
+        raise ConfigError(
+            f"--detections {shapes.detections}: {recipe.name} gives proposals, not detections. "
+            "Use --proposals."
+        )
+
+
+def _with_slots(recipe: MaskRCNNRecipe, shapes: Shapes) -> MaskRCNNRecipe:
+    """The recipe with the proposals and detections that `shapes` asks for."""
+    proposals, detections = recipe.proposals, recipe.detections
+    if shapes.proposals is not None:
+        before_nms = max(proposals.pre_nms_test, shapes.proposals)
+        proposals = dataclasses.replace(
+            proposals, post_nms_test=shapes.proposals, pre_nms_test=before_nms
+        )
+    if shapes.detections is not None:
+        candidates = max(detections.candidates, shapes.detections)
+        detections = dataclasses.replace(
+            detections, per_image=shapes.detections, candidates=candidates
+        )
+    return dataclasses.replace(recipe, proposals=proposals, detections=detections)
+
+
+def _mask_rcnn_contract(
+    checkpoint: Checkpoint, model: MaskRCNN, canvas_hw: tuple[int, int], batch: int
+) -> Contract:
+    recipe = model.recipe
+    slots = recipe.detections.per_image
+    cells = recipe.model.roi_size if recipe.model.subnet == "light" else recipe.model.roi_size // 2
+    outputs = (
+        TensorSpec("boxes", (batch, slots, 4), "float32"),
+        TensorSpec("scores", (batch, slots), "float32"),
+        TensorSpec("labels", (batch, slots), "int32"),
+        TensorSpec("masks", (batch, slots, 2 * cells, 2 * cells), "float32"),
+        TensorSpec("counts", (batch,), "int32"),
+    )
+    return _contract(checkpoint, canvas_hw, batch, "instances", outputs, "MaskrtRoiAlign")
+
+
+def _fastmask_contract(
+    checkpoint: Checkpoint, module: DeployFastMask, canvas_hw: tuple[int, int], batch: int
+) -> Contract:
+    slots, cells = module.slots, module.model.head.cells
+    outputs = (
+        TensorSpec("windows", (batch, slots, 4), "float32"),
+        TensorSpec("scores", (batch, slots), "float32"),
+        TensorSpec("masks", (batch, slots, cells, cells), "float32"),
+        TensorSpec("counts", (batch,), "int32"),
+    )
+    return _contract(checkpoint, canvas_hw, batch, "proposals", outputs, "MaskrtWindowAlign")
+
+
+def _contract(
+    checkpoint: Checkpoint,
+    canvas_hw: tuple[int, int],
+    batch: int,
+    task: Task,
+    outputs: tuple[TensorSpec, ...],
+    operator: str,
+) -> Contract:
+    recipe, source = checkpoint.recipe, checkpoint.recipe.input
+    return Contract(
+        model=recipe.family,
+        variant=recipe.name,
+        task=task,
+        class_names=recipe.class_names,
+        canvas_hw=canvas_hw,
+        batch=batch,
+        resize=ResizeRule(source.short_side_px, source.long_side_px, source.multiple_px),
+        channel_order=source.channel_order,
+        mean=source.mean,
+        std=source.std,
+        inputs=(
+            TensorSpec("images", (batch, *canvas_hw, 3), "uint8"),
+            TensorSpec("image_sizes", (batch, 2), "int32"),
+        ),
+        outputs=outputs,
+        precision="fp32",
+        operators=(operator,),
+        checkpoint_sha256=checkpoint.sha256,
+        measured=checkpoint.measured,
+        versions={
+            "maskrt": importlib.metadata.version("maskrt"),
+            "torch": torch.__version__,
+        },
+    )

@@ -1,0 +1,216 @@
+"""Losses of Mask R-CNN: which anchors and RoIs are sampled, their targets, and the five terms.
+
+Source: Detectron2 modeling/{proposal_generator/rpn,roi_heads/roi_heads,fast_rcnn,mask_head}.py and
+sampling.py at 02b5c4e2. RPN: binary cross entropy and L1, both over (anchors per image * images).
+Boxes: cross entropy mean over sampled RoIs, L1 over their number. Masks: binary cross entropy mean
+over the positives' cells. Crowd boxes are never targets; anchors and RoIs mostly inside one are
+not negatives.
+
+Letters: B images, N anchors, K sampled RoIs per image, G ground-truth objects, m mask side.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..data.target import Target
+from ..networks.boxes import areas, clip, decode, encode, intersections, pairwise_iou
+from ..networks.mask_rcnn import BOX_WEIGHTS, RPN_WEIGHTS, MaskRCNN
+from ..networks.nms import greedy_nms
+from ..networks.roi_align import roi_align
+from ..recipes.mask_rcnn import DetectionConfig, ProposalConfig
+
+IGNORE = -1
+CROWD_OVERLAP = 0.5
+"""Share of a box inside a crowd above which it is not used as a negative (Detectron1's rule)."""
+
+
+@dataclass(frozen=True)
+class SampledRois:
+    """K RoIs of one image for the box and mask losses."""
+
+    boxes: Tensor
+    """(K, 4)."""
+    labels: Tensor
+    """(K,) class, C for background, IGNORE for padding."""
+    matches: Tensor
+    """(K,) index of the matched object; meaningless unless the label is a class."""
+
+
+def mask_rcnn_losses(
+    model: MaskRCNN,
+    images: Tensor,
+    image_sizes: Tensor,
+    targets: list[Target],
+    generator: torch.Generator,
+) -> dict[str, Tensor]:
+    """All loss terms of one batch.
+
+    Args:
+        model: in training mode.
+        images: (B, H, W, 3) uint8 RGB canvases.
+        image_sizes: (B, 2) int32.
+        targets: B ground truths.
+        generator: CPU generator; decides all sampling, so equal states give equal losses.
+    """
+    features = model.features(model.normalize(images, image_sizes)).float()
+    logits, deltas = model.rpn(features)
+    anchors = model.anchors((features.shape[2], features.shape[3])).to(features.device)
+    config = model.recipe.proposals
+    terms = rpn_losses(logits, deltas, anchors, targets, config, generator)
+    with torch.no_grad():
+        proposals = _proposals(logits, deltas, anchors, image_sizes, config)
+        sampled = [
+            sample_rois(p, t, len(model.recipe.class_names), model.recipe.detections, generator)
+            for p, t in zip(proposals, targets, strict=True)
+        ]
+    return terms | roi_losses(model, features, sampled, targets)
+
+
+def rpn_losses(
+    logits: Tensor,
+    deltas: Tensor,
+    anchors: Tensor,
+    targets: list[Target],
+    config: ProposalConfig,
+    generator: torch.Generator,
+) -> dict[str, Tensor]:
+    """Objectness and anchor box terms of (B, N) logits and (B, N, 4) deltas."""
+    objectness, regression = logits.new_zeros(()), logits.new_zeros(())
+    for image, target in enumerate(targets):
+        labels, matches = match_anchors(anchors, target, config)
+        chosen = _sample(labels, config.batch_per_image, config.positive_fraction, 0, generator)
+        positive = chosen[labels[chosen] == 1]
+        objectness = objectness + F.binary_cross_entropy_with_logits(
+            logits[image, chosen], labels[chosen].float(), reduction="sum"
+        )
+        if len(positive):
+            wanted = encode(anchors[positive], target.boxes[matches[positive]], RPN_WEIGHTS)
+            regression = regression + (deltas[image, positive] - wanted).abs().sum()
+    scale = config.batch_per_image * len(targets)
+    return {"rpn_objectness": objectness / scale, "rpn_box": regression / scale}
+
+
+def match_anchors(anchors: Tensor, target: Target, config: ProposalConfig) -> tuple[Tensor, Tensor]:
+    """(N,) labels 1 positive, 0 negative, IGNORE, and (N,) matched object.
+
+    An object's best anchors are positive whatever their IoU, so that no object is left without one.
+    """
+    labels = torch.full((len(anchors),), 0, device=anchors.device)
+    matches = torch.zeros_like(labels)
+    if len(target.boxes):
+        iou = pairwise_iou(target.boxes, anchors)  # (G, N)
+        best, matches = iou.max(dim=0)
+        labels[best >= config.negative_iou] = IGNORE
+        labels[best >= config.positive_iou] = 1
+        top = iou.max(dim=1, keepdim=True).values
+        labels[((iou == top) & (top > 0)).any(dim=0)] = 1
+    labels[(labels == 0) & _in_crowd(anchors, target.crowd_boxes)] = IGNORE
+    return labels, matches
+
+
+def sample_rois(
+    proposals: Tensor,
+    target: Target,
+    classes: int,
+    config: DetectionConfig,
+    generator: torch.Generator,
+) -> SampledRois:
+    """Draw `batch_per_image` RoIs from the proposals and the ground truth itself."""
+    boxes = torch.cat((proposals, target.boxes))
+    labels = torch.full((len(boxes),), classes, device=boxes.device)
+    matches = torch.zeros_like(labels)
+    if len(target.boxes):
+        best, matches = pairwise_iou(target.boxes, boxes).max(dim=0)
+        labels = torch.where(best >= config.positive_iou, target.labels[matches], labels)
+    labels[(labels == classes) & _in_crowd(boxes, target.crowd_boxes)] = IGNORE
+    slots = config.batch_per_image
+    chosen = _sample(labels, slots, config.positive_fraction, classes, generator)
+    padding = slots - len(chosen)
+    return SampledRois(
+        F.pad(boxes[chosen], (0, 0, 0, padding)),
+        F.pad(labels[chosen], (0, padding), value=IGNORE),
+        F.pad(matches[chosen], (0, padding)),
+    )
+
+
+def roi_losses(
+    model: MaskRCNN, features: Tensor, sampled: list[SampledRois], targets: list[Target]
+) -> dict[str, Tensor]:
+    """Class, box and mask terms."""
+    boxes = torch.stack([s.boxes for s in sampled])  # (B, K, 4)
+    labels = torch.cat([s.labels for s in sampled])  # (B*K,)
+    x = model.subnet(model.pool(features, boxes))
+    logits, deltas = model.box_predictor(model.subnet.pooled(x))
+    used = int((labels != IGNORE).sum())
+    positive = ((labels != IGNORE) & (labels != logits.shape[1] - 1)).nonzero()[:, 0]
+    # not reduction="mean", which is NaN when a crowd leaves nothing to use
+    confusion = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum")
+    terms = {"box_class": confusion / max(used, 1)}
+    wanted = [
+        t.boxes[s.matches] if len(t.boxes) else torch.zeros_like(s.boxes)
+        for s, t in zip(sampled, targets, strict=True)
+    ]
+    chosen, chosen_labels = boxes.flatten(0, 1)[positive], labels[positive]
+    codes = encode(chosen, torch.cat(wanted)[positive], BOX_WEIGHTS)
+    terms["box_delta"] = (deltas[positive, chosen_labels] - codes).abs().sum() / max(used, 1)
+    mask_logits = model.mask_head(x[positive], chosen_labels)
+    masks = mask_targets(sampled, targets, mask_logits.shape[-1], logits.shape[1] - 1)
+    total = F.binary_cross_entropy_with_logits(mask_logits, masks, reduction="sum")
+    terms["mask"] = total / max(masks.numel(), 1)
+    return terms
+
+
+def mask_targets(
+    sampled: list[SampledRois], targets: list[Target], side: int, background: int
+) -> Tensor:
+    """(positives, m, m) float 0/1: each positive's object, cut out by its RoI, in batch order."""
+    cut = []
+    for rois, target in zip(sampled, targets, strict=True):
+        positive = (rois.labels != IGNORE) & (rois.labels != background)
+        if positive.any():
+            masks = target.masks[rois.matches[positive]].float()[:, None]  # (F, 1, h, w)
+            cut.append(roi_align(masks, rois.boxes[positive][:, None], side, 1.0, 1)[:, 0] >= 0.5)
+    return torch.cat(cut).float() if cut else sampled[0].boxes.new_zeros(0, side, side)
+
+
+def _proposals(
+    logits: Tensor, deltas: Tensor, anchors: Tensor, image_sizes: Tensor, config: ProposalConfig
+) -> list[Tensor]:
+    """Per image, the RPN's proposals (at most post_nms_train, 4) for training."""
+    index = logits.topk(min(config.pre_nms_train, logits.shape[1]), dim=1).indices
+    picked = deltas.gather(1, index[..., None].expand(-1, -1, 4))
+    boxes = clip(decode(anchors[index], picked, RPN_WEIGHTS), image_sizes)
+    kept = []
+    for image in boxes:
+        real = image[(image[:, 2] > image[:, 0]) & (image[:, 3] > image[:, 1])]
+        kept.append(real[greedy_nms(real, config.nms_iou)][: config.post_nms_train])
+    return kept
+
+
+def _sample(
+    labels: Tensor, count: int, fraction: float, background: int, generator: torch.Generator
+) -> Tensor:
+    """Random indices: at most `count * fraction` positives, the rest negatives."""
+    positive = ((labels != background) & (labels != IGNORE)).nonzero()[:, 0]
+    negative = (labels == background).nonzero()[:, 0]
+    positive = _choose(positive, int(count * fraction), generator)
+    negative = _choose(negative, count - len(positive), generator)
+    return torch.cat((positive, negative))
+
+
+def _choose(index: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    order = torch.randperm(len(index), generator=generator)[:count]
+    return index[order.to(index.device)]
+
+
+def _in_crowd(boxes: Tensor, crowds: Tensor) -> Tensor:
+    """(N,) bool: boxes of which more than CROWD_OVERLAP lies inside one crowd region."""
+    if not len(crowds):
+        return torch.zeros(len(boxes), dtype=torch.bool, device=boxes.device)
+    inside = intersections(boxes, crowds) / areas(boxes)[:, None].clamp(min=1e-9)
+    return (inside > CROWD_OVERLAP).any(dim=1)

@@ -1,0 +1,1 @@
+"""The networks and the layers and operators that they are made of."""

@@ -1,0 +1,1 @@
+"""Recipes: the dataclasses, their reader, and the YAML files that ship."""

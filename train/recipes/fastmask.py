@@ -1,0 +1,176 @@
+"""The FastMask family's recipe: one-shot FastMask and its multi-shot comparison DeepMask*.
+
+Defaults are the paper's (Hu et al. 2017, FastMask). `compat: original` switches to what the
+published code does where the two differ (voidrank/FastMask at cb118f1), because its weights need
+it; each such place names the option.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from ...runtime.errors import ConfigError
+from .mask_rcnn import InputConfig, SolverConfig
+
+STREAM_STRIDES = (16.0, 24.0)
+"""Of the first and the second stream's own map; a neck doubles them level by level."""
+LARGEST_STRIDE = 384.0
+
+
+@dataclass(frozen=True)
+class FastMaskInput(InputConfig):
+    """Pictures are scaled by their long side alone; sides become multiples of 4 px."""
+
+    short_side_px: int = 0
+    long_side_px: int = 1300
+    """At test time (the code's zoom setting, which the paper's tables need)."""
+    multiple_px: int = 4
+    train_short_sides_px: tuple[int, ...] = ()
+    train_long_side_px: tuple[int, int] = (800, 869)
+    """Each training picture's long side is drawn from this closed range."""
+    canvas_hw: tuple[int, int] = (972, 1300)
+    """Default canvas of exported graphs, multiples of 4."""
+    channel_order: Literal["RGB", "BGR"] = "RGB"
+    mean: tuple[float, float, float] = (123.68, 116.779, 103.939)
+
+
+@dataclass(frozen=True)
+class FastMaskConfig:
+    """Body, neck and head; every row of the paper's Tables 1, 2, 4 and 5 is a setting of it."""
+
+    compat: Literal["paper", "original"] = "paper"
+    """`original`: second stream with weights of its own, a fixed gain of 316.2278 between the two
+    mask layers, Caffe's first pooling, objects of 0.42 to 0.68 of a window, hard negatives only."""
+    body: Literal["resnet", "vgg", "pva"] = "resnet"
+    streams: Literal[1, 2] = 2
+    """Two: a second branch from stride 8 to stride 24 beside the one to stride 16."""
+    stem_channels: int = 64
+    """Of the first convolution; vgg and pva scale all their widths with it (64 and 32)."""
+    body_channels: int = 256
+    """resnet only: output channels of res2; res3 and res4 double them."""
+    blocks: tuple[int, ...] = (3, 4, 6)
+    """resnet only: bottlenecks of res2, res3 and res4; (3, 4, 6) is the paper's ResNet-39."""
+    norm: Literal["frozen", "batch"] = "frozen"
+    """`frozen`: fixed affine of pre-trained statistics; `batch`: trained, for runs from scratch."""
+    pyramid: Literal["feature", "image"] = "feature"
+    """`feature`: levels by the neck (FastMask); `image`: levels by resizing the picture and running
+    the body once for each (DeepMask*), which has one stream and no neck."""
+    neck: Literal["residual", "forward", "average", "max"] = "residual"
+    head: Literal["attentional", "standard"] = "attentional"
+    train_strides: tuple[float, ...] = (16.0, 24.0, 32.0, 48.0, 64.0, 96.0, 128.0)
+    """Pixels per cell of the levels in training, finest first."""
+    test_strides: tuple[float, ...] = (16.0, 24.0, 32.0, 48.0, 64.0, 96.0, 128.0, 192.0)
+    """The same at test time: the neck is applied as often as they need."""
+    reduced_channels: int = 128
+    """Channels of the windows."""
+    score_channels: int = 512
+    score_hidden: int = 1024
+    dropout: float = 0.5
+    """After the first score layer, in training."""
+    mask_rank: int = 512
+    """Width between the two linear mask layers."""
+    mask_cells: int = 40
+    """Side of the mask the head gives; four times that after upsampling."""
+
+    def __post_init__(self) -> None:
+        """Reject settings that no network of the family has."""
+        if len(self.blocks) != 3 or min(self.blocks) < 1:
+            raise ConfigError(
+                f"model.blocks={list(self.blocks)}: expected three counts of at least 1 (res2, "
+                "res3, res4)."
+            )
+        for name in ("train_strides", "test_strides"):
+            self._check_strides(name, getattr(self, name))
+        if self.pyramid == "image" and (self.streams != 1 or self.head != "standard"):
+            raise ConfigError(
+                f"model.pyramid=image: found model.streams={self.streams} and "
+                f"model.head={self.head}; an image pyramid has one stream and the standard head. "
+                "Set model.streams=1 model.head=standard."
+            )
+        if self.pyramid == "image" and self.compat == "original":
+            raise ConfigError(
+                "model.pyramid=image: found model.compat=original, the published FastMask code, "
+                "which has no image pyramid. Set model.compat=paper."
+            )
+
+    def _check_strides(self, name: str, strides: tuple[float, ...]) -> None:
+        own = STREAM_STRIDES[: self.streams]
+        if self.pyramid == "image":
+            known = all(16 <= s <= LARGEST_STRIDE for s in strides)
+            allowed = f"16 to {LARGEST_STRIDE:.0f}"
+        else:
+            levels = [s * 2**n for s in own for n in range(5) if s * 2**n <= LARGEST_STRIDE]
+            known = set(strides) <= set(levels)
+            allowed = ", ".join(f"{s:.0f}" for s in sorted(levels))
+        if not (known and strides and list(strides) == sorted(set(strides))):
+            raise ConfigError(
+                f"model.{name}={[f'{s:g}' for s in strides]}: expected rising strides out of "
+                f"{allowed}. With model.streams=1 a network has 16, 32, 64, 128, ..."
+            )
+
+
+@dataclass(frozen=True)
+class WindowConfig:
+    """Which windows are trained and what for (paper, section 5.2), and how many come out."""
+
+    scale_range: tuple[float, float] = (0.4, 0.8)
+    """Long side of an object over the window's side for which the window can be positive."""
+    center_cells: float = 1.0
+    """Greatest distance of the object's centre from the window's, per axis, in cells."""
+    objectness_batch: int = 64
+    """Windows per picture for the objectness loss, at most half of them positive."""
+    mask_batch: int = 64
+    """Positive windows per picture for the attention and mask losses."""
+    hard_share: float = 0.5
+    """Share of the negatives that are drawn from the hard ones: windows centred on an object of
+    another scale, or seeing one of fitting scale off centre. The rest are any negatives."""
+    per_image: int = 1000
+    """Proposals (slots) per picture; fewer when the canvas has fewer windows."""
+
+    def __post_init__(self) -> None:
+        """Reject ranges that hold nothing."""
+        low, high = self.scale_range
+        if not 0 < low < high <= 1:
+            raise ConfigError(f"windows.scale_range=[{low}, {high}]: expected 0 < low < high <= 1.")
+        if not 1 <= self.per_image <= 3840:
+            raise ConfigError(
+                f"windows.per_image={self.per_image}: expected 1 to 3840, the most that TensorRT's "
+                "TopK takes."
+            )
+        if self.objectness_batch < 2 or self.mask_batch < 1:
+            raise ConfigError(
+                f"windows.objectness_batch={self.objectness_batch}, windows.mask_batch="
+                f"{self.mask_batch}: expected at least 2 and 1 windows per picture."
+            )
+        if not 0 <= self.hard_share <= 1:
+            raise ConfigError(f"windows.hard_share={self.hard_share}: expected 0 to 1.")
+
+
+@dataclass(frozen=True)
+class FastMaskSolver(SolverConfig):
+    """Solver of the published training (models/fm-res39.solver.prototxt)."""
+
+    steps: int = 1_000_000
+    batch: int = 1
+    lr: float = 1e-3
+    weight_decay: float = 5e-5
+    milestones: tuple[int, ...] = (500_000,)
+    warmup_steps: int = 0
+
+
+@dataclass(frozen=True)
+class FastMaskRecipe:
+    """Everything that makes a FastMask or DeepMask* checkpoint."""
+
+    name: str
+    family: Literal["fastmask"] = "fastmask"
+    input: FastMaskInput = field(default_factory=FastMaskInput)
+    model: FastMaskConfig = field(default_factory=FastMaskConfig)
+    windows: WindowConfig = field(default_factory=WindowConfig)
+    solver: FastMaskSolver = field(default_factory=FastMaskSolver)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Proposals have no class; every category of a data set is an object."""
+        return ("object",)

@@ -1,0 +1,1 @@
+"""The data set of textured shapes that the project draws itself."""

@@ -1,0 +1,261 @@
+"""A COCO-format data set that maskrt draws itself, so that every claim can be checked anywhere.
+
+    OUT/train/000001.jpg ...   OUT/annotations/instances_train.json
+    OUT/val/000001.jpg ...     OUT/annotations/instances_val.json
+    OUT/shapes.json            the parameters; same parameters mean the same files
+
+Picture `index` of a split depends on (seed, split, index) alone, not on how many are asked for or
+on the number of workers. What a picture holds is drawn by `shape_scenes`; here it becomes files.
+The set is built in a temporary folder beside OUT and renamed, so OUT is either whole or absent.
+
+Source of the format: https://cocodataset.org/#format-data.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import multiprocessing
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from ...runtime.errors import InputError
+from ...runtime.files import write_error
+from .scenes import CLASS_NAMES, Bytes, draw_scene
+
+SPLITS = ("train", "val")
+PARAMETERS_FILE = "shapes.json"
+DRAWING = 1
+"""Raised whenever the same seed would give other pictures; part of the parameters on disk."""
+
+_JPEG_QUALITY = 92
+_POLYGON_TOLERANCE_PX = 0.35
+_MIN_POLYGON_IOU = 0.97  # a polygon that rasterizes worse than this gives way to exact RLE
+_IN_PROCESS = 64  # fewer pictures than this are drawn before a worker process has started
+
+
+def draw_shapes(
+    out: Path,
+    images: int = 2000,
+    val_images: int = 200,
+    seed: int = 0,
+    *,
+    workers: int | None = None,
+    progress: bool = True,
+) -> Path:
+    """Write the data set to `out`, or find it there already.
+
+    Args:
+        out: folder to make; it may exist when it is empty or holds the same data set.
+        images: number of train pictures, 0 for none.
+        val_images: number of val pictures, 0 for none.
+        seed: 0 or more; another seed gives other pictures.
+        workers: processes; default one per core, 8 at most.
+        progress: show a progress bar on standard error.
+
+    Returns:
+        `out`.
+
+    Raises:
+        InputError: a parameter is impossible, `out` holds something else, or cannot be written.
+    """
+    _check(images, val_images, seed)
+    parameters = {"drawing": DRAWING, "images": images, "seed": seed, "val_images": val_images}
+    if _already_there(out, parameters):
+        return out
+    with _folder(out) as temporary:
+        _draw_splits(temporary, (images, val_images), seed, workers, progress)
+        (temporary / PARAMETERS_FILE).write_text(json.dumps(parameters) + "\n")
+    return out
+
+
+def _check(images: int, val_images: int, seed: int) -> None:
+    if min(images, val_images) < 0 or images + val_images == 0:
+        raise InputError(
+            f"shapes: {images} train and {val_images} val pictures were asked for; "
+            "expected at least one in all and none negative. Raise the number of images."
+        )
+    if seed < 0:
+        raise InputError(f"shapes: seed {seed}; expected 0 or more. Choose another seed.")
+
+
+def _already_there(out: Path, parameters: dict[str, int]) -> bool:
+    """Whether `out` is this very data set; InputError when it is something else."""
+    if not out.exists():
+        return False
+    if not out.is_dir():
+        raise InputError(f"{out}: a file; expected a folder to make. Choose another place.")
+    try:
+        found = json.loads((out / PARAMETERS_FILE).read_text())
+    except FileNotFoundError:
+        if not any(out.iterdir()):
+            return False
+        raise InputError(
+            f"{out}: not empty and without {PARAMETERS_FILE}; expected a new folder or a shapes "
+            "data set with the same parameters. Choose another folder."
+        ) from None
+    except (OSError, ValueError) as err:
+        raise InputError(
+            f"{out / PARAMETERS_FILE}: unreadable ({err}); expected the parameters of a shapes "
+            "data set. Choose another folder or remove this one."
+        ) from err
+    if found != parameters:
+        raise InputError(
+            f"{out}: holds a shapes data set made with {_in_words(found)}; asked for "
+            f"{_in_words(parameters)}. Choose another folder or remove this one."
+        )
+    return True
+
+
+def _in_words(parameters: Any) -> str:
+    if not isinstance(parameters, dict):
+        return str(parameters)
+    return ", ".join(f"{key} {value}" for key, value in sorted(parameters.items()))
+
+
+@contextlib.contextmanager
+def _folder(out: Path) -> Iterator[Path]:
+    """A temporary folder beside `out` that becomes `out` when the block succeeds."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".tmp", dir=out.parent))
+    except OSError as err:
+        raise write_error(out, err) from err
+    try:
+        yield temporary
+        temporary.chmod(0o755)
+        temporary.replace(out)  # an empty folder may be replaced, any other may not
+    except OSError as err:
+        raise write_error(out, err) from err
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _draw_splits(
+    folder: Path, counts: tuple[int, int], seed: int, workers: int | None, progress: bool
+) -> None:
+    (folder / "annotations").mkdir()
+    tasks = [(split, index) for split, count in enumerate(counts) for index in range(count)]
+    entries: tuple[list[Any], list[Any]] = ([], [])
+    drawn = _drawn(functools.partial(_draw_picture, folder, seed), tasks, workers)
+    for name in SPLITS:
+        (folder / name).mkdir()
+    for (split, _), entry in zip(tasks, _tracked(drawn, len(tasks), progress), strict=True):
+        entries[split].append(entry)
+    for name, split_entries in zip(SPLITS, entries, strict=True):
+        text = json.dumps(_coco(split_entries, seed), separators=(",", ":"))
+        (folder / "annotations" / f"instances_{name}.json").write_text(text)
+
+
+def _drawn(
+    draw: functools.partial[Any], tasks: list[tuple[int, int]], workers: int | None
+) -> Iterator[Any]:
+    """Results in the order of `tasks`, from worker processes when it pays."""
+    workers = workers or min(os.cpu_count() or 1, 8)
+    if workers == 1 or len(tasks) < _IN_PROCESS:
+        yield from map(draw, tasks)
+        return
+    # spawn: a fork would inherit locked threads of torch and OpenCV.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_one_thread) as pool:
+        yield from pool.map(draw, tasks, chunksize=16)
+
+
+def _one_thread() -> None:
+    cv2.setNumThreads(1)
+
+
+def _tracked(items: Iterable[Any], total: int, progress: bool) -> Iterable[Any]:
+    if not progress:
+        return items
+    from rich.console import Console
+    from rich.progress import track
+
+    return track(items, "drawing shapes", total=total, console=Console(stderr=True))
+
+
+def _draw_picture(folder: Path, seed: int, task: tuple[int, int]) -> Any:
+    """Write one JPEG; return its size and annotations, ids still to be given."""
+    split, index = task
+    scene = draw_scene(np.random.default_rng([seed, split, index]))
+    bgr = cv2.cvtColor(scene.image, cv2.COLOR_RGB2BGR)
+    _, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+    (folder / SPLITS[split] / _file_name(index)).write_bytes(data.tobytes())
+    annotations = [
+        {"category_id": label + 1, "iscrowd": 0, **_region(scene.owner == number)}
+        for number, label in enumerate(scene.labels, start=1)
+    ]
+    return scene.owner.shape, annotations
+
+
+def _file_name(index: int) -> str:
+    return f"{index + 1:06d}.jpg"
+
+
+def _region(mask: np.ndarray[Any, np.dtype[np.bool_]]) -> dict[str, Any]:
+    """COCO's `area`, `bbox` (x, y, w, h) and `segmentation` of one visible mask (H, W)."""
+    from pycocotools import mask as coco_mask
+
+    exact = coco_mask.encode(np.asfortranarray(mask, np.uint8))
+    polygons = _polygons(mask.astype(np.uint8))
+    segmentation: Any = polygons
+    if polygons is not None:
+        rle = coco_mask.merge(coco_mask.frPyObjects(polygons, *mask.shape))
+        if coco_mask.iou([rle], [exact], [0])[0, 0] < _MIN_POLYGON_IOU:
+            polygons = None
+    if polygons is None:
+        segmentation = {"size": exact["size"], "counts": exact["counts"].decode()}
+    return {
+        "area": int(coco_mask.area(exact)),
+        "bbox": [int(v) for v in coco_mask.toBbox(exact)],
+        "segmentation": segmentation,
+    }
+
+
+def _polygons(mask: Bytes) -> list[list[float]] | None:
+    """Outlines of every part of `mask` in pixel-edge coordinates; None when there is a hole.
+
+    Contours run through pixel centres, which would cut half a pixel off every side. The mask is
+    enlarged twice, so that they run a quarter of a pixel inside the true edge and enclose every
+    pixel centre: rasterizing them gives the mask back.
+    """
+    fine = cv2.resize(mask, None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)
+    contours, hierarchy = cv2.findContours(fine, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    if np.any(hierarchy[0, :, 3] >= 0):
+        return None
+    simple = [cv2.approxPolyDP(c, 2 * _POLYGON_TOLERANCE_PX, True) for c in contours]
+    if any(len(c) < 3 for c in simple):
+        return None
+    return [((c.reshape(-1) + 0.5) / 2).tolist() for c in simple]
+
+
+def _coco(entries: list[Any], seed: int) -> dict[str, Any]:
+    """The annotation file; ids count from 1, category ids are labels + 1."""
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for index, (size_hw, regions) in enumerate(entries):
+        images.append(
+            {
+                "id": index + 1,
+                "file_name": _file_name(index),
+                "height": size_hw[0],
+                "width": size_hw[1],
+            }
+        )
+        for region in regions:
+            annotations.append({"id": len(annotations) + 1, "image_id": index + 1, **region})
+    categories = [
+        {"id": label + 1, "name": name, "supercategory": "shape"}
+        for label, name in enumerate(CLASS_NAMES)
+    ]
+    info = {"description": f"maskrt shapes, seed {seed}", "version": str(DRAWING)}
+    return {"info": info, "images": images, "annotations": annotations, "categories": categories}

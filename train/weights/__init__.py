@@ -1,0 +1,1 @@
+"""Checkpoints, and the importers of other people's weights."""

@@ -1,0 +1,224 @@
+"""Published Caffe weights as FastMask checkpoints.
+
+Two files are known: FastMask's own `fm-res39_final_params.caffemodel` (also in its zoom form), and
+MSRA's `ResNet-50-model.caffemodel`, whose body training starts from. Every layer must be there and
+none may be left over. Layers that Caffe stores once for each use must be equal copies; the second
+stream's convolutions are its own (see `bodies.py`), its norms must be the first's.
+
+Conversions: Caffe's BatchNorm holds sums and a factor; conv1's bias moves into its norm's mean;
+fully connected weights are (out, C * 10 * 10) and become (out, 10 * 10 * C), as windows lie here.
+
+Source: layer names and shapes of voidrank/FastMask models/ at cb118f1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...runtime.errors import InputError
+from ..networks.fastmask import FastMask
+from ..networks.windows import WINDOW
+from ..recipes.fastmask import FastMaskRecipe
+from ..recipes.recipe import load_recipe
+from .caffe_model import Blob, Layers, read_caffemodel
+from .checkpoint import save_checkpoint
+
+RECIPE = "fastmask_r39"
+BRANCHES = {"branch1": "shortcut", "branch2a": "conv1", "branch2b": "conv2", "branch2c": "conv3"}
+BLOCKS = {2: "abc", 3: "abcd", 4: "abcdef"}
+SECOND = "_div3"
+REDUCTIONS = [f"conv_feat_1_{stride}s" for stride in (16, 24, 32, 48, 64, 96, 128, 192)]
+NECK_FIRST = ["conv5_4", "conv5_4_div3", "conv6_1", "conv6_1_div3", "conv7_1", "conv7_1_div3"]
+NECK_SECOND = ["conv5_5", "conv5_5_div3", "conv6_2", "conv6_2_div3", "conv7_2", "conv7_2_div3"]
+ZOOM_ONLY = {"conv_feat_1_192s", "conv7_1_div3", "conv7_2_div3"}
+
+
+@dataclass
+class _Taken:
+    """A file's layers, and what has been made of them."""
+
+    path: Path
+    layers: Layers
+    used: set[str] = field(default_factory=set)
+    state: dict[str, Tensor] = field(default_factory=dict)
+    checks: int = 0
+
+    def blobs(self, name: str, count: int) -> list[Blob]:
+        """The blobs of a layer that must be there."""
+        found = self.layers.get(name, [])
+        if len(found) != count:
+            raise InputError(
+                f"{self.path}: layer '{name}' has {len(found)} blobs; expected {count}. It is not "
+                "the published FastMask or ResNet-50: take that file."
+            )
+        self.used.add(name)
+        return found
+
+    def put(self, name: str, value: Blob) -> None:
+        """A tensor by our name."""
+        self.state[name] = torch.from_numpy(np.ascontiguousarray(value, np.float32))
+
+    def require(self, condition: bool, what: str) -> None:
+        """One self-check of the file."""
+        if not condition:
+            raise InputError(
+                f"{self.path}: {what}; the published weights have this. It is another training of "
+                "the network, which this importer would read wrongly."
+            )
+        self.checks += 1
+
+
+def import_caffe(path: Path, out: Path) -> str:
+    """Turn a caffemodel into a checkpoint; arguments, result and errors as `import_checkpoint`."""
+    taken = _Taken(path, read_caffemodel(path))
+    whole = "cls_1" in taken.layers
+    recipe = load_recipe(RECIPE, ["model.compat=original"] if whole else [])
+    assert isinstance(recipe, FastMaskRecipe), "the shipped recipe is of this family"
+    torch.manual_seed(recipe.solver.seed)
+    model = FastMask(recipe)
+    _body(taken, second=whole)
+    if whole:
+        _neck_and_head(taken)
+    else:
+        taken.used |= {name for name in taken.layers if "5" in name[:6] or name == "fc1000"}
+    _load(model, taken, whole=whole)
+    save_checkpoint(out, model)
+    if not whole:
+        return f"the body of ResNet-50, {len(taken.state)} tensors; neck and head are untrained"
+    return (
+        f"FastMask with all its {len(taken.state)} tensors as recipe {RECIPE} "
+        f"model.compat=original; {taken.checks} self-checks passed"
+    )
+
+
+def _load(model: FastMask, taken: _Taken, *, whole: bool) -> None:
+    left = sorted(taken.layers.keys() - taken.used)
+    if left:
+        raise InputError(
+            f"{taken.path}: {len(left)} layers this network does not have (e.g. {left[0]}); "
+            "expected the published FastMask ResNet-39 or ResNet-50. Take that file."
+        )
+    expected = model.state_dict()
+    for name, tensor in taken.state.items():
+        wanted = expected[name].shape
+        if tensor.numel() != wanted.numel():
+            raise InputError(
+                f"{taken.path}: '{name}' would be {tuple(tensor.shape)}; expected {tuple(wanted)}. "
+                "Take the published file."
+            )
+        if not torch.isfinite(tensor).all():
+            raise InputError(
+                f"{taken.path}: '{name}' holds NaN or infinite values; expected finite weights. "
+                "Download it again."
+            )
+        taken.state[name] = tensor.reshape(wanted)
+    model.load_state_dict(taken.state, strict=whole)
+
+
+def _body(taken: _Taken, *, second: bool) -> None:
+    bias = _convolution(taken, "conv1", "body.stem.conv1", biased=True)
+    _norm(taken, "bn_conv1", "scale_conv1", "body.stem.conv1.norm", bias)
+    for ours, theirs, suffix in _convolutions(second):
+        _convolution(taken, f"res{theirs}{suffix}", ours)
+        _norm(taken, f"bn{theirs}{suffix}", f"scale{theirs}{suffix}", f"{ours}.norm")
+        if suffix:
+            for kind in ("bn", "scale"):
+                pairs = zip(
+                    taken.layers[kind + theirs], taken.layers[kind + theirs + suffix], strict=True
+                )
+                same = all(np.array_equal(a, b) for a, b in pairs)
+                taken.require(same, f"'{kind}{theirs}{suffix}' differs from the first stream's")
+
+
+def _convolutions(second: bool) -> Iterator[tuple[str, str, str]]:
+    """Our name, their name after its kind, and the stream's suffix."""
+    for stage, blocks in BLOCKS.items():
+        for suffix in ("", SECOND) if stage == 4 and second else ("",):
+            ours = f"body.res{stage}{'_second' if suffix else ''}"
+            for number, block in enumerate(blocks):
+                for branch, conv in BRANCHES.items():
+                    if branch != "branch1" or block == "a":
+                        yield f"{ours}.{number}.{conv}", f"{stage}{block}_{branch}", suffix
+
+
+def _convolution(taken: _Taken, theirs: str, ours: str, *, biased: bool = False) -> Blob | None:
+    weight, *bias = taken.blobs(theirs, 2 if biased else 1)
+    taken.put(f"{ours}.weight", weight)
+    return bias[0].ravel() if biased else None
+
+
+def _norm(taken: _Taken, norm: str, scale: str, ours: str, bias: Blob | None = None) -> None:
+    mean, variance = _statistics(taken.blobs(norm, 3))
+    weight, shift = taken.blobs(scale, 2)
+    taken.put(f"{ours}.running_mean", mean if bias is None else mean - bias)
+    taken.put(f"{ours}.running_var", variance)
+    taken.put(f"{ours}.weight", weight)
+    taken.put(f"{ours}.bias", shift)
+
+
+def _statistics(blobs: list[Blob]) -> tuple[Blob, Blob]:
+    """Mean and variance of Caffe's sums and their factor; without any, zeros."""
+    factor = float(blobs[2].ravel()[0])
+    share = 1 / factor if factor else 0.0
+    return blobs[0].ravel() * np.float32(share), blobs[1].ravel() * np.float32(share)
+
+
+def _neck_and_head(taken: _Taken) -> None:
+    for names, ours, count in (
+        (REDUCTIONS, "reduce", 1),
+        (NECK_FIRST, "neck.branch.0", 2),
+        (NECK_SECOND, "neck.branch.1", 2),
+    ):
+        for name, blob in zip(("weight", "bias"), _shared(taken, names, count), strict=False):
+            taken.put(f"{ours}.{name}", blob)
+    _norm(taken, "sample_bn", "sample_scale", "norm")
+    for theirs, ours in (("cls_1", "score_1"), ("att", "attention"), ("seg_1", "mask_1")):
+        _linear(taken, theirs, ours, of_windows=True, biased=theirs != "seg_1")
+    for theirs, ours in (("cls_2", "score_2"), ("obj_score", "objectness"), ("seg_2", "mask_2")):
+        _linear(taken, theirs, ours)
+    scale, shift = taken.blobs("seg_1_scale", 2)
+    taken.put("head.mask_scale", scale)
+    taken.put("head.mask_shift", shift)
+    _constants(taken)
+
+
+def _shared(taken: _Taken, names: list[str], count: int) -> list[Blob]:
+    """The blobs that several layers hold equal copies of."""
+    first = taken.blobs(names[0], count)
+    for name in names[1:]:
+        if name in ZOOM_ONLY and name not in taken.layers:
+            continue
+        copies = taken.blobs(name, count)
+        same = all(np.array_equal(a, b) for a, b in zip(first, copies, strict=True))
+        taken.require(same, f"'{name}' differs from '{names[0]}', whose weights it shares")
+    return first
+
+
+def _linear(
+    taken: _Taken, theirs: str, ours: str, *, of_windows: bool = False, biased: bool = True
+) -> None:
+    weight, *bias = taken.blobs(theirs, 2 if biased else 1)
+    weight = weight.reshape(weight.shape[-2], weight.shape[-1])
+    if of_windows:
+        weight = weight.reshape(len(weight), -1, WINDOW, WINDOW).transpose(0, 2, 3, 1)
+    taken.put(f"head.{ours}.weight", weight.reshape(len(weight), -1))
+    if biased:
+        taken.put(f"head.{ours}.bias", bias[0])
+
+
+def _constants(taken: _Taken) -> None:
+    """Layers that hold no learned weights: what the network takes for granted."""
+    if "seg_1_bn" in taken.layers:  # the zoom form has a constant factor instead
+        zeros = not any(blob.any() for blob in taken.blobs("seg_1_bn", 3))
+        taken.require(zeros, "'seg_1_bn' holds statistics")
+    if "upscore" in taken.layers:
+        (kernel,) = taken.blobs("upscore", 1)
+        side = np.array([1, 3, 5, 7, 7, 5, 3, 1], np.float32) / 8
+        bilinear = np.allclose(kernel.reshape(8, 8), np.outer(side, side), atol=1e-6)
+        taken.require(bilinear, "'upscore' is not bilinear")
