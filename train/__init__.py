@@ -1,5 +1,5 @@
 """Training in PyTorch: networks, data, losses, the training loop and checkpoints.
 
 The only folder that knows torch modules; what leaves it is a checkpoint (safetensors beside its
-resolved YAML recipe). Networks keep their deploy form in the same file as their training form.
+resolved YAML recipe).
 """

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from maskrt.train.networks.fastmask import FastMask
 from maskrt.train.recipes.fastmask import FastMaskRecipe
 from maskrt.train.recipes.recipe import MaskRCNNRecipe, load_recipe
 from maskrt.train.shapes.drawing import draw_shapes
@@ -57,6 +58,17 @@ NARROW_WINDOWS = (
     "solver.warmup_steps=2",
 )
 
+SMALL_WINDOWS = (
+    "input.canvas_hw=[96, 132]",
+    "model.stem_channels=8",
+    "model.body_channels=16",
+    "model.reduced_channels=6",
+    "model.score_channels=12",
+    "model.score_hidden=10",
+    "model.mask_rank=9",
+    "model.mask_cells=8",
+)
+
 MakeRecipe = Callable[..., MaskRCNNRecipe]
 MakeProposer = Callable[..., FastMaskRecipe]
 
@@ -71,6 +83,33 @@ def tiny() -> MakeRecipe:
 def proposer() -> MakeProposer:
     """`proposer("fastmask_tiny", "solver.lr=1.0", ...)`: a shipped tiny recipe, narrower still."""
     return lambda name, *overrides: load_recipe(name, [*NARROW_WINDOWS, *overrides])
+
+
+@pytest.fixture(scope="session")
+def fastmask_network() -> Callable[..., FastMask]:
+    """`fastmask_network("model.body=vgg", ...)`: in evaluation, all eight levels, random norms."""
+    return _fastmask_network
+
+
+def _fastmask_network(*overrides: str) -> FastMask:
+    """Random, so that nothing cancels by chance."""
+    torch.manual_seed(0)
+    recipe = load_recipe("fastmask_tiny", [*SMALL_WINDOWS, *overrides])
+    assert isinstance(recipe, FastMaskRecipe)
+    model = FastMask(recipe).eval()
+    generator = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for name, value in model.state_dict().items():
+            if name.endswith("running_var"):
+                value.uniform_(0.5, 2, generator=generator)
+            elif name.endswith("running_mean") or name == "norm.bias":
+                value.normal_(std=0.3, generator=generator)
+        model.norm.weight.uniform_(0.5, 2, generator=generator)
+        if model.head.attention is not None:
+            model.head.attention.weight.normal_(std=0.05, generator=generator)
+        model.head.mask_shift.normal_(std=0.2, generator=generator)
+        model.head.mask_2.weight.normal_(std=1e-3, generator=generator)
+    return model
 
 
 @pytest.fixture(scope="session")

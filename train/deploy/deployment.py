@@ -14,12 +14,13 @@ import torch
 
 from ...runtime.contract import Contract, ResizeRule, Task, TensorSpec
 from ...runtime.errors import ConfigError
-from ..networks.fastmask import DeployFastMask
-from ..networks.mask_rcnn import STRIDE, DeployMaskRCNN, MaskRCNN
+from ..networks.mask_rcnn import STRIDE, MaskRCNN
 from ..recipes.fastmask import FastMaskRecipe
 from ..recipes.mask_rcnn import MaskRCNNRecipe
 from ..recipes.recipe import Recipe
 from ..weights.checkpoint import Checkpoint
+from .fastmask import DeployFastMask
+from .mask_rcnn import DeployMaskRCNN
 
 
 @dataclass(frozen=True)
@@ -44,19 +45,19 @@ class Deployment:
 
 
 def deploy(checkpoint: Checkpoint, shapes: Shapes) -> Deployment:
-    """The deploy form at fixed `shapes`; the checkpoint's model is folded: do not train it on.
+    """The deploy form at fixed `shapes`, made of a copy of the checkpoint's network.
 
     Raises:
         ConfigError: a canvas that is no multiple of the network's, or sizes below 1.
     """
     model = checkpoint.model
-    recipe = checkpoint.recipe
-    canvas_hw = shapes.canvas_hw or recipe.input.canvas_hw
-    _check(recipe, canvas_hw, shapes)
+    canvas_hw = shapes.canvas_hw or checkpoint.recipe.input.canvas_hw
+    _check(checkpoint.recipe, canvas_hw, shapes)
     if isinstance(model, MaskRCNN):
-        model.recipe = _with_slots(model.recipe, shapes)
-        detector = DeployMaskRCNN(model, canvas_hw).eval()
-        return Deployment(detector, _mask_rcnn_contract(checkpoint, model, canvas_hw, shapes.batch))
+        recipe = _with_slots(model.recipe, shapes)
+        detector = DeployMaskRCNN(model, canvas_hw, recipe.proposals, recipe.detections).eval()
+        contract = _mask_rcnn_contract(checkpoint, recipe, canvas_hw, shapes.batch)
+        return Deployment(detector, contract)
     slots = shapes.proposals or model.recipe.windows.per_image
     proposer = DeployFastMask(model, canvas_hw, slots).eval()
     return Deployment(proposer, _fastmask_contract(checkpoint, proposer, canvas_hw, shapes.batch))
@@ -102,9 +103,8 @@ def _with_slots(recipe: MaskRCNNRecipe, shapes: Shapes) -> MaskRCNNRecipe:
 
 
 def _mask_rcnn_contract(
-    checkpoint: Checkpoint, model: MaskRCNN, canvas_hw: tuple[int, int], batch: int
+    checkpoint: Checkpoint, recipe: MaskRCNNRecipe, canvas_hw: tuple[int, int], batch: int
 ) -> Contract:
-    recipe = model.recipe
     slots = recipe.detections.per_image
     cells = recipe.model.roi_size if recipe.model.subnet == "light" else recipe.model.roi_size // 2
     outputs = (

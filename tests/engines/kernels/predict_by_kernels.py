@@ -12,8 +12,8 @@ import interpret_kernels
 import numpy as np
 import torch
 
+from maskrt.train.deploy import fastmask, mask_rcnn
 from maskrt.train.deploy.deployment import Shapes, deploy
-from maskrt.train.networks import fastmask, mask_rcnn
 from maskrt.train.weights.checkpoint import load_checkpoint
 
 

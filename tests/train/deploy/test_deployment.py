@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from maskrt.runtime.contract import ResizeRule, contract_from_json
+from maskrt.runtime.contract import Contract, ResizeRule, contract_from_json
 from maskrt.runtime.errors import ConfigError, ContractError
 from maskrt.train.deploy.deployment import Shapes, deploy
 from maskrt.train.recipes.fastmask import FastMaskRecipe
 from maskrt.train.recipes.mask_rcnn import MaskRCNNRecipe
 from maskrt.train.torch_session import TorchSession
-from maskrt.train.weights.checkpoint import load_checkpoint, new_checkpoint
+from maskrt.train.weights.checkpoint import Checkpoint, load_checkpoint, new_checkpoint
 
 MakeRecipe = Callable[..., MaskRCNNRecipe]
 MakeProposer = Callable[..., FastMaskRecipe]
@@ -178,3 +178,35 @@ def test_impossible_sizes_of_proposals_are_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         deploy(load_checkpoint(proposals()), shapes)
+
+
+ASKED = (Shapes((64, 80), proposals=5), Shapes(), Shapes((64, 80), proposals=5))
+
+
+def outputs_of(checkpoint: Checkpoint, shapes: Shapes) -> tuple[list[np.ndarray], Contract]:
+    deployment = deploy(checkpoint, shapes)
+    canvas, sizes = (spec.shape for spec in deployment.contract.inputs)
+    images = torch.from_numpy(np.random.default_rng(2).integers(0, 256, canvas, np.uint8))
+    with torch.inference_mode():
+        outputs = deployment.module(images, torch.full(sizes, 60, dtype=torch.int32))
+    return [output.numpy() for output in outputs], deployment.contract
+
+
+@pytest.mark.parametrize("family", ["mask_rcnn", "fastmask"])
+def test_a_checkpoint_is_deployed_again_and_again(
+    family: str, untrained: Callable[..., Path], proposals: Callable[..., Path]
+) -> None:
+    path = untrained("detections.score_threshold=0.0") if family == "mask_rcnn" else proposals()
+    checkpoint = load_checkpoint(path)
+    before = {name: value.clone() for name, value in checkpoint.model.state_dict().items()}
+    for shapes in ASKED:
+        found, contract = outputs_of(checkpoint, shapes)
+        expected, fresh = outputs_of(load_checkpoint(path), shapes)
+        assert contract == fresh
+        assert [a.shape for a in found] == [spec.shape for spec in contract.outputs]
+        assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
+        assert found[-1][0] > 0  # counts
+    after = checkpoint.model.state_dict()
+    assert checkpoint.model.recipe == checkpoint.recipe
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)

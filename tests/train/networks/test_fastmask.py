@@ -1,13 +1,12 @@
-"""FastMask's deploy form against its training form, and the parts against plain computations."""
+"""FastMask's parts against plain computations."""
 
-import copy
+from collections.abc import Callable
 
 import pytest
 import torch
 from torch.nn import functional as F
 
 from maskrt.train.networks.fastmask import (
-    DeployFastMask,
     FastMask,
     Neck,
     level_shapes,
@@ -15,115 +14,13 @@ from maskrt.train.networks.fastmask import (
     resized_hw,
 )
 from maskrt.train.networks.window_head import WindowNorm
-from maskrt.train.networks.windows import pack, window_align, window_boxes, window_count
-from maskrt.train.recipes.fastmask import FastMaskRecipe
+from maskrt.train.networks.windows import pack, window_align, window_count
+from maskrt.train.recipes.fastmask import FastMaskConfig
 from maskrt.train.recipes.recipe import load_recipe
 
-SMALL = [
-    "model.stem_channels=8",
-    "model.body_channels=16",
-    "model.reduced_channels=6",
-    "model.score_channels=12",
-    "model.score_hidden=10",
-    "model.mask_rank=9",
-    "model.mask_cells=8",
-    "input.canvas_hw=[96, 132]",
-]
-ONE_STREAM = ["model.streams=1", "model.train_strides=[16,32,64]", "model.test_strides=[16,32,64]"]
-VARIANTS = {
-    "two streams": [],
-    "one stream": ONE_STREAM,
-    "vgg": ["model.body=vgg"],
-    "pva": ["model.body=pva", "model.stem_channels=16"],
-    "forward neck": ["model.neck=forward"],
-    "average neck": ["model.neck=average"],
-    "max neck": ["model.neck=max"],
-    "standard head": ["model.head=standard"],
-    "original code": ["model.compat=original"],
-    "image pyramid": ["model.pyramid=image", "model.head=standard", "model.streams=1"],
-}
-CANVAS = (96, 132)
+MakeNetwork = Callable[..., FastMask]
 
-
-def recipe(*overrides: str) -> FastMaskRecipe:
-    loaded = load_recipe("fastmask_tiny", [*SMALL, *overrides])
-    assert isinstance(loaded, FastMaskRecipe)
-    return loaded
-
-
-def network(*overrides: str) -> FastMask:
-    """In evaluation, with random norms: nothing cancels by chance."""
-    torch.manual_seed(0)
-    model = FastMask(recipe(*overrides)).eval()
-    generator = torch.Generator().manual_seed(2)
-    with torch.no_grad():
-        for name, value in model.state_dict().items():
-            if name.endswith("running_var"):
-                value.uniform_(0.5, 2, generator=generator)
-            elif name.endswith("running_mean") or name == "norm.bias":
-                value.normal_(std=0.3, generator=generator)
-        model.norm.weight.uniform_(0.5, 2, generator=generator)
-        if model.head.attention is not None:
-            model.head.attention.weight.normal_(std=0.05, generator=generator)
-        model.head.mask_shift.normal_(std=0.2, generator=generator)
-        model.head.mask_2.weight.normal_(std=1e-3, generator=generator)
-    return model
-
-
-def pictures(batch: int = 2) -> tuple[torch.Tensor, torch.Tensor]:
-    generator = torch.Generator().manual_seed(3)
-    images = torch.randint(0, 256, (batch, *CANVAS, 3), dtype=torch.uint8, generator=generator)
-    sizes = torch.tensor([[96, 132], [80, 60]][:batch], dtype=torch.int32)
-    return images, sizes
-
-
-@pytest.mark.parametrize("overrides", VARIANTS.values(), ids=VARIANTS)
-def test_the_deploy_form_equals_explicit_windows(overrides: list[str]) -> None:
-    model = network(*overrides)
-    deployed = DeployFastMask(copy.deepcopy(model), CANVAS, slots=20).eval()
-    images, sizes = pictures()
-    with torch.inference_mode():
-        windows, scores, masks, counts = deployed(images, sizes)
-        maps = model.levels(model.normalize(images, sizes), model.recipe.model.test_strides)
-        shapes = [tuple(level.shape[2:]) for level in maps]
-        assert shapes == level_shapes(model.recipe.model, CANVAS, model.recipe.model.test_strides)
-        scale, shift = model.norm.trained()
-        index = torch.arange(window_count(shapes)).expand(2, -1)
-        every = window_align(pack(maps), index, shapes) * scale + shift
-        wanted_scores = model.head.scores(every).sigmoid().unflatten(0, (2, -1))
-        wanted_masks = model.head.masks(every)[0].sigmoid().unflatten(0, (2, -1))
-    assert counts.tolist() == [20, 20]
-    assert (scores.diff(dim=1) <= 0).all()
-    for b in range(2):
-        number = torch.cdist(windows[b], deployed.boxes).argmin(dim=1)
-        assert torch.equal(deployed.boxes[number], windows[b])
-        assert len(set(number.tolist())) == 20
-        assert torch.allclose(scores[b], wanted_scores[b, number], atol=1e-4)
-        assert torch.allclose(masks[b], wanted_masks[b, number], atol=1e-4)
-
-
-def test_windows_centred_outside_the_picture_never_come_out() -> None:
-    deployed = DeployFastMask(network(), CANVAS, slots=500).eval()
-    images, sizes = pictures()
-    with torch.inference_mode():
-        windows, scores, masks, counts = deployed(images, sizes)
-    center = (windows[1, :, :2] + windows[1, :, 2:]) / 2
-    inside = ((deployed.boxes[:, 0] + deployed.boxes[:, 2]) / 2 <= 60) & (
-        (deployed.boxes[:, 1] + deployed.boxes[:, 3]) / 2 <= 80
-    )
-    count = int(counts[1])
-    assert count == int(inside.sum()) < 500
-    assert (center[:count] <= torch.tensor([60, 80])).all()
-    for rest in (windows[1, count:], scores[1, count:], masks[1, count:]):
-        assert (rest == 0).all()
-
-
-def test_slots_are_no_more_than_windows() -> None:
-    deployed = DeployFastMask(network(), CANVAS, slots=10_000)
-    shapes = level_shapes(deployed.model.recipe.model, CANVAS, deployed.strides)
-    assert deployed.slots == window_count(shapes) < 10_000
-
-
+IMAGE_PYRAMID = ["model.pyramid=image", "model.head=standard", "model.streams=1"]
 SEVEN = (16.0, 24.0, 32.0, 48.0, 64.0, 96.0, 128.0)
 
 
@@ -157,23 +54,34 @@ def test_levels_are_those_of_the_published_networks(
     shapes: list[tuple[int, int]],
     windows: int,
 ) -> None:
-    assert level_shapes(recipe().model, canvas_hw, strides) == shapes
+    config = load_recipe("fastmask_tiny").model
+    assert isinstance(config, FastMaskConfig)
+    assert level_shapes(config, canvas_hw, strides) == shapes
     assert window_count(shapes) == windows
 
 
-@pytest.mark.parametrize("canvas_hw", [(100, 52), (20, 16), (16, 148)])
 @pytest.mark.parametrize(
-    "variant", ["two streams", "original code", "vgg", "pva", "max neck", "image pyramid"]
+    "overrides",
+    [
+        [],
+        ["model.compat=original"],
+        ["model.body=vgg"],
+        ["model.body=pva", "model.stem_channels=16"],
+        ["model.neck=max"],
+        IMAGE_PYRAMID,
+    ],
+    ids=["two streams", "original code", "vgg", "pva", "max neck", "image pyramid"],
 )
 def test_level_shapes_are_known_before_anything_runs(
-    variant: str, canvas_hw: tuple[int, int]
+    fastmask_network: MakeNetwork, overrides: list[str]
 ) -> None:
-    model = network(*VARIANTS[variant])
+    model = fastmask_network(*overrides)
     config = model.recipe.model
-    with torch.inference_mode():
-        maps = model.levels(torch.zeros(1, 3, *canvas_hw), config.test_strides)
-    found = [tuple(level.shape[2:]) for level in maps]
-    assert found == level_shapes(config, canvas_hw, config.test_strides)
+    for canvas_hw in ((100, 52), (20, 16), (16, 148)):
+        with torch.inference_mode():
+            maps = model.levels(torch.zeros(1, 3, *canvas_hw), config.test_strides)
+        found = [tuple(level.shape[2:]) for level in maps]
+        assert found == level_shapes(config, canvas_hw, config.test_strides)
 
 
 def test_window_statistics_are_those_of_all_windows_cut_out() -> None:
@@ -191,10 +99,12 @@ def test_window_statistics_are_those_of_all_windows_cut_out() -> None:
     assert torch.allclose(torch.stack(again), torch.stack((scale, shift)), atol=1e-5)
 
 
-def test_streams_share_weights_unless_the_original_is_asked_for() -> None:
+def test_streams_share_weights_unless_the_original_is_asked_for(
+    fastmask_network: MakeNetwork,
+) -> None:
     picture = torch.randn(1, 3, 96, 132, generator=torch.Generator().manual_seed(6))
     for overrides, follows in (([], True), (["model.compat=original"], False)):
-        body = network(*overrides).body
+        body = fastmask_network(*overrides).body
         first, second = body(picture)
         assert first.shape[2:] == (6, 9)
         assert second.shape[2:] == (4, 6)
@@ -230,20 +140,9 @@ def test_published_sizes() -> None:
     assert [round(n / 1e6, 2) for n in stored] == [27.06, 34.18]
 
 
-def test_an_image_pyramid_covers_the_canvas_like_the_strides_say() -> None:
-    model = network("model.pyramid=image", "model.head=standard", "model.streams=1")
-    deployed = DeployFastMask(model, CANVAS, slots=10)
-    boxes = window_boxes(
-        level_shapes(model.recipe.model, CANVAS, deployed.strides),
-        [(s, s) for s in deployed.strides],
-    )
-    sides = boxes[:, 2:] - boxes[:, :2]
-    real = deployed.boxes[:, 2:] - deployed.boxes[:, :2]
-    assert (real / sides - 1).abs().max() < 0.13  # sizes round to whole pixels
-
-
 def test_every_level_of_an_image_pyramid_spans_the_canvas() -> None:
-    config = network("model.pyramid=image", "model.head=standard", "model.streams=1").recipe.model
+    config = load_recipe("fastmask_tiny", IMAGE_PYRAMID).model
+    assert isinstance(config, FastMaskConfig)
     for stride, (y, x) in zip(
         config.test_strides, level_strides(config, (972, 1300), config.test_strides), strict=True
     ):
