@@ -60,8 +60,7 @@ from .timing.regression import (
     regression_table,
     require_match,
 )
-from .timing.runner import BenchOptions, Target, quick_options
-from .timing.simulated import SimulatedSession
+from .timing.runner import BenchOptions, Candidate, quick_options
 from .timing.throughput import Throughput, measure_throughput, throughput_json, throughput_table
 from .timing.trtexec_check import TrtexecCheck, check_engines, trtexec_json, trtexec_table
 
@@ -74,6 +73,7 @@ __all__ = [
     "BackendLatency",
     "Bench",
     "BenchOptions",
+    "Candidate",
     "CocoData",
     "CocoRecall",
     "Floor",
@@ -88,9 +88,7 @@ __all__ = [
     "Probe",
     "Regression",
     "Report",
-    "SimulatedSession",
     "Table",
-    "Target",
     "Throughput",
     "TrtexecCheck",
     "Work",

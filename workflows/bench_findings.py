@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ..eval import Accuracy, Bench, BenchOptions, Table, Target
+    from ..eval import Accuracy, Bench, BenchOptions, Candidate, Table
     from ..eval.timing.regression import Earlier
 
 BANDWIDTH_COPIES = 4
@@ -35,7 +35,7 @@ class Opened:
     """A file and the open model that is timed."""
 
     path: Path
-    target: Target
+    target: Candidate
 
 
 def find_engines(findings: Findings, opened: Sequence[Opened]) -> None:
@@ -93,7 +93,7 @@ def _bandwidth(device: str) -> float:
         from ..eval.timing.operators import cpu_bandwidth
 
         return cpu_bandwidth(copies=BANDWIDTH_COPIES)
-    from .operator_candidates import gpu_bandwidth
+    from .operators.candidates import gpu_bandwidth
 
     return gpu_bandwidth()
 

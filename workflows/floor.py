@@ -26,7 +26,7 @@ from ..runtime.sessions.open import CHECKPOINT
 from ..runtime.sessions.ort_providers import CPU, CUDA
 
 if TYPE_CHECKING:
-    from ..eval.timing.runner import Target
+    from ..eval.timing.runner import Candidate
 
 Array = npt.NDArray[Any]
 Shape = tuple[int, ...]
@@ -149,7 +149,7 @@ def _input(chain: Layers, half: bool = False) -> Array:
 def _onnxruntime_run(chain: Layers) -> Callable[[], object]:
     import onnxruntime
 
-    from .operator_candidates import cores
+    from .operators.candidates import cores
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = cores()
@@ -189,7 +189,7 @@ def _cuda_run(chain: Layers, half: bool) -> Callable[[], object]:
     return run
 
 
-def works_of(files: Sequence[tuple[Path, Target]]) -> dict[str, Work]:
+def works_of(files: Sequence[tuple[Path, Candidate]]) -> dict[str, Work]:
     """What each opened file has to do, by row name; what cannot be counted is left out.
 
     A checkpoint has no graph to count: it takes the work of an FP32 ONNX file of the same call that

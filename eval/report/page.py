@@ -3,8 +3,7 @@
 The page is for people, self-contained, the JSON for programs. The page loads nothing: pictures are
 data URIs, figures inline SVG, no script. Every text goes through Jinja2's autoescape, because class
 and file names come from users. The JSON holds the same values with all raw samples, so that any
-figure can be made again. A report of simulated times says so in all three and is never written
-among the kept records.
+figure can be made again.
 """
 
 from __future__ import annotations
@@ -18,7 +17,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ...runtime.errors import InputError
 from ...runtime.files import atomic_path
 from ..coco.accuracy import GATED, Accuracy, Metric, accuracy_json
 from ..parity.gates import Hop, hop_json
@@ -26,7 +24,6 @@ from ..timing.latency import SCOPES, Bench, bench_json
 from .pictures import MATCHED_IOU, MATCHED_PROPOSALS, SHOWN_SCORE, Picture
 from .plots import latency_plot, phase_plot, recall_plot
 from .tables import (
-    SIMULATED_NOTE,
     Table,
     accuracy_tables,
     hop_tables,
@@ -37,8 +34,6 @@ from .tables import (
 )
 
 SCHEMA_VERSION = 2
-RECORDS = Path(__file__).parents[1] / "records"
-"""Measured runs that are kept with the project."""
 
 _SCOPE_TITLES = {
     "engine": "Engine: device in, device out",
@@ -83,11 +78,6 @@ class Report:
     """On the page only; the JSON counts them."""
     created: str = field(default_factory=lambda: datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"))
 
-    @property
-    def simulated(self) -> bool:
-        """Whether its times are a recording's and mean nothing."""
-        return self.latency is not None and self.latency.simulated
-
 
 def write_report(report: Report, html_path: Path) -> tuple[Path, Path]:
     """Write the page and, beside it, the same name with `.md` and `.json`; all or none.
@@ -96,13 +86,8 @@ def write_report(report: Report, html_path: Path) -> tuple[Path, Path]:
         The paths of the page and of the JSON.
 
     Raises:
-        InputError: the folder cannot be written, or simulated times would be kept as a record.
+        InputError: the folder cannot be written.
     """
-    if report.simulated and html_path.resolve().is_relative_to(RECORDS.resolve()):
-        raise InputError(
-            f"{html_path}: the report's times are simulated; expected measured ones among the "
-            "records. Write it elsewhere."
-        )
     texts = {
         html_path.with_suffix(".json"): json.dumps(report_json(report), indent=1) + "\n",
         html_path.with_suffix(".md"): report_markdown(report),
@@ -127,10 +112,8 @@ def report_tables(report: Report) -> list[Table]:
 
 def report_markdown(report: Report) -> str:
     """The sentences and tables of the page as GitHub Markdown."""
-    banner = [f"**{SIMULATED_NOTE}**"] if report.simulated else []
     head = [
         f"# {report.title}",
-        *banner,
         f"{report.dataset} Measured {report.created}.",
         *report.summary,
     ]
@@ -141,7 +124,6 @@ def report_json(report: Report) -> dict[str, Any]:
     """The report as plain JSON values, raw samples included."""
     return {
         "schema_version": SCHEMA_VERSION,
-        "simulated": report.simulated,
         "title": report.title,
         "created": report.created,
         "dataset": report.dataset,
@@ -169,7 +151,6 @@ def report_html(report: Report) -> str:
     )
     return templates.get_template("report.html").render(
         report=report,
-        simulated_note=SIMULATED_NOTE if report.simulated else "",
         failed=[hop for hop in report.hops if hop.failures],
         tables=report_tables(report),
         curves=_curves(report.accuracy),

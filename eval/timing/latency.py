@@ -16,7 +16,7 @@ sample is removed afterwards and all are kept. Pictures are real ones of the dat
 detector finds nothing and its post-processing costs nothing.
 
 Models of several batch sizes share the run, hence its drift, but a ratio compares equal batches
-only. What replays a recording (`simulated`) never stands beside what was measured.
+only.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ import numpy.typing as npt
 from ...runtime.errors import InputError
 from .bootstrap import Ratio, Summary, speed_ratio, summarize
 from .peaks import Peak, PeakMeter, Probe
-from .runner import BenchOptions, Image, Runner, Target, is_simulated
+from .runner import BenchOptions, Candidate, Image, Runner
 
 Array = npt.NDArray[np.float64]
 
@@ -73,7 +73,7 @@ class BackendLatency:
 
 @dataclass(frozen=True)
 class Bench:
-    """One interleaved run over all targets."""
+    """One interleaved run over all candidates."""
 
     backends: tuple[BackendLatency, ...]
     options: BenchOptions
@@ -89,11 +89,6 @@ class Bench:
         """The batch sizes of its rows, ascending."""
         return tuple(sorted({backend.batch for backend in self.backends}))
 
-    @property
-    def simulated(self) -> bool:
-        """Whether its times are a recording's and mean nothing."""
-        return any(is_simulated(backend.backend) for backend in self.backends)
-
     def of_batch(self, batch: int) -> Bench:
         """The same run with the rows of one batch size only."""
         rows = tuple(backend for backend in self.backends if backend.batch == batch)
@@ -101,7 +96,7 @@ class Bench:
 
 
 def bench(
-    targets: Sequence[Target],
+    candidates: Sequence[Candidate],
     images: Sequence[Image],
     options: BenchOptions | None = None,
     *,
@@ -110,10 +105,10 @@ def bench(
     peak_probes: Sequence[Probe] = (),
     on_progress: Callable[[float, str], None] | None = None,
 ) -> Bench:
-    """Time every target on the same pictures in interleaved turns.
+    """Time every candidate on the same pictures in interleaved turns.
 
     Args:
-        targets: opened models; the first of each batch size is what the others are compared with.
+        candidates: opened models; the others are compared with the first of their batch size.
         images: decoded pictures, (H, W, 3) uint8 RGB; used in order, again from the start.
         options: how long; defaults measure 200 calls each.
         picture_names: recorded with the result.
@@ -122,15 +117,15 @@ def bench(
         on_progress: told the fraction done in [0, 1] and what is being done.
 
     Raises:
-        InputError: no target, no picture, or simulated targets beside real ones.
+        InputError: no candidate or no picture.
     """
     options = options or BenchOptions()
-    _check(targets, images)
+    _check(candidates, images)
     tell = on_progress or (lambda _fraction, _text: None)
     runners = []
-    for target in targets:
-        tell(0.0, f"warming up {target.name}")
-        runners.append(Runner(target, images, options))
+    for candidate in candidates:
+        tell(0.0, f"warming up {candidate.name}")
+        runners.append(Runner(candidate, images, options))
     meter = PeakMeter(peak_probes)
     clock_log = _measure(runners, options, clock_probe, meter, tell)
     return Bench(
@@ -143,17 +138,11 @@ def bench(
     )
 
 
-def _check(targets: Sequence[Target], images: Sequence[Image]) -> None:
-    if not targets or not images:
+def _check(candidates: Sequence[Candidate], images: Sequence[Image]) -> None:
+    if not candidates or not images:
         raise InputError(
-            f"bench: {len(targets)} models and {len(images)} pictures; expected at least one of"
+            f"bench: {len(candidates)} models and {len(images)} pictures; expected at least one of"
             " each. Name a model and a data set with pictures."
-        )
-    real = [target.name for target in targets if not target.simulated]
-    if 0 < len(real) < len(targets):
-        raise InputError(
-            f"bench: simulated sessions beside {', '.join(real)}; expected only the ones or only "
-            "the others, as simulated times mean nothing. Leave the simulated ones away."
         )
 
 
@@ -168,7 +157,7 @@ def _measure(
     clock_log = []
     while (fraction := _done(runners, options)) < 1.0:
         for runner in (*runners, *reversed(runners)):
-            tell(fraction, f"timing {runner.target.name}")
+            tell(fraction, f"timing {runner.candidate.name}")
             runner.turn(options.turn_calls)
         if clock_probe is not None:
             clock_log.append(clock_probe())
@@ -188,17 +177,17 @@ def _results(runners: Sequence[Runner], seed: int) -> tuple[BackendLatency, ...]
     firsts: dict[int, Runner] = {}
     results = []
     for runner in runners:
-        predictor, samples = runner.target.predictor, runner.samples()
+        predictor, samples = runner.candidate.predictor, runner.samples()
         scopes = {scope: samples[scope] for scope in SCOPES if scope in samples}
         first_runner = firsts.setdefault(predictor.contract.batch, runner)
         first = first_runner.samples()
         compared = [] if runner is first_runner else [scope for scope in scopes if scope in first]
         results.append(
             BackendLatency(
-                name=runner.target.name,
+                name=runner.candidate.name,
                 backend=predictor.session.backend,
                 precision=predictor.contract.precision,
-                sha256=runner.target.sha256,
+                sha256=runner.candidate.sha256,
                 variant=predictor.contract.variant,
                 batch=predictor.contract.batch,
                 first_call_ms=runner.first_call_ms,
@@ -215,7 +204,7 @@ def _results(runners: Sequence[Runner], seed: int) -> tuple[BackendLatency, ...]
 
 def bench_json(result: Bench) -> dict[str, Any]:
     """The run as plain JSON values, raw samples included."""
-    values = {"simulated": result.simulated, **asdict(result)}
+    values = asdict(result)
     for backend in values["backends"]:
         for key in ("samples_ms", "phases_ms"):
             backend[key] = {

@@ -81,7 +81,7 @@ def read_earlier(path: Path) -> Earlier:
     """Read the JSON of an earlier bench: the one beside its report, or the line of `--json`.
 
     Raises:
-        InputError: no such file, not JSON, not a bench's, or of a simulated one.
+        InputError: no such file, not JSON, or not a bench's.
     """
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
@@ -94,17 +94,12 @@ def read_earlier(path: Path) -> Earlier:
     try:
         run = raw.get("latency", raw)
         samples_ms = {(row["name"], row["sha256"]): _samples(row) for row in run["backends"]}
-        environment, simulated = raw.get("environment") or {}, bool(run.get("simulated"))
+        environment = raw.get("environment") or {}
     except (AttributeError, KeyError, TypeError, ValueError) as err:
         raise InputError(
             f"{path}: JSON of another kind ({type(err).__name__}: {err}); expected a bench's "
             f"'backends' with their raw samples. {_ADVICE}"
         ) from err
-    if simulated:
-        raise InputError(
-            f"{path}: the run in it was simulated; expected a measured one. "
-            "Name the JSON of another bench."
-        )
     return Earlier(path, samples_ms, environment)
 
 

@@ -20,13 +20,11 @@ from ...runtime.predictor import Predictor
 Array = npt.NDArray[np.float64]
 Image = npt.NDArray[np.uint8]
 
-SIMULATED = "SIMULATED"
-"""First word of a backend whose times are a recording's (`simulated`)."""
 _WINDOW = 10  # calls in the rolling median of the warm-up
 
 
 @dataclass(frozen=True)
-class Target:
+class Candidate:
     """One opened model to time."""
 
     name: str
@@ -34,16 +32,6 @@ class Target:
     predictor: Predictor
     sha256: str
     """Of the artefact's file; its accuracy is looked up by this."""
-
-    @property
-    def simulated(self) -> bool:
-        """Whether its times mean nothing."""
-        return is_simulated(self.predictor.session.backend)
-
-
-def is_simulated(backend: str) -> bool:
-    """Whether a session of this name replays recorded times."""
-    return backend.startswith(SIMULATED)
 
 
 @dataclass(frozen=True)
@@ -82,10 +70,12 @@ def quick_options() -> BenchOptions:
 
 
 class Runner:
-    """One target with its samples; warms up when made."""
+    """One candidate with its samples; warms up when made."""
 
-    def __init__(self, target: Target, images: Sequence[Image], options: BenchOptions) -> None:
-        self.target = target
+    def __init__(
+        self, candidate: Candidate, images: Sequence[Image], options: BenchOptions
+    ) -> None:
+        self.candidate = candidate
         self.images = images
         self.turns: list[list[dict[str, float]]] = []
         self.recorded_ms = 0.0
@@ -109,7 +99,7 @@ class Runner:
         }
 
     def _batch(self, *, advance: bool = True) -> list[Image]:
-        batch = self.target.predictor.contract.batch
+        batch = self.candidate.predictor.contract.batch
         start = self._next_picture
         if advance:
             self._next_picture = (start + batch) % len(self.images)
@@ -130,7 +120,7 @@ class Runner:
 
     def _call(self, batch: list[Image]) -> dict[str, float]:
         """One pass over a batch, timed: milliseconds by scope and phase."""
-        predictor = self.target.predictor
+        predictor = self.candidate.predictor
         marks = [time.perf_counter_ns()]
         canvases, sizes = predictor.preprocess(batch)
         marks.append(time.perf_counter_ns())

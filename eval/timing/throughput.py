@@ -1,6 +1,6 @@
 """Pictures per second and latency when several threads share one opened model.
 
-Each target is loaded by 1 stream and by N, a stream being a thread that predicts one batch after
+Each candidate is loaded by 1 stream and by N, a stream being a thread that predicts one batch after
 the other; turns go A1 AN B1 BN BN B1 AN A1. Both loads make equally many calls per turn, taken from
 one queue, so that no thread is idle before the last calls. A turn's time is from its first call's
 start to its last call's end; pictures per second are all its pictures over that, latencies those of
@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from ..report.tables import Table
 from .bootstrap import Rate, Ratio, Summary, rate_ratio, summarize, work_rate
-from .runner import BenchOptions, Image, Target
+from .runner import BenchOptions, Candidate, Image
 
 Array = npt.NDArray[np.float64]
 
@@ -54,23 +54,23 @@ class Throughput:
 
 
 def measure_throughput(
-    targets: Sequence[Target], images: Sequence[Image], streams: int, options: BenchOptions
+    candidates: Sequence[Candidate], images: Sequence[Image], streams: int, options: BenchOptions
 ) -> tuple[Throughput, ...]:
-    """Load every target with one stream and with `streams`, interleaved.
+    """Load every candidate with one stream and with `streams`, interleaved.
 
     Args:
-        targets: opened models, any batch sizes.
+        candidates: opened models, any batch sizes.
         images: decoded pictures, (H, W, 3) uint8 RGB; used in order, again from the start.
         streams: threads of the second load, at least 2.
         options: how long; `samples` counts the calls of one load.
 
     Returns:
-        Two per target: one stream, then `streams`.
+        Two per candidate: one stream, then `streams`.
     """
     with contextlib.ExitStack() as stack:
         loads = [
-            _Load(target, images, count, stack.enter_context(ThreadPoolExecutor(count)))
-            for target in targets
+            _Load(candidate, images, count, stack.enter_context(ThreadPoolExecutor(count)))
+            for candidate in candidates
             for count in (1, streams)
         ]
         calls = max(options.turn_calls, CALLS_PER_STREAM * streams)
@@ -82,12 +82,12 @@ def measure_throughput(
 
 
 class _Load:
-    """One target, and the threads that call it."""
+    """One candidate, and the threads that call it."""
 
     def __init__(
-        self, target: Target, images: Sequence[Image], streams: int, pool: ThreadPoolExecutor
+        self, candidate: Candidate, images: Sequence[Image], streams: int, pool: ThreadPoolExecutor
     ) -> None:
-        self.target, self.images, self.streams, self.pool = target, images, streams, pool
+        self.candidate, self.images, self.streams, self.pool = candidate, images, streams, pool
         self.turns_s: list[float] = []
         self.samples_ms: list[list[float]] = []
 
@@ -100,7 +100,7 @@ class _Load:
 
     def _call(self, number: int) -> float:
         """Predict the batch of call `number`, in milliseconds."""
-        predictor = self.target.predictor
+        predictor = self.candidate.predictor
         start, count = number * predictor.contract.batch, len(self.images)
         batch = [self.images[(start + i) % count] for i in range(predictor.contract.batch)]
         began = time.perf_counter_ns()
@@ -110,13 +110,13 @@ class _Load:
 
     def result(self, one_stream: _Load, seed: int) -> Throughput:
         """What was measured, compared with the load of one stream."""
-        predictor = self.target.predictor
+        predictor = self.candidate.predictor
         samples_ms, turns_s = np.array(self.samples_ms), np.array(self.turns_s)
         batch = predictor.contract.batch
         return Throughput(
-            name=self.target.name,
+            name=self.candidate.name,
             backend=predictor.session.backend,
-            sha256=self.target.sha256,
+            sha256=self.candidate.sha256,
             batch=batch,
             streams=self.streams,
             turns_s=turns_s,

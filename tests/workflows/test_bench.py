@@ -11,7 +11,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from maskrt.eval import Target
+from maskrt.eval import Candidate
 from maskrt.runtime.gpu.cuda import missing_device
 from maskrt.runtime.sessions.openvino_session import openvino_core
 from maskrt.workflows.floor import CHAINS, Layers, chain_model, probes_for, works_of
@@ -177,7 +177,10 @@ def test_macs_of_a_file_and_of_its_halves_agree(chain: Any) -> None:
     from maskrt import load
 
     with load(chain.onnx) as full, load(chain.onnx_fp16) as half:
-        files = [(chain.onnx, Target("a", full, "")), (chain.onnx_fp16, Target("b", half, ""))]
+        files = [
+            (chain.onnx, Candidate("a", full, "")),
+            (chain.onnx_fp16, Candidate("b", half, "")),
+        ]
         works = works_of(files)
     assert works["a"].full_macs == works["b"].full_macs + works["b"].half_macs
     assert works["b"].half_macs > works["b"].full_macs
@@ -191,7 +194,7 @@ def test_an_engines_work_is_in_its_sidecar(chain: Any) -> None:
 
     sidecar = read_sidecar(chain.engine)
     closed: Any = SimpleNamespace(contract=sidecar.contract)
-    work = works_of([(chain.engine, Target("a", closed, ""))])["a"]
+    work = works_of([(chain.engine, Candidate("a", closed, ""))])["a"]
     assert work.full_macs + work.half_macs == sidecar.build["network"]["macs"]
     assert work.half_macs > work.full_macs
     assert work.least_bytes > sidecar.fingerprint.engine_bytes

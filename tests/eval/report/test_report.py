@@ -29,7 +29,7 @@ from maskrt.eval.report.tables import (
     print_table,
 )
 from maskrt.eval.timing.latency import bench
-from maskrt.eval.timing.runner import BenchOptions, Target
+from maskrt.eval.timing.runner import BenchOptions, Candidate
 from maskrt.runtime.errors import InputError
 
 NASTY = "<b onclick=x>&amp;.onnx"
@@ -43,8 +43,10 @@ def report(data, predict, truth_rows, scripted, clock):
     ap, moved_ap = coco_ap(data, found), coco_ap(data, moved)
     accuracy = Accuracy(NASTY, "onnxruntime-cpu", "fp32", "hash a", 3, ap["box"], ap["mask"])
     parity = compare(found, moved, reference_values=ap, candidate_values=moved_ap)
-    targets = [
-        Target(name, scripted(backend="scripted", on_run=lambda ms=ms: clock.advance_ms(ms)), key)
+    candidates = [
+        Candidate(
+            name, scripted(backend="scripted", on_run=lambda ms=ms: clock.advance_ms(ms)), key
+        )
         for name, ms, key in ((NASTY, 4.0, "hash a"), ("fm <b>", 2.0, "hash b"))
     ]
     return Report(
@@ -55,7 +57,7 @@ def report(data, predict, truth_rows, scripted, clock):
         commands=("maskrt eval a.onnx",),
         accuracy=(accuracy,),
         hops=(make_hop("a", NASTY, "fp32", parity),),
-        latency=bench(targets, PICTURES, BenchOptions(samples=10, turn_calls=5)),
+        latency=bench(candidates, PICTURES, BenchOptions(samples=10, turn_calls=5)),
         pictures=example_pictures(data, found, data.class_names, count=2),
     )
 
@@ -104,7 +106,7 @@ def test_the_page_loads_nothing_from_outside(report):
     assert all(link.startswith(("data:image/", "#")) for link in page.links)
     assert not {"script", "link", "iframe", "object", "base"} & set(page.tags)
     assert "@import" not in html
-    assert all(target.startswith("#") for target in re.findall(r"url\(\s*['\"]?(.)", html))
+    assert all(place.startswith("#") for place in re.findall(r"url\(\s*['\"]?(.)", html))
 
 
 def test_names_from_users_are_escaped(report):
@@ -230,13 +232,13 @@ def test_further_tables_stand_on_the_page_in_markdown_and_in_the_json(report, tm
 
 
 def test_batches_have_a_table_each_and_one_per_picture(scripted, clock):
-    targets = [
-        Target(
+    candidates = [
+        Candidate(
             f"b{batch}.onnx", scripted(on_run=lambda ms=ms: clock.advance_ms(ms), batch=batch), ""
         )
         for batch, ms in ((4, 10.0), (1, 4.0))
     ]
-    result = bench(targets, PICTURES, BenchOptions(samples=5))
+    result = bench(candidates, PICTURES, BenchOptions(samples=5))
     tables = latency_tables(result, (), gpu=False)
     assert [table.title for table in tables] == [
         "Latency",
@@ -271,9 +273,9 @@ def test_without_a_gpu_one_line_says_what_one_would_add(report, gpu, lines):
 
 
 def test_throttling_and_restless_warm_up_are_said(scripted, clock):
-    target = Target("a.onnx", scripted(on_run=lambda: clock.advance_ms(2.0)), "h")
+    candidate = Candidate("a.onnx", scripted(on_run=lambda: clock.advance_ms(2.0)), "h")
     options = BenchOptions(samples=10, turn_calls=5, warmup_calls=3)
-    result = bench([target], PICTURES, options, clock_probe=lambda: {"throttled": ["power cap"]})
+    result = bench([candidate], PICTURES, options, clock_probe=lambda: {"throttled": ["power cap"]})
     notes = " ".join(latency_table(result, ()).notes)
     assert "throttled during the run: power cap." in notes
     assert "Not yet steady when the warm-up ended: a.onnx (3 calls)." in notes

@@ -10,7 +10,7 @@ import pytest
 from maskrt.eval.coco.accuracy import AP_NAMES, Accuracy
 from maskrt.eval.timing.advice import recommendations
 from maskrt.eval.timing.latency import bench
-from maskrt.eval.timing.runner import BenchOptions, Target
+from maskrt.eval.timing.runner import BenchOptions, Candidate
 
 PICTURES = [np.full((100, 120, 3), 90, np.uint8)]
 
@@ -20,7 +20,7 @@ def run(scripted, clock):
     """A bench of rows (name, ms, precision, variant, batch)."""
 
     def make(*rows):
-        targets = []
+        candidates = []
         for name, ms, precision, variant, batch in rows:
             predictor = scripted(
                 backend=f"backend of {name}", on_run=lambda ms=ms: clock.advance_ms(ms), batch=batch
@@ -28,8 +28,8 @@ def run(scripted, clock):
             predictor.session.contract = dataclasses.replace(
                 predictor.contract, precision=precision, variant=variant
             )
-            targets.append(Target(name, predictor, f"sha {name}"))
-        return bench(targets, PICTURES, BenchOptions(samples=5))
+            candidates.append(Candidate(name, predictor, f"sha {name}"))
+        return bench(candidates, PICTURES, BenchOptions(samples=5))
 
     return make
 

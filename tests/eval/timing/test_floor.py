@@ -21,7 +21,7 @@ from maskrt.eval.timing.floor import (
 )
 from maskrt.eval.timing.latency import bench
 from maskrt.eval.timing.peaks import CALLS, Peak, PeakMeter, Probe, best_peak
-from maskrt.eval.timing.runner import BenchOptions, Target
+from maskrt.eval.timing.runner import BenchOptions, Candidate
 
 PICTURES = [np.full((100, 120, 3), 90, np.uint8)]
 PEAKS = (
@@ -39,8 +39,8 @@ def row(scripted, clock):
 
     def make(backend):
         predictor = scripted(backend=backend, on_run=lambda: clock.advance_ms(25.0))
-        target = Target("a.onnx", predictor, "sha")
-        (found,) = bench([target], PICTURES, BenchOptions(samples=5)).backends
+        candidate = Candidate("a.onnx", predictor, "sha")
+        (found,) = bench([candidate], PICTURES, BenchOptions(samples=5)).backends
         return found
 
     return make

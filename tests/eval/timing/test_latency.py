@@ -6,7 +6,7 @@ import pytest
 
 from maskrt.eval.timing.latency import bench, bench_json
 from maskrt.eval.timing.peaks import CALLS, Probe
-from maskrt.eval.timing.runner import BenchOptions, Target, quick_options
+from maskrt.eval.timing.runner import BenchOptions, Candidate, quick_options
 from maskrt.runtime.errors import InputError
 
 PICTURES = [np.full((100, 120, 3), value, np.uint8) for value in (10, 20, 30)]
@@ -15,7 +15,7 @@ SHORT = BenchOptions(samples=20, turn_calls=5, warmup_calls=25)
 
 @pytest.fixture
 def timed(scripted, clock):
-    """A target whose runs take log-normal time around `ms` on the scripted clock."""
+    """A candidate whose runs take log-normal time around `ms` on the scripted clock."""
 
     def make(name, ms, seed=0, spread=0.05, **options):
         rng = np.random.default_rng(seed)
@@ -25,7 +25,7 @@ def timed(scripted, clock):
             log.append((name, 1))
             clock.advance_ms(ms * rng.lognormal(0.0, spread))
 
-        return Target(name, scripted(backend=name, on_run=on_run, **options), f"hash of {name}")
+        return Candidate(name, scripted(backend=name, on_run=on_run, **options), f"hash of {name}")
 
     log = []
     make.log = log
@@ -45,8 +45,8 @@ def test_the_ratio_interval_covers_the_true_speed_up(timed):
 
 
 def test_turns_are_interleaved_a_b_b_a(timed):
-    targets = [timed("A", 2.0), timed("B", 3.0)]
-    bench(targets, PICTURES, SHORT)
+    candidates = [timed("A", 2.0), timed("B", 3.0)]
+    bench(candidates, PICTURES, SHORT)
     order = [name for name, ran in timed.log if ran]
     calls = SHORT.turn_calls + 1  # one unrecorded
     rounds = order[-8 * calls :]
@@ -66,25 +66,25 @@ def test_engine_scope_is_absent_where_the_session_does_not_offer_it(timed):
 
 
 def test_engine_scope_is_timed_without_the_upload(timed, clock):
-    target = timed("A", 2.0)
-    target.predictor.session.device = SimpleNamespace(
+    candidate = timed("A", 2.0)
+    candidate.predictor.session.device = SimpleNamespace(
         upload=lambda images, sizes: clock.advance_ms(50.0),
         execute=lambda: clock.advance_ms(1.5),
     )
-    (backend,) = bench([target], PICTURES, SHORT).backends
+    (backend,) = bench([candidate], PICTURES, SHORT).backends
     assert backend.summaries["engine"].p50_ms == pytest.approx(1.5)
     assert backend.summaries["pipeline"].p50_ms == pytest.approx(2.0, rel=0.1)
 
 
 def test_warm_up_ends_when_stable_and_is_not_counted(scripted, clock):
     durations = iter([500.0, *np.linspace(40.0, 2.0, 20), *[2.0] * 10_000])
-    target = Target("A", scripted(on_run=lambda: clock.advance_ms(next(durations))), "h")
-    (backend,) = bench([target], PICTURES, SHORT).backends
+    candidate = Candidate("A", scripted(on_run=lambda: clock.advance_ms(next(durations))), "h")
+    (backend,) = bench([candidate], PICTURES, SHORT).backends
     assert backend.first_call_ms == pytest.approx(500.0)
     assert not backend.warmed_up  # 25 calls are too few for 21 falling ones and two windows
     assert backend.warmup_calls == 25
     durations = iter([500.0, *np.linspace(40.0, 2.0, 20), *[2.0] * 10_000])
-    (backend,) = bench([target], PICTURES, BenchOptions(samples=20)).backends
+    (backend,) = bench([candidate], PICTURES, BenchOptions(samples=20)).backends
     assert backend.warmed_up
     assert backend.warmup_calls == pytest.approx(36, abs=5)
     assert backend.summaries["model"].p99_ms == pytest.approx(2.0)
@@ -125,7 +125,7 @@ def test_json_keeps_every_sample(timed):
 
 
 def test_on_a_real_clock_a_session_takes_time(scripted):
-    (backend,) = bench([Target("A", scripted(), "h")], PICTURES, quick_options()).backends
+    (backend,) = bench([Candidate("A", scripted(), "h")], PICTURES, quick_options()).backends
     assert (backend.samples_ms["pipeline"] > 0).all()
 
 
@@ -137,19 +137,14 @@ def test_nothing_to_time_is_refused(timed):
 
 
 def test_a_speed_up_compares_equal_batches_only(timed):
-    targets = [timed("A", 1.0), timed("B", 8.0, batch=2), timed("C", 4.0, batch=2)]
-    result = bench(targets, PICTURES, SHORT)
+    candidates = [timed("A", 1.0), timed("B", 8.0, batch=2), timed("C", 4.0, batch=2)]
+    result = bench(candidates, PICTURES, SHORT)
     a, b, c = result.backends
     assert result.batches == (1, 2)
     assert a.speedups == b.speedups == {}
     assert c.speedups["model"].value == pytest.approx(2.0, rel=0.1)
     assert [backend.name for backend in result.of_batch(2).backends] == ["B", "C"]
     assert result.of_batch(2).options == result.options
-
-
-def test_simulated_rows_never_stand_beside_real_ones(timed):
-    with pytest.raises(InputError, match="simulated sessions beside A"):
-        bench([timed("A", 1.0), timed("SIMULATED tensorrt", 1.0)], PICTURES, SHORT)
 
 
 def test_peaks_are_probed_after_every_round(timed):

@@ -18,7 +18,7 @@ from maskrt.eval.timing.regression import (
     regression_table,
     require_match,
 )
-from maskrt.eval.timing.runner import BenchOptions, Target
+from maskrt.eval.timing.runner import BenchOptions, Candidate
 from maskrt.runtime.errors import InputError
 
 PICTURES = [np.full((100, 120, 3), 90, np.uint8)]
@@ -30,15 +30,15 @@ def run(scripted, clock):
     """A bench of rows (name, ms, sha256) on the scripted clock; `seed` is of their noise."""
 
     def make(*rows, seed=0, spread=0.02):
-        targets = []
+        candidates = []
         for name, ms, sha256 in rows:
             rng = np.random.default_rng(seed)
 
             def on_run(ms=ms, rng=rng):
                 clock.advance_ms(ms * rng.lognormal(0.0, spread))
 
-            targets.append(Target(name, scripted(on_run=on_run), sha256))
-        return bench(targets, PICTURES, OPTIONS)
+            candidates.append(Candidate(name, scripted(on_run=on_run), sha256))
+        return bench(candidates, PICTURES, OPTIONS)
 
     return make
 
@@ -127,7 +127,6 @@ def test_another_machine_is_said():
         ('{"backends": [{"name": "a"}]}', "another kind"),
         ('{"backends": [{"name": "a", "sha256": "s", "samples_ms": {"model": []}}]}', "kind"),
         ('{"backends": [{"name": "a", "sha256": "s", "samples_ms": {"model": [[0]]}}]}', "kind"),
-        ('{"simulated": true, "backends": []}', "simulated"),
     ],
 )
 def test_a_file_that_is_no_bench_is_refused(tmp_path, text, words):

@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pytest
 
-from maskrt.eval.timing.runner import BenchOptions, Target
+from maskrt.eval.timing.runner import BenchOptions, Candidate
 from maskrt.eval.timing.throughput import (
     CALLS_PER_STREAM,
     measure_throughput,
@@ -24,7 +24,7 @@ SHORT = BenchOptions(samples=4 * CALLS_PER_STREAM * STREAMS)
 
 @pytest.fixture
 def sleeping(scripted):
-    """A target whose runs take `ms` of waiting, one at a time or side by side."""
+    """A candidate whose runs take `ms` of waiting, one at a time or side by side."""
 
     def make(name, ms, one_at_a_time=False, **options):
         lock = threading.Lock()
@@ -36,7 +36,7 @@ def sleeping(scripted):
             else:
                 time.sleep(ms / 1e3)
 
-        return Target(name, scripted(backend=name, on_run=on_run, **options), f"hash of {name}")
+        return Candidate(name, scripted(backend=name, on_run=on_run, **options), f"hash of {name}")
 
     return make
 
@@ -67,8 +67,8 @@ def test_a_session_that_takes_one_at_a_time_only_queues(sleeping):
 
 
 def test_both_loads_make_equally_many_calls_in_equally_many_turns(sleeping):
-    targets = [sleeping("A", 1.0), sleeping("B", 1.0, batch=2)]
-    results = measure_throughput(targets, PICTURES, STREAMS, SHORT)
+    candidates = [sleeping("A", 1.0), sleeping("B", 1.0, batch=2)]
+    results = measure_throughput(candidates, PICTURES, STREAMS, SHORT)
     assert [(r.name, r.streams) for r in results] == [("A", 1), ("A", 4), ("B", 1), ("B", 4)]
     assert {r.samples_ms.shape for r in results} == {(4, CALLS_PER_STREAM * STREAMS)}
     assert {r.turns_s.shape for r in results} == {(4,)}

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from maskrt.eval.timing.latency import bench
-from maskrt.eval.timing.runner import BenchOptions, Target
+from maskrt.eval.timing.runner import BenchOptions, Candidate
 from maskrt.eval.timing.trtexec_check import check_engines, trtexec_json, trtexec_table
 
 PICTURES = [np.full((100, 120, 3), 90, np.uint8)]
@@ -34,12 +34,12 @@ def result(scripted, clock):
     device = SimpleNamespace(
         upload=lambda images, sizes: None, execute=lambda: clock.advance_ms(2.2)
     )
-    targets = []
+    candidates = []
     for name, backend in (("a.onnx", "onnxruntime-cpu"), ("a.engine", "tensorrt")):
         predictor = scripted(backend=backend, on_run=lambda: clock.advance_ms(3.0))
         predictor.session.device = device if backend == "tensorrt" else None
-        targets.append(Target(name, predictor, f"sha of {name}"))
-    return bench(targets, PICTURES, BenchOptions(samples=10))
+        candidates.append(Candidate(name, predictor, f"sha of {name}"))
+    return bench(candidates, PICTURES, BenchOptions(samples=10))
 
 
 @pytest.fixture
