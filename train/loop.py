@@ -31,7 +31,8 @@ from .data.augment import Augmentation
 from .data.batches import Batch, loader, steps_per_epoch
 from .data.dataset import CocoInstances
 from .data.target import Target
-from .networks.families import Network, losses, new_network
+from .losses.terms import loss_terms
+from .networks.families import Network, new_network
 from .networks.layers import BatchNorm
 from .recipes.fastmask import FastMaskInput, FastMaskRecipe
 from .recipes.mask_rcnn import SolverConfig
@@ -63,8 +64,8 @@ class LossModule(nn.Module):
     def forward(
         self, images: Tensor, sizes: Tensor, targets: list[Target], generator: torch.Generator
     ) -> dict[str, Tensor]:
-        """See `losses`."""
-        return losses(self.model, images, sizes, targets, generator)
+        """See `loss_terms`."""
+        return loss_terms(self.model, images, sizes, targets, generator)
 
 
 def train(

@@ -21,8 +21,9 @@ from ..data.target import Target
 from ..networks.boxes import areas, clip, decode, encode, intersections, pairwise_iou
 from ..networks.mask_rcnn import BOX_WEIGHTS, RPN_WEIGHTS, MaskRCNN
 from ..networks.nms import greedy_nms
-from ..networks.roi_align import roi_align
 from ..recipes.mask_rcnn import DetectionConfig, ProposalConfig
+from .mask_targets import cut_masks
+from .sampling import draw
 
 IGNORE = -1
 CROWD_OVERLAP = 0.5
@@ -48,15 +49,7 @@ def mask_rcnn_losses(
     targets: list[Target],
     generator: torch.Generator,
 ) -> dict[str, Tensor]:
-    """All loss terms of one batch.
-
-    Args:
-        model: in training mode.
-        images: (B, H, W, 3) uint8 RGB canvases.
-        image_sizes: (B, 2) int32.
-        targets: B ground truths.
-        generator: CPU generator; decides all sampling, so equal states give equal losses.
-    """
+    """Five terms; arguments as `terms.loss_terms`."""
     features = model.features(model.normalize(images, image_sizes)).float()
     logits, deltas = model.rpn(features)
     anchors = model.anchors((features.shape[2], features.shape[3])).to(features.device)
@@ -172,10 +165,9 @@ def mask_targets(
     cut = []
     for rois, target in zip(sampled, targets, strict=True):
         positive = (rois.labels != IGNORE) & (rois.labels != background)
-        if positive.any():
-            masks = target.masks[rois.matches[positive]].float()[:, None]  # (F, 1, h, w)
-            cut.append(roi_align(masks, rois.boxes[positive][:, None], side, 1.0, 1)[:, 0] >= 0.5)
-    return torch.cat(cut).float() if cut else sampled[0].boxes.new_zeros(0, side, side)
+        boxes, objects = rois.boxes[positive], rois.matches[positive]
+        cut.append(cut_masks(target.masks, objects, boxes, side, repeat_edge=True) >= 0.5)
+    return torch.cat(cut).float()
 
 
 def _proposals(
@@ -198,14 +190,9 @@ def _sample(
     """Random indices: at most `count * fraction` positives, the rest negatives."""
     positive = ((labels != background) & (labels != IGNORE)).nonzero()[:, 0]
     negative = (labels == background).nonzero()[:, 0]
-    positive = _choose(positive, int(count * fraction), generator)
-    negative = _choose(negative, count - len(positive), generator)
+    positive = draw(positive, int(count * fraction), generator)
+    negative = draw(negative, count - len(positive), generator)
     return torch.cat((positive, negative))
-
-
-def _choose(index: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    order = torch.randperm(len(index), generator=generator)[:count]
-    return index[order.to(index.device)]
 
 
 def _in_crowd(boxes: Tensor, crowds: Tensor) -> Tensor:

@@ -112,7 +112,7 @@ class ResNetC4(nn.Module):
 
 
 @torch.no_grad()
-def calm_frozen_norms(model: nn.Module) -> None:
+def scale_untrained_norms(model: nn.Module) -> None:
     """Give an untrained network's frozen norms a scale, in place; they come as the identity.
 
     Pre-trained statistics would undo the pixels' spread (about 64, as they come) and the growth of

@@ -6,16 +6,8 @@ import pytest
 import torch
 
 from maskrt.train.data.target import Target
-from maskrt.train.losses.fastmask import (
-    PATCH_PX,
-    assign,
-    attention_targets,
-    fastmask_losses,
-    mask_targets,
-    patch,
-    sample_windows,
-    window_rule,
-)
+from maskrt.train.losses.fastmask import PATCH_PX, attention_targets, fastmask_losses, patch
+from maskrt.train.losses.fastmask_windows import assign, sample_windows, window_rule
 from maskrt.train.networks.fastmask import FastMask
 from maskrt.train.networks.windows import window_boxes
 from maskrt.train.recipes.fastmask import FastMaskRecipe, WindowConfig
@@ -137,39 +129,6 @@ def test_crowds_and_padding_are_never_trained() -> None:
     centers = (grid()[sample.scored, :2] + grid()[sample.scored, 2:]) / 2
     assert (centers[:, 0] > 60).all()
     assert (centers[:, 0] <= 150).all()
-
-
-def test_masks_are_seen_through_the_window() -> None:
-    rng = np.random.default_rng(1)
-    mask = cv2.GaussianBlur(rng.random((90, 120)).astype(np.float32), (0, 0), 3) > 0.5
-    masks = torch.from_numpy(mask[None].astype(np.uint8))
-    inside = torch.tensor([[20.0, 10, 100, 90]])
-    seen = mask_targets(masks, torch.tensor([0]), inside, 160)[0].numpy()
-    wanted = cv2.resize(mask[10:90, 20:100].astype(np.float32), (160, 160))
-    assert np.abs(seen - wanted)[2:-2, 2:-2].max() < 1e-5
-    outside = mask_targets(masks, torch.tensor([0]), torch.tensor([[-80.0, -60, 80, 100]]), 160)[0]
-    assert (outside[:59] == 0).all()
-    assert (outside[:, :79] == 0).all()
-    assert outside.max() == 1
-
-
-@pytest.mark.parametrize("side", [37, 60, 81])
-def test_masks_are_sampled_as_opencv_resizes(side: int) -> None:
-    mask = np.random.default_rng(2).integers(0, 2, (1, 90, 120)).astype(np.uint8)
-    windows = torch.tensor([[5.0, 3, 5 + side, 3 + side]])
-    seen = mask_targets(torch.from_numpy(mask), torch.tensor([0]), windows, 160)[0].numpy()
-    crop = mask[0, 3 : 3 + side, 5 : 5 + side].astype(np.float32)
-    wanted = cv2.resize(crop, (160, 160), interpolation=cv2.INTER_LINEAR)
-    edge = -(-80 // side) + 1  # OpenCV repeats the crop's edge, a window sees past it
-    assert np.abs(seen - wanted)[edge:-edge, edge:-edge].max() < 1e-4
-
-
-def test_each_window_sees_its_own_object() -> None:
-    masks = torch.zeros(2, 40, 40, dtype=torch.uint8)
-    masks[1, 10:30, 10:30] = 1
-    windows = torch.tensor([[10.0, 10, 30, 30], [10, 10, 30, 30], [50, 50, 70, 70]])
-    seen = mask_targets(masks, torch.tensor([0, 1, 1]), windows, 20)
-    assert seen.mean(dim=(1, 2)).tolist() == [0, 1, 0]
 
 
 def test_attention_is_the_share_of_the_box_in_each_cell() -> None:
