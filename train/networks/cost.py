@@ -8,19 +8,20 @@ of given size.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from .networks.fastmask import FastMask, level_shapes, resized_hw
-from .networks.layers import BatchNorm, FrozenNorm
-from .networks.mask_rcnn import STRIDE, MaskRCNN
-from .networks.window_head import WindowNorm
-from .networks.windows import window_count
-from .recipes.fastmask import FastMaskRecipe
-from .recipes.mask_rcnn import MaskRCNNRecipe
+from ..recipes.fastmask import FastMaskRecipe
+from ..recipes.mask_rcnn import MaskRCNNRecipe
+from .fastmask import FastMask, level_shapes, resized_hw
+from .layers import BatchNorm, FrozenNorm
+from .mask_rcnn import MaskRCNN
+from .window_head import WindowNorm
+from .windows import WINDOW, window_count
 
 
 @dataclass(frozen=True)
@@ -48,24 +49,24 @@ def mask_rcnn_cost(
     detections: int = 100,
 ) -> MaskRCNNCost:
     """Count one picture of `image_hw` with `rois` proposals and `detections` masks."""
+    side = recipe.model.roi_size
     with torch.device("meta"):
         model = MaskRCNN(recipe).eval()
+        subnet, head = model.subnet, model.mask_head
         x = torch.zeros(1, 3, *image_hw)
-        c4 = torch.zeros(
-            1, 4 * recipe.model.backbone_channels, *(-(-s // STRIDE) for s in image_hw)
+        features = model.features(x)
+        many, few = (
+            features.new_zeros(n, features.shape[1], side, side) for n in (rois, detections)
         )
-        features = c4 if model.separable is None else model.separable(c4)
-        side, width = recipe.model.roi_size, features.shape[1]
-        many = torch.zeros(rois, width, side, side)
-        few = torch.zeros(detections, width, side, side)
-        separable = 0 if model.separable is None else _macs(model.separable, c4)
+        backbone = _macs(model.backbone, x)
         return MaskRCNNCost(
             parameters=parameters_without_norms(model),
-            backbone=_macs(model.backbone, x),
-            separable=separable,
+            backbone=backbone,
+            separable=_macs(model.features, x) - backbone,
             rpn=_macs(model.rpn, features),
-            box_branch=_macs(_BoxBranch(model), many),
-            mask_branch=_macs(_MaskBranch(model), few),
+            box_branch=_macs(lambda y: model.box_predictor(subnet.pooled(subnet(y))), many),
+            # a channel of every class, as the tables count it
+            mask_branch=_macs(lambda y: head.predictor(head.deconv(subnet(y))), few),
         )
 
 
@@ -107,40 +108,17 @@ def fastmask_cost(
         if config.pyramid == "image":
             sizes = [resized_hw(canvas_hw, stride) for stride in strides]
         body = sum(_macs(model.body, torch.zeros(1, 3, *size)) for size in sizes)
-        whole = _macs(_Levels(model), torch.zeros(1, 3, *canvas_hw))
+        levels = _macs(lambda x: model.levels(x, strides), torch.zeros(1, 3, *canvas_hw))
         reduce = cells * model.reduce.weight.numel()
-        one = torch.zeros(1, 10, 10, config.reduced_channels)
+        one = torch.zeros(1, WINDOW, WINDOW, config.reduced_channels)
         return FastMaskCost(
             parameters=parameters_without_norms(model),
             body=body,
-            neck=whole - body - reduce,
+            neck=levels - body - reduce,
             reduce=reduce,
-            objectness=windows * _macs(_Scores(model), one),
-            masks=slots * _macs(_Masks(model), one),
+            objectness=windows * _macs(model.head.scores, one),
+            masks=slots * _macs(model.head.masks, one),
         )
-
-
-class _Levels(nn.Module):
-    def __init__(self, model: FastMask) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, x: Tensor) -> list[Tensor]:
-        return self.model.levels(x, self.model.recipe.model.test_strides)
-
-
-class _Scores(nn.Module):
-    def __init__(self, model: FastMask) -> None:
-        super().__init__()
-        self.head = model.head
-
-    def forward(self, windows: Tensor) -> Tensor:
-        return self.head.scores(windows)
-
-
-class _Masks(_Scores):
-    def forward(self, windows: Tensor) -> Tensor:
-        return self.head.masks(windows)[0]
 
 
 def parameters_without_norms(model: nn.Module) -> int:
@@ -150,29 +128,7 @@ def parameters_without_norms(model: nn.Module) -> int:
     return total - sum(p.numel() for norm in norms for p in norm.parameters())
 
 
-class _BoxBranch(nn.Module):
-    def __init__(self, model: MaskRCNN) -> None:
-        super().__init__()
-        self.subnet, self.predictor = model.subnet, model.box_predictor
-
-    def forward(self, rois: Tensor) -> tuple[Tensor, Tensor]:
-        outputs: tuple[Tensor, Tensor] = self.predictor(self.subnet.pooled(self.subnet(rois)))
-        return outputs
-
-
-class _MaskBranch(nn.Module):
-    """Subnet, deconvolution and a mask channel of every class, as the tables count it."""
-
-    def __init__(self, model: MaskRCNN) -> None:
-        super().__init__()
-        self.subnet, self.head = model.subnet, model.mask_head
-
-    def forward(self, rois: Tensor) -> Tensor:
-        masks: Tensor = self.head.predictor(self.head.deconv(self.subnet(rois)))
-        return masks
-
-
-def _macs(module: nn.Module, x: Tensor) -> int:
+def _macs(forward: Callable[[Tensor], object], x: Tensor) -> int:
     with FlopCounterMode(display=False) as counter:
-        module(x)
-    return counter.get_total_flops() // 2
+        forward(x)
+    return int(counter.get_total_flops()) // 2
