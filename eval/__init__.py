@@ -60,9 +60,10 @@ from .timing.regression import (
     regression_table,
     require_match,
 )
-from .timing.runner import BenchOptions, Candidate, quick_options
+from .timing.runner import Candidate
 from .timing.throughput import Throughput, measure_throughput, throughput_json, throughput_table
 from .timing.trtexec_check import TrtexecCheck, check_engines, trtexec_json, trtexec_table
+from .timing.turns import BenchOptions, quick_options
 
 __all__ = [
     "ALLOWED",

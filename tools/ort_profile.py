@@ -17,9 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from ..runtime.contract import Contract
+from ..runtime.pictures.noise import noise_batch
 from ..runtime.sessions.ort_session import OrtSession
 
 
@@ -33,28 +31,18 @@ class Share:
 
 
 def profile(path: Path, runs: int = 5) -> tuple[list[Share], list[Share]]:
-    """Time `runs` runs after one warm-up on a fixed noise canvas.
-
-    Every shape is fixed and no shape depends on the data, so noise costs what pictures cost.
+    """Time `runs` runs after one warm-up on fixed noise.
 
     Returns:
         Shares by operator kind and by node, slowest first.
     """
     with tempfile.TemporaryDirectory() as folder:
         session = OrtSession(path, profile_prefix=Path(folder) / "ort")
-        images, sizes = noise(session.contract)
+        images, sizes = noise_batch(session.contract)
         for _ in range(runs + 1):
             session.run(images, sizes)
         events = json.loads(session.end_profiling().read_text(encoding="utf-8"))
     return _shares(events, runs)
-
-
-def noise(contract: Contract) -> tuple[Any, Any]:
-    """One batch of a fixed noise canvas and its full valid sizes, as `Session.run` takes them."""
-    rng = np.random.default_rng(0)
-    shape = contract.inputs[0].shape
-    images = rng.integers(0, 256, shape, dtype=np.uint8)
-    return images, np.tile(np.array(contract.canvas_hw, np.int32), (contract.batch, 1))
 
 
 def _shares(events: list[dict[str, Any]], runs: int) -> tuple[list[Share], list[Share]]:

@@ -36,7 +36,7 @@ def measure(predictor: Predictor, path: Path, data: CocoData) -> Measurement:
     values, recalls = _accuracy(data, predictions, contract)
     accuracy = Accuracy(
         name=path.name,
-        backend=predictor.session.backend,
+        backend=str(predictor.session.backend),
         precision=contract.precision,
         sha256=sha256_of(path),
         images=len(data.images),

@@ -36,7 +36,7 @@ class Work:
     full_macs: int
     """Multiply-accumulates in FP32."""
     half_macs: int
-    """Multiply-accumulates in FP16, as the file says; see `half_precision` for what runs them."""
+    """Multiply-accumulates in FP16, as the file says; `Backend.half_precision` runs them."""
     least_bytes: int
     """Weights, inputs and outputs, once each."""
     source: str
@@ -101,8 +101,7 @@ def _floor(
     peaks: Sequence[Peak],
     bandwidths: Mapping[str, float],
 ) -> Floor:
-    device = device_of(backend.backend)
-    half = half_precision(backend.backend)
+    device, half = backend.device, backend.half_precision
     bandwidth = bandwidths.get(device)
     scope = "engine" if "engine" in backend.summaries else "model"
     return Floor(
@@ -117,18 +116,6 @@ def _floor(
         scope=scope,
         measured_ms=backend.summaries[scope].p50_ms,
     )
-
-
-def device_of(backend: str) -> str:
-    """Where a session computes, "cpu" or "cuda", from its name as tables show it."""
-    return "cpu" if "-cpu" in backend else "cuda"
-
-
-def half_precision(backend: str) -> str:
-    """What computes a file's FP16 MACs in a session of this name."""
-    if device_of(backend) == "cuda":
-        return "fp16"
-    return "bf16" if backend.endswith("-bf16") else "fp32"
 
 
 def _compute_ms(work: Work, peaks: Sequence[Peak], device: str, half: str) -> float | None:

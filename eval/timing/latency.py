@@ -6,14 +6,11 @@
 Three scopes. **pipeline**: decoded pictures in, instances with run-length masks of the original
 size out; **model**: the middle of it, bytes on the host in, results on the host out
 (`Session.run`); **engine**: inputs and outputs stay on the device, for sessions that offer it
-(`Session.device`). File decoding is in none. Pipeline and model come from the same call,
+(`Session.on_device`). File decoding is in none. Pipeline and model come from the same call,
 so pre + model + post is the pipeline exactly.
 
-Interleaving lets slow drift (clocks, temperature, other processes) fall on all backends alike;
-the unrecorded call at each turn's start removes what the previous backend left in caches and in
-thread pools that still spin. Warm-up ends when the rolling median is stable, or at a bound. No
-sample is removed afterwards and all are kept. Pictures are real ones of the data set: on noise a
-detector finds nothing and its post-processing costs nothing.
+Turns and warm-up are those of `turns`. Pictures are real ones of the data set: on noise a detector
+finds nothing and its post-processing costs nothing.
 
 Models of several batch sizes share the run, hence its drift, but a ratio compares equal batches
 only.
@@ -29,9 +26,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ...runtime.errors import InputError
+from ...runtime.sessions.interface import Computes, DeviceKind
 from .bootstrap import Ratio, Summary, speed_ratio, summarize
 from .peaks import Peak, PeakMeter, Probe
-from .runner import BenchOptions, Candidate, Image, Runner
+from .runner import Candidate, Image, Runner
+from .turns import BenchOptions, Tell, take_turns
 
 Array = npt.NDArray[np.float64]
 
@@ -45,7 +44,12 @@ class BackendLatency:
 
     name: str
     backend: str
+    """As tables show it (`Backend.label`)."""
+    device: DeviceKind
+    half_precision: Computes
+    """What computes FP16 products here."""
     precision: str
+    """Of the file."""
     sha256: str
     variant: str
     """Of the contract: rows of one variant are the same network."""
@@ -103,7 +107,7 @@ def bench(
     picture_names: Sequence[str] = (),
     clock_probe: Callable[[], dict[str, Any]] | None = None,
     peak_probes: Sequence[Probe] = (),
-    on_progress: Callable[[float, str], None] | None = None,
+    on_progress: Tell | None = None,
 ) -> Bench:
     """Time every candidate on the same pictures in interleaved turns.
 
@@ -127,7 +131,14 @@ def bench(
         tell(0.0, f"warming up {candidate.name}")
         runners.append(Runner(candidate, images, options))
     meter = PeakMeter(peak_probes)
-    clock_log = _measure(runners, options, clock_probe, meter, tell)
+    clock_log = []
+
+    def after_round() -> None:
+        if clock_probe is not None:
+            clock_log.append(clock_probe())
+        meter.round()
+
+    take_turns(runners, options, tell, after_round)
     return Bench(
         backends=_results(runners, options.seed),
         options=options,
@@ -146,38 +157,12 @@ def _check(candidates: Sequence[Candidate], images: Sequence[Image]) -> None:
         )
 
 
-def _measure(
-    runners: Sequence[Runner],
-    options: BenchOptions,
-    clock_probe: Callable[[], dict[str, Any]] | None,
-    meter: PeakMeter,
-    tell: Callable[[float, str], None],
-) -> list[dict[str, Any]]:
-    """A B B A until there is enough; turns stay equal in number, hence comparable."""
-    clock_log = []
-    while (fraction := _done(runners, options)) < 1.0:
-        for runner in (*runners, *reversed(runners)):
-            tell(fraction, f"timing {runner.candidate.name}")
-            runner.turn(options.turn_calls)
-        if clock_probe is not None:
-            clock_log.append(clock_probe())
-        meter.round()
-    tell(1.0, "done")
-    return clock_log
-
-
-def _done(runners: Sequence[Runner], options: BenchOptions) -> float:
-    if options.seconds is not None:
-        recorded_ms = sum(runner.recorded_ms for runner in runners)
-        return recorded_ms / 1000.0 / (options.seconds * len(runners))
-    return len(runners[0].turns) * options.turn_calls / options.samples
-
-
 def _results(runners: Sequence[Runner], seed: int) -> tuple[BackendLatency, ...]:
     firsts: dict[int, Runner] = {}
     results = []
     for runner in runners:
         predictor, samples = runner.candidate.predictor, runner.samples()
+        backend = predictor.session.backend
         scopes = {scope: samples[scope] for scope in SCOPES if scope in samples}
         first_runner = firsts.setdefault(predictor.contract.batch, runner)
         first = first_runner.samples()
@@ -185,14 +170,16 @@ def _results(runners: Sequence[Runner], seed: int) -> tuple[BackendLatency, ...]
         results.append(
             BackendLatency(
                 name=runner.candidate.name,
-                backend=predictor.session.backend,
+                backend=str(backend),
+                device=backend.device,
+                half_precision=backend.half_precision,
                 precision=predictor.contract.precision,
                 sha256=runner.candidate.sha256,
                 variant=predictor.contract.variant,
                 batch=predictor.contract.batch,
-                first_call_ms=runner.first_call_ms,
-                warmup_calls=runner.warmup_calls,
-                warmed_up=runner.warmed_up,
+                first_call_ms=runner.warm_up.first_call_ms,
+                warmup_calls=runner.warm_up.calls,
+                warmed_up=runner.warm_up.stable,
                 samples_ms=scopes,
                 phases_ms={phase: samples[phase] for phase in PHASES},
                 summaries={scope: summarize(scopes[scope], seed) for scope in scopes},

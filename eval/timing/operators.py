@@ -1,8 +1,8 @@
 """Latency of one operator in several implementations, beside what the memory alone would take.
 
 Every implementation gets equal inputs and must give the first one's output before it is timed: one
-that does not is a failure with its difference, and has no time. Turns are interleaved A B B A, each
-of one unrecorded call and `turn_calls` recorded ones, as in `latency`.
+that does not is a failure with its difference, and has no time. Warm-up and interleaving are those
+of `turns`.
 
 An operator must at least read its inputs once and write its output once. Those bytes over the
 bandwidth that copying reaches on the same device are its **floor**; the share of it that an
@@ -25,10 +25,9 @@ import numpy.typing as npt
 from ..machine.gpu import gpu_state
 from ..report.tables import Table
 from .bootstrap import Ratio, Summary, speed_ratio, summarize
-from .runner import BenchOptions
+from .turns import BenchOptions, Tell, take_turns, warm_up
 
 Array = npt.NDArray[Any]
-Tell = Callable[[float, str], None]
 
 OPTIONS = BenchOptions(
     samples=40, turn_calls=4, warmup_calls=20, warmup_seconds=5.0, stable_within=0.05
@@ -171,7 +170,7 @@ def bench_operator(
         tell(0.0, f"warming up {one.name}")
         clocks.append(_Clocked(one, options))
     if clocks:
-        _measure(clocks, options, tell)
+        take_turns(clocks, options, tell)
     return OperatorCase(
         title=title,
         rows=tuple(
@@ -204,44 +203,24 @@ class _Clocked:
 
     def __init__(self, implementation: Implementation, options: BenchOptions) -> None:
         self.implementation = implementation
-        self.turns: list[list[float]] = []
-        began, times = time.perf_counter(), [implementation.time_ms()]
-        self.first_call_ms = times[0]
-        self.warmed_up = False
-        while not self.warmed_up and len(times) < options.warmup_calls:
-            if time.perf_counter() - began >= options.warmup_seconds:
-                break
-            times.append(implementation.time_ms())
-            self.warmed_up = _stable(times, options.stable_within)
-        self.warmup_calls = len(times)
+        self.name = implementation.name
+        self.samples_ms: list[list[float]] = []
+        self.warm_up = warm_up(implementation.time_ms, options, _WARM_WINDOW)
+
+    @property
+    def turns(self) -> int:
+        """Turns taken."""
+        return len(self.samples_ms)
+
+    @property
+    def recorded_ms(self) -> float:
+        """Time of all recorded calls."""
+        return sum(map(sum, self.samples_ms))
 
     def turn(self, calls: int) -> None:
         """One unrecorded call, then `calls` recorded ones."""
         self.implementation.time_ms()
-        self.turns.append([self.implementation.time_ms() for _ in range(calls)])
-
-
-def _stable(times: list[float], within: float) -> bool:
-    older, newer = times[-2 * _WARM_WINDOW : -_WARM_WINDOW], times[-_WARM_WINDOW:]
-    if len(older) < _WARM_WINDOW:
-        return False
-    return abs(float(np.median(newer)) / float(np.median(older)) - 1.0) < within
-
-
-def _measure(clocks: Sequence[_Clocked], options: BenchOptions, tell: Tell) -> None:
-    """A B B A until there is enough."""
-    while (fraction := _done(clocks, options)) < 1.0:
-        for clocked in (*clocks, *reversed(clocks)):
-            tell(fraction, f"timing {clocked.implementation.name}")
-            clocked.turn(options.turn_calls)
-    tell(1.0, "done")
-
-
-def _done(clocks: Sequence[_Clocked], options: BenchOptions) -> float:
-    if options.seconds is not None:
-        recorded_ms = sum(sum(map(sum, clocked.turns)) for clocked in clocks)
-        return recorded_ms / 1e3 / (options.seconds * len(clocks))
-    return len(clocks[0].turns) * options.turn_calls / options.samples
+        self.samples_ms.append([self.implementation.time_ms() for _ in range(calls)])
 
 
 def _timing(
@@ -251,9 +230,9 @@ def _timing(
     bandwidths: Mapping[str, float],
     options: BenchOptions,
 ) -> OperatorTiming:
-    one, samples = clocked.implementation, np.array(clocked.turns)
+    one, samples = clocked.implementation, np.array(clocked.samples_ms)
     baselines = [
-        np.array(other.turns)
+        np.array(other.samples_ms)
         for other in clocks
         if other.implementation.baseline and other.implementation.device == one.device
     ]
@@ -265,9 +244,9 @@ def _timing(
         max_difference=differences[one.name],
         least_bytes=one.least_bytes,
         floor_ms=one.least_bytes / bandwidths[one.device] * 1e3,
-        first_call_ms=clocked.first_call_ms,
-        warmup_calls=clocked.warmup_calls,
-        warmed_up=clocked.warmed_up,
+        first_call_ms=clocked.warm_up.first_call_ms,
+        warmup_calls=clocked.warm_up.calls,
+        warmed_up=clocked.warm_up.stable,
         samples_ms=samples,
         summary=summarize(samples, options.seed),
         speedup=speed_ratio(baselines[0], samples, options.seed) if compared else None,

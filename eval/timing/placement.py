@@ -15,13 +15,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ...runtime.pictures.noise import noise_batch
 from ...runtime.sessions.interface import Session
 from ...runtime.sessions.ort_session import OrtSession
-from ...tools.ort_profile import noise
 from ..report.tables import Table
 from .latency import BackendLatency
 
-_BACKEND = "onnxruntime-"
 _NOTE = (
     "nodes: as assigned when the file was opened. Memcpy: nodes that copy between a device and the "
     "host. The first call, and what a provider builds or reads from its cache when it opens a "
@@ -54,15 +53,15 @@ def placement_of(session: Session, path: Path) -> Placement | None:
         return None
     nodes = session.placement()
     # with the CPU alone there is one memory, and nothing to copy to
-    memcpy = 0 if set(nodes) == {"cpu"} else _memcpy_nodes(path, session.backend)
+    memcpy = 0 if set(nodes) == {"cpu"} else _memcpy_nodes(path, session.provider)
     return Placement(nodes, memcpy)
 
 
-def _memcpy_nodes(path: Path, backend: str) -> int:
+def _memcpy_nodes(path: Path, provider: str) -> int:
     with tempfile.TemporaryDirectory() as folder:
         prefix = Path(folder, "ort")
-        session = OrtSession(path, backend.removeprefix(_BACKEND), profile_prefix=prefix)
-        session.run(*noise(session.contract))
+        session = OrtSession(path, provider, profile_prefix=prefix)
+        session.run(*noise_batch(session.contract))
         events = json.loads(session.end_profiling().read_text(encoding="utf-8"))
         session.close()
     return memcpy_count(events)

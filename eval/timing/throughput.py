@@ -13,7 +13,7 @@ import contextlib
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,8 @@ import numpy.typing as npt
 
 from ..report.tables import Table
 from .bootstrap import Rate, Ratio, Summary, rate_ratio, summarize, work_rate
-from .runner import BenchOptions, Candidate, Image
+from .runner import Candidate, Image
+from .turns import BenchOptions, take_turns
 
 Array = npt.NDArray[np.float64]
 
@@ -74,9 +75,7 @@ def measure_throughput(
             for count in (1, streams)
         ]
         calls = max(options.turn_calls, CALLS_PER_STREAM * streams)
-        while not _enough(loads, options):
-            for load in (*loads, *reversed(loads)):
-                load.turn(calls)
+        take_turns(loads, replace(options, turn_calls=calls), lambda _fraction, _text: None)
     pairs = zip(loads[::2], loads[1::2], strict=True)
     return tuple(load.result(one, options.seed) for one, many in pairs for load in (one, many))
 
@@ -90,6 +89,21 @@ class _Load:
         self.candidate, self.images, self.streams, self.pool = candidate, images, streams, pool
         self.turns_s: list[float] = []
         self.samples_ms: list[list[float]] = []
+
+    @property
+    def name(self) -> str:
+        """The candidate's."""
+        return self.candidate.name
+
+    @property
+    def turns(self) -> int:
+        """Turns taken."""
+        return len(self.turns_s)
+
+    @property
+    def recorded_ms(self) -> float:
+        """From each turn's first call to its last one's end."""
+        return 1e3 * sum(self.turns_s)
 
     def turn(self, calls: int) -> None:
         """One unrecorded call per stream, then `calls` recorded ones."""
@@ -115,7 +129,7 @@ class _Load:
         batch = predictor.contract.batch
         return Throughput(
             name=self.candidate.name,
-            backend=predictor.session.backend,
+            backend=str(predictor.session.backend),
             sha256=self.candidate.sha256,
             batch=batch,
             streams=self.streams,
@@ -125,12 +139,6 @@ class _Load:
             summary=summarize(samples_ms, seed),
             gain=rate_ratio(np.array(one_stream.turns_s), turns_s, seed),
         )
-
-
-def _enough(loads: Sequence[_Load], options: BenchOptions) -> bool:
-    if options.seconds is not None:
-        return sum(sum(load.turns_s) for load in loads) >= options.seconds * len(loads)
-    return sum(map(len, loads[0].samples_ms)) >= options.samples
 
 
 def throughput_table(results: Sequence[Throughput]) -> Table:

@@ -11,6 +11,7 @@ from maskrt.eval.coco.data import load_coco
 from maskrt.eval.coco.predictions import Prediction
 from maskrt.runtime.contract import Contract, ResizeRule, TensorSpec
 from maskrt.runtime.predictor import Predictor
+from maskrt.runtime.sessions.interface import Backend
 
 HW = (200, 240)
 # (image, category id, x, y, w, h): one small, one medium, one large class per the COCO limits
@@ -111,12 +112,16 @@ def truth_rows():
 
 
 class ScriptedSession:
-    """A `Session` of fixed answers: one square of score 0.8; each run calls `on_run`."""
+    """A `Session` of fixed answers: one square of score 0.8; each run calls `on_run`.
+
+    `backend` is a `Backend`, or the label of one that computes FP32 on a CPU.
+    """
 
     def __init__(self, backend="scripted", on_run=lambda: None, batch=1, names=None):
         slots, cells, (height, width) = 4, 7, HW
-        self.backend = backend
-        self.device = None
+        scripted = isinstance(backend, str)
+        self.backend = Backend("scripted", "cpu", "fp32", backend) if scripted else backend
+        self.on_device = None
         self.on_run = on_run
         self.contract = Contract(
             model="mask_rcnn",
@@ -222,5 +227,6 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
-    monkeypatch.setattr("maskrt.eval.timing.runner.time", clock)
+    for module in ("runner", "turns"):
+        monkeypatch.setattr(f"maskrt.eval.timing.{module}.time", clock)
     return clock

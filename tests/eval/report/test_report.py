@@ -29,7 +29,8 @@ from maskrt.eval.report.tables import (
     print_table,
 )
 from maskrt.eval.timing.latency import bench
-from maskrt.eval.timing.runner import BenchOptions, Candidate
+from maskrt.eval.timing.runner import Candidate
+from maskrt.eval.timing.turns import BenchOptions
 from maskrt.runtime.errors import InputError
 
 NASTY = "<b onclick=x>&amp;.onnx"

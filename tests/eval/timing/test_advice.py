@@ -10,7 +10,8 @@ import pytest
 from maskrt.eval.coco.accuracy import AP_NAMES, Accuracy
 from maskrt.eval.timing.advice import recommendations
 from maskrt.eval.timing.latency import bench
-from maskrt.eval.timing.runner import BenchOptions, Candidate
+from maskrt.eval.timing.runner import Candidate
+from maskrt.eval.timing.turns import BenchOptions
 
 PICTURES = [np.full((100, 120, 3), 90, np.uint8)]
 

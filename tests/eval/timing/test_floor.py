@@ -12,16 +12,16 @@ import pytest
 from maskrt.eval.timing.floor import (
     NOT_MEASURED,
     Work,
-    device_of,
     floor_json,
     floor_table,
     floors,
-    half_precision,
     peak_json,
 )
 from maskrt.eval.timing.latency import bench
 from maskrt.eval.timing.peaks import CALLS, Peak, PeakMeter, Probe, best_peak
-from maskrt.eval.timing.runner import BenchOptions, Candidate
+from maskrt.eval.timing.runner import Candidate
+from maskrt.eval.timing.turns import BenchOptions
+from maskrt.runtime.sessions.interface import Backend
 
 PICTURES = [np.full((100, 120, 3), 90, np.uint8)]
 PEAKS = (
@@ -30,6 +30,9 @@ PEAKS = (
     Peak("cpu", "bf16", "wide", 100_000_000, (0.1,)),  # 1000 GMAC/s
 )
 BANDWIDTHS = {"cpu": 10e9}
+CPU = Backend("onnxruntime", "cpu", "fp32", "onnxruntime-cpu")
+CPU_BF16 = Backend("openvino", "cpu", "bf16", "openvino-cpu-bf16")
+GPU = Backend("tensorrt", "cuda", "fp16", "tensorrt")
 WORK = Work(full_macs=200_000_000, half_macs=800_000_000, least_bytes=5_000_000, source="test")
 
 
@@ -65,25 +68,8 @@ def test_the_best_peak_is_of_the_same_device_and_precision():
     assert best_peak(PEAKS, "cuda", "fp32") is None
 
 
-@pytest.mark.parametrize(
-    ("backend", "device", "half"),
-    [
-        ("onnxruntime-cpu", "cpu", "fp32"),
-        ("openvino-cpu", "cpu", "fp32"),
-        ("openvino-cpu-bf16", "cpu", "bf16"),
-        ("torch-cpu-compile", "cpu", "fp32"),
-        ("torch-cuda-fp16", "cuda", "fp16"),
-        ("onnxruntime-cuda", "cuda", "fp16"),
-        ("tensorrt", "cuda", "fp16"),
-        ("tensorrt-rtx", "cuda", "fp16"),
-    ],
-)
-def test_a_session_says_what_computes_its_halves(backend, device, half):
-    assert (device_of(backend), half_precision(backend)) == (device, half)
-
-
 def test_without_halves_all_is_fp32(row):
-    (floor,) = floors([row("onnxruntime-cpu")], {"a.onnx": WORK}, PEAKS, BANDWIDTHS)
+    (floor,) = floors([row(CPU)], {"a.onnx": WORK}, PEAKS, BANDWIDTHS)
     assert floor.compute_ms == pytest.approx(1_000_000_000 / 100e9 * 1e3)  # 10 ms
     assert floor.bytes_ms == pytest.approx(0.5)
     assert floor.floor_ms == floor.compute_ms
@@ -92,12 +78,12 @@ def test_without_halves_all_is_fp32(row):
 
 
 def test_halves_take_the_peak_of_their_precision(row):
-    (floor,) = floors([row("openvino-cpu-bf16")], {"a.onnx": WORK}, PEAKS, BANDWIDTHS)
+    (floor,) = floors([row(CPU_BF16)], {"a.onnx": WORK}, PEAKS, BANDWIDTHS)
     assert floor.compute_ms == pytest.approx(2.0 + 0.8)
 
 
 def test_the_engine_scope_is_preferred(row):
-    found = row("onnxruntime-cpu")
+    found = row(CPU)
     summary = dataclasses.replace(found.summaries["model"], p50_ms=20.0)
     found = dataclasses.replace(found, summaries={**found.summaries, "engine": summary})
     (floor,) = floors([found], {"a.onnx": WORK}, PEAKS, BANDWIDTHS)
@@ -106,12 +92,12 @@ def test_the_engine_scope_is_preferred(row):
 
 def test_bytes_decide_where_little_is_multiplied(row):
     work = Work(1000, 0, 100_000_000, "test")
-    (floor,) = floors([row("onnxruntime-cpu")], {"a.onnx": work}, PEAKS, BANDWIDTHS)
+    (floor,) = floors([row(CPU)], {"a.onnx": work}, PEAKS, BANDWIDTHS)
     assert floor.floor_ms == floor.bytes_ms == pytest.approx(10.0)
 
 
 def test_a_peak_that_was_not_measured_gives_no_share(row):
-    (floor,) = floors([row("tensorrt")], {"a.onnx": WORK}, PEAKS, BANDWIDTHS)
+    (floor,) = floors([row(GPU)], {"a.onnx": WORK}, PEAKS, BANDWIDTHS)
     assert floor.compute_ms is floor.bytes_ms is floor.of_peak is None
     table = floor_table([floor], PEAKS, BANDWIDTHS)
     assert table.rows[0][-4:] == (NOT_MEASURED, NOT_MEASURED, "25.00", NOT_MEASURED)
@@ -119,7 +105,7 @@ def test_a_peak_that_was_not_measured_gives_no_share(row):
 
 
 def test_the_table_shows_the_share_and_the_peaks(row):
-    found = floors([row("openvino-cpu-bf16")], {"a.onnx": WORK}, PEAKS, BANDWIDTHS)
+    found = floors([row(CPU_BF16)], {"a.onnx": WORK}, PEAKS, BANDWIDTHS)
     table = floor_table(found, PEAKS, BANDWIDTHS, ["b.safetensors"])
     assert table.rows[0] == (
         *("a.onnx", "openvino-cpu-bf16", "1.00", "80%", "5.0"),
@@ -133,4 +119,4 @@ def test_the_table_shows_the_share_and_the_peaks(row):
 
 
 def test_a_row_without_known_work_has_no_floor(row):
-    assert floors([row("onnxruntime-cpu")], {}, PEAKS, BANDWIDTHS) == ()
+    assert floors([row(CPU)], {}, PEAKS, BANDWIDTHS) == ()

@@ -6,7 +6,8 @@ import pytest
 
 from maskrt.eval.timing.latency import bench, bench_json
 from maskrt.eval.timing.peaks import CALLS, Probe
-from maskrt.eval.timing.runner import BenchOptions, Candidate, quick_options
+from maskrt.eval.timing.runner import Candidate
+from maskrt.eval.timing.turns import BenchOptions, quick_options
 from maskrt.runtime.errors import InputError
 
 PICTURES = [np.full((100, 120, 3), value, np.uint8) for value in (10, 20, 30)]
@@ -67,7 +68,7 @@ def test_engine_scope_is_absent_where_the_session_does_not_offer_it(timed):
 
 def test_engine_scope_is_timed_without_the_upload(timed, clock):
     candidate = timed("A", 2.0)
-    candidate.predictor.session.device = SimpleNamespace(
+    candidate.predictor.session.on_device = SimpleNamespace(
         upload=lambda images, sizes: clock.advance_ms(50.0),
         execute=lambda: clock.advance_ms(1.5),
     )

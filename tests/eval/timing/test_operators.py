@@ -103,7 +103,7 @@ def test_warm_up_is_bounded_by_calls_and_by_time(taking: Make, clock: Any) -> No
     )
     (row,) = bench_operator("case", [restless], BANDWIDTHS, SHORT).rows
     assert not row.warmed_up
-    assert row.warmup_calls == 1  # 2^40 ms are more than the time allowed
+    assert row.warmup_calls == 2  # the first may compile; 2^39 ms are more than the time allowed
     falling = iter(np.linspace(100, 10, 40))
     (row,) = bench_operator("case", [restless], BANDWIDTHS, SHORT).rows
     assert row.warmup_calls == SHORT.warmup_calls

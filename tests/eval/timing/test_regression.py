@@ -18,7 +18,8 @@ from maskrt.eval.timing.regression import (
     regression_table,
     require_match,
 )
-from maskrt.eval.timing.runner import BenchOptions, Candidate
+from maskrt.eval.timing.runner import Candidate
+from maskrt.eval.timing.turns import BenchOptions
 from maskrt.runtime.errors import InputError
 
 PICTURES = [np.full((100, 120, 3), 90, np.uint8)]

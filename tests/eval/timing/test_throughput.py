@@ -9,13 +9,14 @@ import time
 import numpy as np
 import pytest
 
-from maskrt.eval.timing.runner import BenchOptions, Candidate
+from maskrt.eval.timing.runner import Candidate
 from maskrt.eval.timing.throughput import (
     CALLS_PER_STREAM,
     measure_throughput,
     throughput_json,
     throughput_table,
 )
+from maskrt.eval.timing.turns import BenchOptions
 
 PICTURES = [np.full((100, 120, 3), value, np.uint8) for value in (10, 20, 30)]
 STREAMS = 4

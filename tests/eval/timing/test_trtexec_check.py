@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from maskrt.eval.timing.latency import bench
-from maskrt.eval.timing.runner import BenchOptions, Candidate
+from maskrt.eval.timing.runner import Candidate
 from maskrt.eval.timing.trtexec_check import check_engines, trtexec_json, trtexec_table
+from maskrt.eval.timing.turns import BenchOptions
 
 PICTURES = [np.full((100, 120, 3), 90, np.uint8)]
 BANNER = "&&&& RUNNING TensorRT.trtexec [TensorRT v101300] [b35] # trtexec"
@@ -37,7 +38,7 @@ def result(scripted, clock):
     candidates = []
     for name, backend in (("a.onnx", "onnxruntime-cpu"), ("a.engine", "tensorrt")):
         predictor = scripted(backend=backend, on_run=lambda: clock.advance_ms(3.0))
-        predictor.session.device = device if backend == "tensorrt" else None
+        predictor.session.on_device = device if backend == "tensorrt" else None
         candidates.append(Candidate(name, predictor, f"sha of {name}"))
     return bench(candidates, PICTURES, BenchOptions(samples=10))
 

@@ -1,0 +1,137 @@
+"""How long to measure, when a call is warm, and whose turn it is: the same for every bench.
+
+    rounds of A B B A      each in its turn: one unrecorded call, then `turn_calls` recorded ones
+
+Interleaving lets slow drift (clocks, temperature, other processes) fall on all alike; the
+unrecorded call at each turn's start removes what the one before left in caches and in thread pools
+that still spin. Warm-up ends when the rolling median is stable, or at a bound. No sample is removed
+afterwards and all are kept.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from ...runtime.errors import InputError
+
+Tell = Callable[[float, str], None]
+"""Told the fraction done in [0, 1] and what is being done."""
+
+
+@dataclass(frozen=True)
+class BenchOptions:
+    """How long to measure. `quick_options` is the demo's choice."""
+
+    samples: int = 200
+    """Recorded calls per backend at least; used where `seconds` is None."""
+    seconds: float | None = None
+    """Recorded time instead of a number of samples: this much per backend on average. All get
+    equally many calls, or their turns could not be compared; a slow one takes more of it."""
+    turn_calls: int = 5
+    """Recorded calls before the next backend's turn."""
+    warmup_calls: int = 100
+    """Bounds of the warm-up: it ends at whichever is reached first, stable or not."""
+    warmup_seconds: float = 20.0
+    stable_within: float = 0.02
+    """Warm when two neighbouring windows' medians differ by less than this fraction."""
+    seed: int = 0
+    """Of the bootstrap."""
+
+    def __post_init__(self) -> None:
+        wrong_seconds = self.seconds is not None and not self.seconds > 0
+        if self.samples < 1 or self.turn_calls < 1 or wrong_seconds:
+            raise InputError(
+                f"bench: samples={self.samples}, seconds={self.seconds}, turn_calls="
+                f"{self.turn_calls}; all must be positive. Ask for at least one sample."
+            )
+
+
+def quick_options() -> BenchOptions:
+    """Short run for a demonstration: enough for a first look, with honestly wider intervals."""
+    return BenchOptions(
+        samples=20, turn_calls=2, warmup_calls=30, warmup_seconds=3.0, stable_within=0.05
+    )
+
+
+@dataclass(frozen=True)
+class WarmUp:
+    """What came before the recorded calls."""
+
+    first_call_ms: float
+    """With all that happens once: kernels chosen, memory taken."""
+    calls: int
+    """The first one included."""
+    stable: bool
+    """Whether the rolling median became stable before the bound."""
+
+
+def warm_up(call_ms: Callable[[], float], options: BenchOptions, window: int) -> WarmUp:
+    """Call until the medians of the last two windows of `window` calls agree, or to a bound.
+
+    The first call counts as a call, its time not towards `warmup_seconds`: it may compile.
+    """
+    times = [call_ms()]
+    began = time.perf_counter()
+    while not (stable := _stable(times, window, options.stable_within)):
+        spent = time.perf_counter() - began
+        if len(times) >= options.warmup_calls or spent >= options.warmup_seconds:
+            break
+        times.append(call_ms())
+    return WarmUp(times[0], len(times), stable)
+
+
+def _stable(times: list[float], window: int, within: float) -> bool:
+    older, newer = times[-2 * window : -window], times[-window:]
+    if len(older) < window:
+        return False
+    return abs(float(np.median(newer)) / float(np.median(older)) - 1.0) < within
+
+
+class Timed(Protocol):
+    """What takes turns."""
+
+    @property
+    def name(self) -> str:
+        """What the reader calls it."""
+        ...
+
+    @property
+    def turns(self) -> int:
+        """Turns taken."""
+        ...
+
+    @property
+    def recorded_ms(self) -> float:
+        """Time of all recorded calls."""
+        ...
+
+    def turn(self, calls: int) -> None:
+        """One unrecorded call, then `calls` recorded ones."""
+        ...
+
+
+def take_turns(
+    runners: Sequence[Timed],
+    options: BenchOptions,
+    tell: Tell,
+    after_round: Callable[[], None] = lambda: None,
+) -> None:
+    """A B B A until there is enough; turns stay equal in number, hence comparable."""
+    while (fraction := _done(runners, options)) < 1.0:
+        for runner in (*runners, *reversed(runners)):
+            tell(fraction, f"timing {runner.name}")
+            runner.turn(options.turn_calls)
+        after_round()
+    tell(1.0, "done")
+
+
+def _done(runners: Sequence[Timed], options: BenchOptions) -> float:
+    if options.seconds is not None:
+        recorded_ms = sum(runner.recorded_ms for runner in runners)
+        return recorded_ms / 1000.0 / (options.seconds * len(runners))
+    return runners[0].turns * options.turn_calls / options.samples
