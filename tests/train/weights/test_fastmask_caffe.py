@@ -34,14 +34,14 @@ def message(number: int, payload: bytes) -> bytes:
 
 def wire(layers: Layers) -> bytes:
     """NetParameter bytes, with fields a reader has to skip."""
-    file = message(1, b"fm") + varint(8 << 3) + varint(300)
+    parts = [message(1, b"fm") + varint(8 << 3) + varint(300)]
     for name, blobs in layers.items():
         layer = message(1, name.encode()) + message(2, b"Any") + message(3, b"bottom")
         for blob in blobs:
             shape = message(1, b"".join(varint(n) for n in blob.shape))
             layer += message(7, message(7, shape) + message(5, blob.astype("<f4").tobytes()))
-        file += message(100, layer)
-    return file + varint(9 << 3 | 5) + struct.pack("<f", 1.0)
+        parts.append(message(100, layer))
+    return b"".join([*parts, varint(9 << 3 | 5) + struct.pack("<f", 1.0)])
 
 
 def synthetic() -> Layers:
