@@ -1,11 +1,14 @@
-"""Compile the Triton kernels to the PTX files of `runtime/kernels`. Needs no GPU.
+"""Compile the Triton kernels to the PTX files of `runtime/gpu/kernels/ptx`. Needs no GPU.
 
-    python -m maskrt.engines.kernels.compile [--out FOLDER] [--target 80 ...]
+    python -m maskrt.engines.kernels.compile [--out FOLDER]
 
-writes one PTX file per kernel and architecture, and `manifest.json`: what a launch must know of
-each. A kernel depends on the dtype of its arrays alone; sizes and attributes are arguments, so
-these files serve every model and picture. The files are the same on every machine: no paths, no
-line tables.
+writes each kernel's PTX, and `manifest.json`: what a launch must know of each. A kernel depends on
+the dtype of its arrays alone; sizes and attributes are arguments, so these files serve every model
+and picture. The files are the same on every machine: no paths, no line tables.
+
+A kernel is compiled for every architecture of `PTX_VERSIONS`. Most texts are the same but for
+`.target` and `.version`, and PTX of an architecture runs on all later ones, so of each run of equal
+texts the first is written; its name says from which compute capability on it serves.
 
 Triton's PTX is changed in three ways before it is written.
 - Two parameters that Triton appends for scratch memory are dropped: TensorRT passes inputs, extra
@@ -13,7 +16,8 @@ Triton's PTX is changed in three ways before it is written.
 - `sm_90a` becomes `sm_90`: nothing used is specific to one architecture, and without the letter
   later GPUs of the family can run it too.
 - Comments go.
-ptxas, which comes with Triton, then assembles the result, so a change that broke it is found here.
+ptxas, which comes with Triton, then assembles the result for every architecture that it serves, so
+a change that broke it is found here.
 """
 
 # mypy: disable-error-code="import-untyped, import-not-found"
@@ -39,8 +43,11 @@ from ...runtime.errors import BuildError
 from ...runtime.files import write_text
 from ...runtime.gpu.kernels.shipped import FOLDER, MANIFEST, file_name
 from . import mask_kernels, picture_kernel, roi_align_kernel, window_align_kernel
+from .digest import digest_of
 
-# Architecture -> PTX version, the lowest that knows it: an older driver refuses a newer PTX.
+# Architecture -> the PTX version its texts are written in, low because an older driver refuses a
+# newer PTX: 8.0 is CUDA 12.0's and has every instruction up to 9.0, `add.f32x2` came with 8.6.
+# In rising order: a text serves the architectures that follow, too.
 PTX_VERSIONS = {75: 80, 80: 80, 86: 80, 89: 80, 90: 80, 100: 86, 120: 87}
 # Tensor cores that multiply TF32 came with 8.0; Triton uses none before.
 FIRST_WITH_TENSOR_CORES = 80
@@ -101,8 +108,25 @@ def picture_variants() -> tuple[Variant, ...]:
 FLOATS = {"fp16": "halves", "fp32": "tf32x3"}
 
 
-def compile_kernels(folder: Path, targets: Sequence[int] = tuple(PTX_VERSIONS)) -> dict[str, Any]:
-    """Write the PTX files and the manifest of some architectures into `folder`.
+@dataclass(frozen=True)
+class Compiled:
+    """A kernel's PTX for compute capability `target` / 10 and later."""
+
+    target: int
+    ptx: str
+    shared_bytes: int
+    """Dynamic shared memory of a launch."""
+
+    @property
+    def body(self) -> tuple[str, int]:
+        """All but the two lines that say for which architecture and driver it is."""
+        return re.sub(
+            r"^\.(target|version) .*$", "", self.ptx, flags=re.MULTILINE
+        ), self.shared_bytes
+
+
+def compile_kernels(folder: Path) -> dict[str, Any]:
+    """Write the PTX files of all kernels and the manifest into `folder`; older ones there go.
 
     Returns:
         the manifest.
@@ -113,21 +137,48 @@ def compile_kernels(folder: Path, targets: Sequence[int] = tuple(PTX_VERSIONS)) 
     """
     manifest: dict[str, Any] = {"triton": triton.__version__, "kernels": {}}
     for variant in variants():
-        entry = manifest["kernels"][variant.name] = {
-            "entry": variant.function.fn.__name__,
-            "arguments": arguments(variant),
-            "blocks": variant.constants,
-            "warps": variant.warps,
-            "targets": {},
-        }
-        for target in targets:
-            ptx, shared_bytes = compile_one(variant, target)
-            write_text(folder / file_name(variant.name, target), ptx)
-            digest = hashlib.sha256(ptx.encode()).hexdigest()
-            entry["targets"][str(target)] = {"shared_bytes": shared_bytes, "sha256": digest}
-            print(f"{file_name(variant.name, target):28} {len(ptx):7} bytes  {digest[:16]}")
+        texts = compile_variant(variant)
+        for older in folder.glob(f"{variant.name}_sm*.ptx"):
+            older.unlink()
+        for text in texts:
+            write_text(folder / file_name(variant.name, text.target), text.ptx)
+            print(f"{file_name(variant.name, text.target):28} {len(text.ptx):7} bytes")
+        manifest["kernels"][variant.name] = manifest_entry(variant, texts)
+    manifest["digest"] = digest_of(manifest)
     write_text(folder / MANIFEST, json.dumps(manifest, indent=1) + "\n")
     return manifest
+
+
+def compile_variant(variant: Variant) -> list[Compiled]:
+    """A kernel's distinct texts, each of the first architecture that has it, oldest first.
+
+    Raises:
+        BuildError: as `compile_kernels`.
+    """
+    distinct: list[Compiled] = []
+    for target in PTX_VERSIONS:
+        compiled = compile_one(variant, target)
+        if not distinct or distinct[-1].body != compiled.body:
+            distinct.append(compiled)
+        assemble(distinct[-1].ptx, target)
+    return distinct
+
+
+def manifest_entry(variant: Variant, texts: Sequence[Compiled]) -> dict[str, Any]:
+    """What `runtime.gpu.kernels.shipped` reads of a kernel; `targets` by lowest capability."""
+    return {
+        "entry": variant.function.fn.__name__,
+        "arguments": arguments(variant),
+        "blocks": variant.constants,
+        "warps": variant.warps,
+        "targets": {
+            str(text.target): {
+                "shared_bytes": text.shared_bytes,
+                "sha256": hashlib.sha256(text.ptx.encode()).hexdigest(),
+            }
+            for text in texts
+        },
+    }
 
 
 def arguments(variant: Variant) -> list[str]:
@@ -140,8 +191,8 @@ def arguments(variant: Variant) -> list[str]:
     return [name for name in names if not name.isupper()]
 
 
-def compile_one(variant: Variant, target: int) -> tuple[str, int]:
-    """One kernel for one architecture: its PTX and the shared memory it is launched with.
+def compile_one(variant: Variant, target: int) -> Compiled:
+    """One kernel for one architecture, not yet assembled.
 
     Raises:
         BuildError: as `compile_kernels`.
@@ -175,9 +226,7 @@ def compile_one(variant: Variant, target: int) -> tuple[str, int]:
             f"{variant.name} for sm_{target}: it wants scratch memory or a cluster of blocks, which"
             " TensorRT does not give; expected neither. Change the kernel or Triton's version."
         )
-    ptx = clean(ptx)
-    assemble(ptx, target)
-    return ptx, int(metadata.shared)
+    return Compiled(target, clean(ptx), int(metadata.shared))
 
 
 def without_scratch(ptx: str, count: int) -> str:
@@ -244,9 +293,7 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("--out", type=Path, default=FOLDER, help="default: the shipped files' own")
-    parser.add_argument("--target", type=int, nargs="+", choices=PTX_VERSIONS, help="default: all")
-    options = parser.parse_args()
-    compile_kernels(options.out, options.target or tuple(PTX_VERSIONS))
+    compile_kernels(parser.parse_args().out)
 
 
 if __name__ == "__main__":

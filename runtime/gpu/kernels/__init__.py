@@ -1,4 +1,4 @@
-"""GPU kernels as they are shipped: PTX for every architecture that is supported, and their launch.
+"""GPU kernels as they are shipped: PTX for every supported GPU and later ones, and their launch.
 
     ptx/*.ptx + ptx/manifest.json  --shipped-->  Kernel  --launch-->  work on a stream
 

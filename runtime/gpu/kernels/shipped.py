@@ -2,7 +2,8 @@
 
 `manifest.json` says of every kernel its entry, its arguments in order, the sizes of its blocks and
 the SHA-256 of each PTX file. PTX runs on its own architecture and, compiled further by the driver,
-on all later ones; the newest that a GPU can run is taken.
+on all later ones: a file is there only where a kernel's text changes from one architecture to the
+next, and the newest that a GPU can run is taken, on GPUs that are not known yet, too.
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ THREADS_PER_WARP = 32
 
 @dataclass(frozen=True)
 class Kernel:
-    """One kernel for one architecture."""
+    """One kernel for one architecture and those after it, up to the next text's."""
 
     name: str
     """As "roi_align_fp16" or "place_picture"."""
     target: int
-    """Compute capability times ten."""
+    """The lowest compute capability it is for, times ten."""
     entry: str
     ptx: str
     sha256: str
@@ -55,30 +56,50 @@ def load_kernel(name: str, compute_capability: str, folder: Path = FOLDER) -> Ke
         BuildError: no such kernel, none for a GPU as old as this, or a file that is missing or is
             not the one the manifest describes.
     """
-    facts = _manifest(folder)["kernels"].get(name)
-    if facts is None:
+    facts = _facts(name, folder)
+    return _kernel(name, facts, _newest_for(compute_capability, facts["targets"], name), folder)
+
+
+def load_all_targets(name: str) -> list[Kernel]:
+    """The kernel `name` in each of its texts: for an engine whose GPU is not known yet.
+
+    Raises:
+        BuildError: no such kernel, or a file is missing or not the manifest's.
+    """
+    facts = _facts(name, FOLDER)
+    return [_kernel(name, facts, int(target), FOLDER) for target in facts["targets"]]
+
+
+def file_name(name: str, target: int) -> str:
+    """The PTX file of a kernel for compute capability `target` / 10 and later."""
+    return f"{name}_sm{target}.ptx"
+
+
+def _facts(name: str, folder: Path) -> dict[str, Any]:
+    """The manifest's entry of a kernel."""
+    kernels = _manifest(folder)["kernels"]
+    if name not in kernels:
         raise BuildError(
-            f"{folder}: no kernel '{name}'; expected one of "
-            f"{', '.join(_manifest(folder)['kernels'])}. Install maskrt again."
+            f"{folder}: no kernel '{name}'; expected one of {', '.join(kernels)}. "
+            "Install maskrt again."
         )
-    target = _newest_for(compute_capability, facts["targets"], name)
-    found = facts["targets"][str(target)]
+    facts: dict[str, Any] = kernels[name]
+    return facts
+
+
+def _kernel(name: str, facts: dict[str, Any], target: int, folder: Path) -> Kernel:
+    text = facts["targets"][str(target)]
     return Kernel(
         name=name,
         target=target,
         entry=facts["entry"],
-        ptx=_read(folder / file_name(name, target), found["sha256"]),
-        sha256=found["sha256"],
+        ptx=_read(folder / file_name(name, target), text["sha256"]),
+        sha256=text["sha256"],
         arguments=tuple(facts["arguments"]),
         blocks=facts["blocks"],
         threads=facts["warps"] * THREADS_PER_WARP,
-        shared_bytes=found["shared_bytes"],
+        shared_bytes=text["shared_bytes"],
     )
-
-
-def file_name(name: str, target: int) -> str:
-    """The PTX file of a kernel for compute capability `target` / 10."""
-    return f"{name}_sm{target}.ptx"
 
 
 @functools.cache
