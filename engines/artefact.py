@@ -1,16 +1,23 @@
-"""An engine and its sidecar as one pair: both are written or neither, an older pair stays whole."""
+"""An engine and its sidecar: what the sidecar says of the build, and both written as one pair.
+
+Both are written or neither; an older pair stays whole.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from ..runtime.errors import InputError
-from ..runtime.files import atomic_path, write_error
-from ..runtime.sidecar import Sidecar, sidecar_path
+from ..runtime.files import atomic_path, sha256_of, write_error
+from ..runtime.gpu.cuda import device_info
+from ..runtime.sidecar import Fingerprint, Sidecar, sidecar_path
+from .flavours import Flavour
 
 
 def check_target(engine_path: Path) -> None:
@@ -32,6 +39,33 @@ def check_target(engine_path: Path) -> None:
         raise InputError(
             f"{engine_path}: {folder} is not a folder that can be written. Choose another folder."
         )
+
+
+def take_fingerprint(
+    onnx_path: Path,
+    flavour: Flavour,
+    engine: bytes,
+    options: dict[str, Any],
+    kernels_sha256: dict[str, str],
+    build_seconds: float,
+) -> Fingerprint:
+    """The fingerprint of `engine`, built from `onnx_path` by `flavour` on this machine.
+
+    `gpu_name` and `compute_capability` are None where no GPU was there to build on.
+    """
+    device = device_info()
+    return Fingerprint(
+        onnx_sha256=sha256_of(onnx_path),
+        runtime=flavour.name,
+        tensorrt_version=flavour.version_text,
+        gpu_name=device.name if device else None,
+        compute_capability=device.compute_capability if device else None,
+        options=options,
+        kernels_sha256=kernels_sha256,
+        engine_sha256=hashlib.sha256(engine).hexdigest(),
+        engine_bytes=len(engine),
+        build_seconds=round(build_seconds, 3),
+    )
 
 
 def write_pair(engine_path: Path, engine: bytes, sidecar: Sidecar) -> Path:

@@ -19,8 +19,7 @@ from ..runtime.contract import Contract
 from ..runtime.errors import BuildError, InputError
 from ..runtime.files import write_bytes
 from ..runtime.sidecar import Fingerprint, Sidecar
-from .artefact import check_target, write_pair
-from .fingerprint import take_fingerprint
+from .artefact import check_target, take_fingerprint, write_pair
 from .flavours import Flavour, load_flavour, request_precision
 from .inline import read_exported, tensor_types
 from .layers.engine_report import built_summary, network_summary, summary_words, to_record

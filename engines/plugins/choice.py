@@ -10,7 +10,6 @@ would refuse is looked for here first, in the ONNX nodes, with the plugins' own 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import onnx
@@ -18,29 +17,14 @@ import onnx
 from ...runtime.contract import TensorSpec
 from ...runtime.errors import BuildError
 from ...runtime.gpu.cuda import device_info, missing_device
-from ...runtime.gpu.kernels.shipped import FOLDER, Kernel, file_name, load_kernel
+from ...runtime.gpu.kernels.shipped import Kernel, file_name, load_all_targets, load_kernel
 from ..flavours import Flavour
 from ..inline import plugin_model, portable_model, tensor_specs
-from .operator_config import (
-    NAMESPACE,
-    ROI_ALIGN,
-    WINDOW_ALIGN,
-    RoiAlignCfg,
-    WindowAlignCfg,
-    parse_roi_align,
-    parse_window_align,
-    require_words,
-)
+from .operator_config import NAMESPACE, PARSERS, WINDOW_ALIGN, require_types, require_words
 from .registration import FIRST_WITH_AOT, register_for_build
 
 OPERATORS = ("auto", "plugin", "portable")
 RTX_UNTRIED = "tensorrt-rtx: its plugin's enqueue has not been run on a GPU yet"
-PARSERS: dict[str, Callable[[str], RoiAlignCfg | WindowAlignCfg]] = {
-    ROI_ALIGN: parse_roi_align,
-    WINDOW_ALIGN: parse_window_align,
-}
-SECOND_INPUT = {ROI_ALIGN: "float32", WINDOW_ALIGN: "int64"}
-FLOATS = ("float16", "float32")
 
 
 @dataclass(frozen=True)
@@ -52,8 +36,8 @@ class Prepared:
     reason: str
     model: onnx.ModelProto
     kernels_sha256: dict[str, str] = field(default_factory=dict)
-    """The plugins' kernels, PTX file name to SHA-256: of this GPU for TensorRT, of every
-    architecture for TensorRT-RTX, which picks one where the engine runs."""
+    """The plugins' kernels, PTX file name to SHA-256: the one of this GPU for TensorRT, all for
+    TensorRT-RTX, which picks one where the engine runs."""
 
 
 def prepare_operators(
@@ -128,7 +112,7 @@ def _kernels_of_node(
     first, second = _inputs(node, specs)
     half = first.dtype == "float16"
     if node.op_type == WINDOW_ALIGN:
-        require_words(WINDOW_ALIGN, first.shape[2], half)
+        require_words(first.shape[2], half)
     kernels = _candidates(cfg.kernel_name(half), flavour)
     for kernel in kernels:
         cfg.launch(kernel, first.shape, second.shape, half)
@@ -144,21 +128,14 @@ def _inputs(node: onnx.NodeProto, specs: dict[str, TensorSpec]) -> tuple[TensorS
             f"{', '.join(unknown) or 'none'}; expected two of fixed shapes. Export it again."
         )
     first, second = (specs[name] for name in node.input)
-    expected = SECOND_INPUT[node.op_type]
-    if first.dtype not in FLOATS or second.dtype != expected:
-        raise BuildError(
-            f"{node.op_type}: inputs {first.dtype} and {second.dtype} found; expected "
-            f"{' or '.join(FLOATS)}, and {expected}. Export it again."
-        )
+    require_types(node.op_type, first.dtype, second.dtype)
     return first, second
 
 
 def _candidates(name: str, flavour: Flavour) -> list[Kernel]:
     """The kernel `name` for the GPU that builds, or for every one where the GPU comes later."""
     if flavour.name == "tensorrt-rtx":
-        found = [path.stem.rpartition("_sm")[2] for path in FOLDER.glob(f"{name}_sm*.ptx")]
-        targets = sorted(found, key=int) or ["120"]  # then load_kernel says what is missing
-        return [load_kernel(name, f"{target[:-1]}.{target[-1]}") for target in targets]
+        return load_all_targets(name)
     gpu = device_info()
     if gpu is None:
         raise BuildError(

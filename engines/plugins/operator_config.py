@@ -22,7 +22,6 @@ WINDOW_ALIGN = "MaskrtWindowAlign"
 
 # The stride of a spatial scale that went through a float32 attribute.
 SCALE_TOLERANCE = 1e-6
-BYTES_PER_WORD = 4
 
 
 @dataclass(frozen=True)
@@ -170,15 +169,43 @@ def parse_window_align(text: str) -> WindowAlignCfg:
     return WindowAlignCfg(size, levels)
 
 
-def require_words(name: str, channels: int, half: bool) -> None:
-    """Refuse a pyramid whose cells are not whole 32-bit words.
+# What reads a node's cfg, and which inputs its kernels take, as numpy names the types.
+PARSERS: dict[str, Callable[[str], RoiAlignCfg | WindowAlignCfg]] = {
+    ROI_ALIGN: parse_roi_align,
+    WINDOW_ALIGN: parse_window_align,
+}
+FIRST_INPUT = ("float16", "float32")
+SECOND_INPUT = {ROI_ALIGN: "float32", WINDOW_ALIGN: "int64"}
+
+
+def require_types(operator: str, first: str, second: str) -> None:
+    """Refuse inputs that the kernels do not read.
+
+    Args:
+        operator: as in `PARSERS`.
+        first: numpy type name of the features or the pyramid.
+        second: of the boxes or the window numbers.
+
+    Raises:
+        BuildError: one of them is another type.
+    """
+    expected = SECOND_INPUT[operator]
+    if first not in FIRST_INPUT or second != expected:
+        raise BuildError(
+            f"{operator}: inputs {first} and {second} found; expected "
+            f"{' or '.join(FIRST_INPUT)}, and {expected}. Export it again."
+        )
+
+
+def require_words(channels: int, half: bool) -> None:
+    """Refuse a pyramid of `MaskrtWindowAlign` whose cells are not whole 32-bit words.
 
     Raises:
         BuildError: FP16 with an odd number of channels.
     """
     if half and channels % 2:
         raise BuildError(
-            f"{name}: {channels} FP16 channels found; the kernel moves two at a time. "
+            f"{WINDOW_ALIGN}: {channels} FP16 channels found; the kernel moves two at a time. "
             "Build with '--operators portable'."
         )
 

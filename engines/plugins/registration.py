@@ -1,9 +1,9 @@
 """Make the operators' plugins known in this process, where a build or an engine needs them.
 
-| engine         | to build                                   | to open                           |
-|----------------|--------------------------------------------|-----------------------------------|
-| `tensorrt`     | `plugin_qdp`; the kernels go into the plan | nothing                           |
-| `tensorrt-rtx` | `plugin_rtx`; the plan has names only      | `plugin_rtx`, in the same process |
+| engine         | to build                            | to open                            |
+|----------------|-------------------------------------|------------------------------------|
+| `tensorrt`     | `tensorrt_aot`: kernels in the plan | nothing                            |
+| `tensorrt-rtx` | `tensorrt_rtx_v3`: names in it only | the same, in the process that runs |
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def register_for_build(flavour: Flavour) -> None:
 
         register_plugins()
     elif flavour.version >= FIRST_WITH_AOT:
-        _import_qdp(flavour)
+        _import_aot(flavour)
     else:
         raise BuildError(
             f"{flavour}: no ahead-of-time plugins found; expected "
@@ -41,10 +41,10 @@ def register_for_build(flavour: Flavour) -> None:
         )
 
 
-def _import_qdp(flavour: Flavour) -> None:
+def _import_aot(flavour: Flavour) -> None:
     """Importing registers."""
     try:
-        from . import tensorrt_aot as plugin_qdp  # noqa: F401
+        from . import tensorrt_aot  # noqa: F401
     except ImportError as err:
         raise BuildError(
             f"{flavour}: its Python layer for plugins does not load ({err}); expected "

@@ -15,21 +15,18 @@ Source: Python layer of TensorRT 10.9 to 11.4, `tensorrt.plugin`.
 
 from typing import Any, Union
 
-import tensorrt as trt
 import tensorrt.plugin as trtp
 
 from ...runtime.errors import BuildError
 from ...runtime.gpu.cuda import device_info, missing_device
 from ...runtime.gpu.kernels.shipped import load_kernel
+from ...runtime.sessions.trt.tensorrt_module import numpy_name
 from .operator_config import (
     NAMESPACE,
-    ROI_ALIGN,
+    PARSERS,
     WINDOW_ALIGN,
     Arithmetic,
-    RoiAlignCfg,
-    WindowAlignCfg,
-    parse_roi_align,
-    parse_window_align,
+    require_types,
     require_words,
 )
 
@@ -38,63 +35,50 @@ SYMBOLIC = Arithmetic(cdiv=trtp.cdiv, maximum=trtp.max)
 Text = Union[str, bytes]  # noqa: UP007
 
 
-@trtp.register(f"{NAMESPACE}::{ROI_ALIGN}")
-def roi_align_output(features: trtp.TensorDesc, rois: trtp.TensorDesc, cfg: str) -> trtp.TensorDesc:
-    """(B * K, C, P, P) of the features' dtype."""
-    shape = parse_roi_align(cfg).output_shape(features.shape_expr, rois.shape_expr)
-    return trtp.from_shape_expr(shape, features.dtype)
+def _register(operator: str) -> None:
+    """Both functions of an operator; TensorRT wants the same parameter names in both."""
+
+    @trtp.register(f"{NAMESPACE}::{operator}")
+    def output(first: trtp.TensorDesc, second: trtp.TensorDesc, cfg: str) -> trtp.TensorDesc:
+        """The output's shape; its dtype is the first input's."""
+        if operator == WINDOW_ALIGN:
+            _require_words(first)
+        shape = PARSERS[operator](cfg).output_shape(first.shape_expr, second.shape_expr)
+        return trtp.from_shape_expr(shape, first.dtype)
+
+    @trtp.aot_impl(f"{NAMESPACE}::{operator}")
+    def launch(
+        first: trtp.TensorDesc,
+        second: trtp.TensorDesc,
+        cfg: str,
+        outputs: tuple[trtp.TensorDesc],
+        tactic: int,
+    ) -> tuple[Text, Text, trtp.KernelLaunchParams, trtp.SymExprs]:
+        """Entry, PTX, launch parameters and extra arguments, for this machine's GPU."""
+        require_types(operator, numpy_name(first.dtype), numpy_name(second.dtype))
+        half, parsed = _is_half(first), PARSERS[operator](cfg)
+        kernel = load_kernel(parsed.kernel_name(half), _compute_capability(operator))
+        planned = parsed.launch(kernel, first.shape_expr, second.shape_expr, half, SYMBOLIC)
+        parameters = trtp.KernelLaunchParams(*planned.grid)
+        parameters.block_x = kernel.threads
+        parameters.shared_mem = kernel.shared_bytes
+        assert len(kernel.arguments) == len(planned.scalars) + 3, kernel.arguments
+        return kernel.entry, kernel.ptx, parameters, trtp.SymExprs.from_tuple(planned.scalars)
 
 
-@trtp.aot_impl(f"{NAMESPACE}::{ROI_ALIGN}")
-def roi_align_launch(
-    features: trtp.TensorDesc,
-    rois: trtp.TensorDesc,
-    cfg: str,
-    outputs: tuple[trtp.TensorDesc],
-    tactic: int,
-) -> tuple[Text, Text, trtp.KernelLaunchParams, trtp.SymExprs]:
-    """The kernel for the features' dtype on this machine's GPU."""
-    _require(ROI_ALIGN, rois, trt.DataType.FLOAT)
-    return _launch(ROI_ALIGN, parse_roi_align(cfg), features, rois)
+for _operator in PARSERS:
+    _register(_operator)
 
 
-@trtp.register(f"{NAMESPACE}::{WINDOW_ALIGN}")
-def window_align_output(
-    pyramid: trtp.TensorDesc, index: trtp.TensorDesc, cfg: str
-) -> trtp.TensorDesc:
-    """(B * K, size, size, C) of the pyramid's dtype."""
+def _require_words(pyramid: Any) -> None:
+    """Refuse half a word per cell once TensorRT tells the sizes; its first call does not."""
     channels = pyramid.shape_expr[2]
     if not channels.is_fake and channels.is_constant:
-        require_words(WINDOW_ALIGN, channels.constant_value(), _is_half(WINDOW_ALIGN, pyramid))
-    shape = parse_window_align(cfg).output_shape(pyramid.shape_expr, index.shape_expr)
-    return trtp.from_shape_expr(shape, pyramid.dtype)
+        require_words(channels.constant_value(), _is_half(pyramid))
 
 
-@trtp.aot_impl(f"{NAMESPACE}::{WINDOW_ALIGN}")
-def window_align_launch(
-    pyramid: trtp.TensorDesc,
-    index: trtp.TensorDesc,
-    cfg: str,
-    outputs: tuple[trtp.TensorDesc],
-    tactic: int,
-) -> tuple[Text, Text, trtp.KernelLaunchParams, trtp.SymExprs]:
-    """The kernel that moves 32-bit words."""
-    _require(WINDOW_ALIGN, index, trt.DataType.INT64)
-    return _launch(WINDOW_ALIGN, parse_window_align(cfg), pyramid, index)
-
-
-def _launch(
-    operator: str, cfg: RoiAlignCfg | WindowAlignCfg, first: Any, second: Any
-) -> tuple[str, str, Any, Any]:
-    """Entry, PTX, launch parameters and extra arguments, as TensorRT wants them."""
-    half = _is_half(operator, first)
-    kernel = load_kernel(cfg.kernel_name(half), _compute_capability(operator))
-    launch = cfg.launch(kernel, first.shape_expr, second.shape_expr, half, SYMBOLIC)
-    parameters = trtp.KernelLaunchParams(*launch.grid)
-    parameters.block_x = kernel.threads
-    parameters.shared_mem = kernel.shared_bytes
-    assert len(kernel.arguments) == len(launch.scalars) + 3, kernel.arguments
-    return kernel.entry, kernel.ptx, parameters, trtp.SymExprs.from_tuple(launch.scalars)
+def _is_half(tensor: Any) -> bool:
+    return numpy_name(tensor.dtype) == "float16"
 
 
 def _compute_capability(operator: str) -> str:
@@ -106,20 +90,3 @@ def _compute_capability(operator: str) -> str:
             "for, as its kernel is chosen now. Build with '--operators portable'."
         )
     return gpu.compute_capability
-
-
-def _is_half(operator: str, tensor: Any) -> bool:
-    """Whether a tensor is FP16 and not FP32; anything else is refused."""
-    if tensor.dtype not in (trt.DataType.HALF, trt.DataType.FLOAT):
-        raise BuildError(
-            f"{operator}: {tensor.dtype} features found; the kernels compute in FP16 and FP32. "
-            "Export with '--precision fp16' or 'fp32'."
-        )
-    return bool(tensor.dtype == trt.DataType.HALF)
-
-
-def _require(operator: str, tensor: Any, dtype: Any) -> None:
-    if tensor.dtype != dtype:
-        raise BuildError(
-            f"{operator}: second input {tensor.dtype} found; expected {dtype}. Export it again."
-        )

@@ -136,7 +136,7 @@ def test_more_levels_than_the_kernel_has_arguments_are_refused() -> None:
 
 
 def test_cells_of_half_a_word_are_refused() -> None:
-    require_words("X", 7, half=False)
-    require_words("X", 8, half=True)
-    with pytest.raises(BuildError, match="X: 7 FP16 channels found"):
-        require_words("X", 7, half=True)
+    require_words(7, half=False)
+    require_words(8, half=True)
+    with pytest.raises(BuildError, match="MaskrtWindowAlign: 7 FP16 channels found"):
+        require_words(7, half=True)

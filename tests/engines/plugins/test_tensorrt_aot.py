@@ -26,6 +26,7 @@ from maskrt.runtime.gpu.cuda import DeviceInfo
 from maskrt.runtime.gpu.kernels.shipped import load_kernel
 
 DataType = Enum("DataType", "FLOAT HALF BF16 INT32 INT64")
+ROI_ALIGN, WINDOW_ALIGN = "maskrt::MaskrtRoiAlign", "maskrt::MaskrtWindowAlign"
 ROI_CFG = "oh=14;ow=14;sr=2;step=1;scale=0.0625;aligned=1\0"
 WINDOW_CFG = "size=10;shapes=50x76,34x51\0"
 
@@ -116,7 +117,7 @@ def tensor_plugin() -> Any:
 def plugins(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A fresh import of the plugins over the stand-in, with the stand-in as `trtp`."""
     package: Any = ModuleType("tensorrt")
-    package.plugin, package.DataType = tensor_plugin(), DataType
+    package.plugin = tensor_plugin()
     monkeypatch.setitem(sys.modules, "tensorrt", package)
     monkeypatch.setitem(sys.modules, "tensorrt.plugin", package.plugin)
     name = "maskrt.engines.plugins.tensorrt_aot"
@@ -130,12 +131,21 @@ def plugins(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         sys.modules[name] = previous
 
 
+def described(plugins: Any, operator: str, first: TensorDesc, second: TensorDesc, cfg: str) -> Any:
+    return plugins.trtp.registered[operator](first, second, cfg)
+
+
+def launched(plugins: Any, operator: str, first: TensorDesc, second: TensorDesc, cfg: str) -> Any:
+    """Entry, PTX, launch parameters, extra arguments."""
+    return plugins.trtp.implemented[operator](first, second, cfg, (), 0)
+
+
 def desc(dtype: DataType, *sizes: int | None) -> TensorDesc:
     return TensorDesc(tuple(Size(size) for size in sizes), dtype)
 
 
 def test_both_operators_are_registered_with_one_attribute(plugins: Any) -> None:
-    ids = ["maskrt::MaskrtRoiAlign", "maskrt::MaskrtWindowAlign"]
+    ids = [ROI_ALIGN, WINDOW_ALIGN]
     assert list(plugins.trtp.registered) == list(plugins.trtp.implemented) == ids
     for function in plugins.trtp.registered.values():
         signature = inspect.signature(function)
@@ -143,9 +153,9 @@ def test_both_operators_are_registered_with_one_attribute(plugins: Any) -> None:
         assert kinds == [TensorDesc, TensorDesc, str], "objects, not their names"
         assert signature.return_annotation is TensorDesc
     for name, function in plugins.trtp.implemented.items():
-        described = inspect.signature(plugins.trtp.registered[name]).parameters
+        registered = inspect.signature(plugins.trtp.registered[name]).parameters
         signature = inspect.signature(function)
-        assert list(signature.parameters) == [*described, "outputs", "tactic"]
+        assert list(signature.parameters) == [*registered, "outputs", "tactic"]
         text = typing.Union[str, bytes]  # noqa: UP007
         kinds = typing.get_args(signature.return_annotation)
         assert kinds == (text, text, KernelLaunchParams, SymExprs)
@@ -153,22 +163,22 @@ def test_both_operators_are_registered_with_one_attribute(plugins: Any) -> None:
 
 def test_roi_align_output(plugins: Any) -> None:
     features, rois = desc(DataType.HALF, 2, 256, 50, 84), desc(DataType.FLOAT, 2, 300, 4)
-    output = plugins.roi_align_output(features, rois, ROI_CFG)
+    output = described(plugins, ROI_ALIGN, features, rois, ROI_CFG)
     assert [number(size) for size in output.shape_expr] == [600, 256, 14, 14]
     assert output.dtype is DataType.HALF
 
 
 def test_window_align_output(plugins: Any) -> None:
     pyramid, index = desc(DataType.HALF, 2, 5534, 128), desc(DataType.INT64, 2, 500)
-    output = plugins.window_align_output(pyramid, index, WINDOW_CFG)
+    output = described(plugins, WINDOW_ALIGN, pyramid, index, WINDOW_CFG)
     assert [number(size) for size in output.shape_expr] == [1000, 10, 10, 128]
 
 
 def test_shapes_are_described_before_they_are_known(plugins: Any) -> None:
     fake = desc(DataType.HALF, None, None, None, None), desc(DataType.FLOAT, None, None, None)
-    assert plugins.roi_align_output(*fake, ROI_CFG).dtype is DataType.HALF
+    assert described(plugins, ROI_ALIGN, *fake, ROI_CFG).dtype is DataType.HALF
     fake = desc(DataType.FLOAT, None, None, None), desc(DataType.INT64, None, None)
-    assert plugins.window_align_output(*fake, WINDOW_CFG).dtype is DataType.FLOAT
+    assert described(plugins, WINDOW_ALIGN, *fake, WINDOW_CFG).dtype is DataType.FLOAT
 
 
 @pytest.mark.parametrize(
@@ -176,7 +186,7 @@ def test_shapes_are_described_before_they_are_known(plugins: Any) -> None:
 )
 def test_roi_align_launch(plugins: Any, dtype: DataType, name: str) -> None:
     features, rois = desc(dtype, 2, 60, 50, 84), desc(DataType.FLOAT, 2, 300, 4)
-    entry, ptx, launch, scalars = plugins.roi_align_launch(features, rois, ROI_CFG, (), 0)
+    entry, ptx, launch, scalars = launched(plugins, ROI_ALIGN, features, rois, ROI_CFG)
     kernel = load_kernel(name, "8.9")
     assert (entry, ptx) == ("roi_align", kernel.ptx)
     assert launch.numbers() == (600, 8, 1, 64, 1, 1, kernel.shared_bytes)
@@ -188,7 +198,7 @@ def test_roi_align_launch(plugins: Any, dtype: DataType, name: str) -> None:
 @pytest.mark.parametrize(("dtype", "words"), [(DataType.HALF, 64), (DataType.FLOAT, 128)])
 def test_window_align_launch(plugins: Any, dtype: DataType, words: int) -> None:
     pyramid, index = desc(dtype, 2, 5534, 128), desc(DataType.INT64, 2, 500)
-    entry, ptx, launch, scalars = plugins.window_align_launch(pyramid, index, WINDOW_CFG, (), 0)
+    entry, ptx, launch, scalars = launched(plugins, WINDOW_ALIGN, pyramid, index, WINDOW_CFG)
     kernel = load_kernel("window_align", "8.9")
     assert (entry, ptx) == ("window_align", kernel.ptx)
     assert launch.numbers() == (1000, 4, 1, 128, 1, 1, 0)
@@ -199,24 +209,24 @@ def test_window_align_launch(plugins: Any, dtype: DataType, words: int) -> None:
 
 def test_no_boxes_still_launch_one_block(plugins: Any) -> None:
     features, rois = desc(DataType.HALF, 1, 8, 5, 5), desc(DataType.FLOAT, 1, 0, 4)
-    _, _, launch, _ = plugins.roi_align_launch(features, rois, ROI_CFG, (), 0)
+    _, _, launch, _ = launched(plugins, ROI_ALIGN, features, rois, ROI_CFG)
     assert launch.numbers()[:3] == (1, 1, 1)
 
 
 def test_what_the_kernels_cannot_compute_is_refused(plugins: Any) -> None:
     rois = desc(DataType.FLOAT, 1, 9, 4)
-    with pytest.raises(BuildError, match=r"MaskrtRoiAlign: DataType\.BF16 features found"):
-        plugins.roi_align_launch(desc(DataType.BF16, 1, 8, 5, 5), rois, ROI_CFG, (), 0)
+    with pytest.raises(BuildError, match="MaskrtRoiAlign: inputs bf16 and float32 found"):
+        launched(plugins, ROI_ALIGN, desc(DataType.BF16, 1, 8, 5, 5), rois, ROI_CFG)
     features = desc(DataType.HALF, 1, 8, 5, 5)
-    with pytest.raises(BuildError, match=r"second input DataType\.HALF found; .*\.FLOAT"):
-        plugins.roi_align_launch(features, desc(DataType.HALF, 1, 9, 4), ROI_CFG, (), 0)
+    with pytest.raises(BuildError, match=r"float16 and float16 found; .*, and float32"):
+        launched(plugins, ROI_ALIGN, features, desc(DataType.HALF, 1, 9, 4), ROI_CFG)
     with pytest.raises(BuildError, match="whole number"):
-        plugins.roi_align_output(features, rois, ROI_CFG.replace("0.0625", "0.07"))
+        described(plugins, ROI_ALIGN, features, rois, ROI_CFG.replace("0.0625", "0.07"))
     pyramid, index = desc(DataType.HALF, 1, 5534, 7), desc(DataType.INT64, 1, 9)
     with pytest.raises(BuildError, match="7 FP16 channels found"):
-        plugins.window_align_output(pyramid, index, WINDOW_CFG)
-    with pytest.raises(BuildError, match=r"second input DataType\.INT32 found; .*\.INT64"):
-        plugins.window_align_launch(pyramid, desc(DataType.INT32, 1, 9), WINDOW_CFG, (), 0)
+        described(plugins, WINDOW_ALIGN, pyramid, index, WINDOW_CFG)
+    with pytest.raises(BuildError, match=r"float16 and int32 found; .*, and int64"):
+        launched(plugins, WINDOW_ALIGN, pyramid, desc(DataType.INT32, 1, 9), WINDOW_CFG)
 
 
 def test_without_a_gpu_no_kernel_can_be_chosen(
@@ -226,7 +236,7 @@ def test_without_a_gpu_no_kernel_can_be_chosen(
     monkeypatch.setattr(plugins, "missing_device", lambda: "the driver reports no GPU")
     features, rois = desc(DataType.HALF, 1, 8, 5, 5), desc(DataType.FLOAT, 1, 9, 4)
     with pytest.raises(BuildError, match=r"no NVIDIA GPU answers \(the driver reports no GPU\)"):
-        plugins.roi_align_launch(features, rois, ROI_CFG, (), 0)
+        launched(plugins, ROI_ALIGN, features, rois, ROI_CFG)
 
 
 # Engines with the plugins, on a GPU.
@@ -240,10 +250,9 @@ def engine_output(
     from onnx import helper
 
     from maskrt.engines.flavours import flavour_of
-    from maskrt.engines.plugins import tensorrt_aot as plugin_qdp
+    from maskrt.engines.plugins import tensorrt_aot  # noqa: F401
     from maskrt.export.operators.roi_align import add_functions
 
-    assert plugin_qdp.NAMESPACE == "maskrt"
     node = helper.make_node(operator, list(inputs), ["Y"], "node", domain="maskrt", **attributes)
     arrays = {**inputs, "Y": output}
     values = {

@@ -17,14 +17,19 @@ from typing import Any
 
 import pytest
 
-from maskrt.engines.plugins.second_name import ELF_MACHINES, empty_library, give_second_name
 from maskrt.runtime.errors import BuildError, SessionError
 from maskrt.runtime.gpu.kernels.launch import LoadedKernel, kernel_here
 from maskrt.runtime.gpu.kernels.shipped import load_kernel
 
 trt = pytest.importorskip("tensorrt_rtx", reason='needs pip install "maskrt[engines]"')
 
-from maskrt.engines.plugins.tensorrt_rtx_v3 import Creator, Plugin  # noqa: E402
+from maskrt.engines.plugins.tensorrt_rtx_v3 import (  # noqa: E402
+    ELF_MACHINES,
+    Creator,
+    Plugin,
+    empty_library,
+    give_second_name,
+)
 
 ROI_CFG = "oh=7;ow=7;sr=2;step=1;scale=0.0625;aligned=1"
 WINDOW_CFG = "size=10;shapes=7x9,4x5"
@@ -33,7 +38,7 @@ MODELS = """
 import json, sys
 import tensorrt_rtx as trt
 from onnx import TensorProto, helper
-from maskrt.engines import plugin_rtx, second_name
+from maskrt.engines.plugins import tensorrt_rtx_v3
 from maskrt.export.operators.roi_align import add_functions
 
 HALF, FLOAT, INT64 = TensorProto.FLOAT16, TensorProto.FLOAT, TensorProto.INT64
@@ -87,8 +92,8 @@ def run_python(code: str) -> subprocess.CompletedProcess[str]:
 @pytest.fixture(scope="module")
 def builds() -> dict[str, Any]:
     done = run_python("""
-plugin_rtx.register_plugins()
-plugin_rtx.register_plugins()
+tensorrt_rtx_v3.register_plugins()
+tensorrt_rtx_v3.register_plugins()
 models = {
     "roi fp16": roi_align(), "roi fp32": roi_align(FLOAT),
     "window fp16": window_align(), "window fp32": window_align(FLOAT),
@@ -135,10 +140,10 @@ def test_without_the_plugin_the_function_is_used() -> None:
 
 
 def test_without_the_second_name_the_parser_ends_the_process() -> None:
-    # When this fails the trap is gone, and `second_name` with it.
+    # When this fails the trap is gone, and `give_second_name` with it.
     done = run_python("""
-plugin_rtx.give_second_name = lambda: None
-plugin_rtx.register_plugins()
+tensorrt_rtx_v3.give_second_name = lambda: None
+tensorrt_rtx_v3.register_plugins()
 build(roi_align())
 print("still here")
 """)
@@ -158,7 +163,7 @@ import ctypes
 try:
     ctypes.CDLL("libtensorrt_rtx.so")
 except OSError:
-    second_name.give_second_name()
+    tensorrt_rtx_v3.give_second_name()
     library = ctypes.CDLL("libtensorrt_rtx.so")
     print(library.getInferLibVersion())
 """)
