@@ -1,56 +1,41 @@
 """maskrt: train, export, build, prove and time LSC Mask R-CNN and FastMask on ONNX and TensorRT.
 
-`load(path)` opens a checkpoint, `.onnx` or `.engine` as a `Predictor`; everything else is `maskrt
-VERB`.
+    with maskrt.load("net.onnx") as predictor:
+        (instances,) = predictor.predict([maskrt.read_image("street.jpg")])
+
+`load` opens a checkpoint, `.onnx` or `.engine` as a `Predictor`. Each name below is imported when
+it is first asked for: `import maskrt` loads nothing. All else is in `maskrt.runtime`,
+`maskrt.eval` and `maskrt.workflows`, or `maskrt VERB`.
 """
 
-from __future__ import annotations
-
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "load"]
+__all__ = ["InputError", "Instances", "Predictor", "__version__", "load", "read_image"]
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
+    from .runtime.errors import InputError
+    from .runtime.pictures.preprocess import read_image
     from .runtime.predictor import Predictor
+    from .runtime.results.instances import Instances
+    from .workflows.open import load
 
+_MODULES = {
+    "InputError": ".runtime.errors",
+    "Instances": ".runtime.results.instances",
+    "Predictor": ".runtime.predictor",
+    "load": ".workflows.open",
+    "read_image": ".runtime.pictures.preprocess",
+}
+"""Where each is defined."""
 
-def load(path: str | Path, session: str | None = None) -> Predictor:
-    """Open any artefact for prediction.
+if not TYPE_CHECKING:  # else every misspelt name would have a type
 
-    Args:
-        path: a checkpoint (`.safetensors`, its `.yaml` beside it), an `.onnx` file or an `.engine`
-            (its `.engine.json` beside it), all made by maskrt. "model.onnx@openvino" names the
-            session too.
-        session: what runs it: `torch`, `torch-compile`, `torch-fp16` for a checkpoint,
-            `onnxruntime`, `onnxruntime-cpu` (-cuda, -tensorrt, -tensorrt-rtx), `openvino` for an
-            ONNX file; None takes the suffix's first.
+    def __getattr__(name: str) -> object:
+        if name not in _MODULES:
+            raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+        return getattr(import_module(_MODULES[name], __name__), name)
 
-    Returns:
-        A `Predictor`; use it as a context manager to release GPU memory at a known point.
-
-    Raises:
-        InputError: no such file, or a suffix or session that maskrt does not know.
-        SessionError: the artefact cannot run on this machine; the sentence says what is missing.
-    """
-    from pathlib import Path
-
-    from .runtime.predictor import Predictor
-    from .runtime.sessions.open import CHECKPOINT, model_from_text, open_artefact
-
-    if session is None:
-        model = model_from_text(path)
-        path, session = model.path, model.session
-    path = Path(path)
-    if path.suffix == CHECKPOINT:
-        from .train.torch_session import open_checkpoint
-
-        return Predictor(open_checkpoint(path, session))
-    if path.suffix.lower() == ".engine":
-        # `runtime` may not import `engines`, and TensorRT-RTX looks plugins up in this process.
-        from .engines.plugins.registration import register_for_engine
-
-        register_for_engine(path)
-    return Predictor(open_artefact(path, session))
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

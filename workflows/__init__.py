@@ -1,5 +1,76 @@
 """What each verb does, as functions with typed parameters and results.
 
+    from maskrt.workflows import bench_models, load_data
+
 These bring the folders together. Nothing here parses a command line or prints; a notebook calls the
-same functions that `cli` calls.
+same functions that `cli` calls. Each is imported when it is first asked for, so that a command
+loads what it needs and no more.
 """
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..engines.builder import build_engine
+    from ..engines.doctor import diagnose
+    from ..train.weights.import_weights import import_checkpoint
+    from .bench import bench_models
+    from .bisection import bisect_precision
+    from .data import draw_data, load_data
+    from .demo import run_demo
+    from .deployment import export_checkpoint
+    from .inspection import inspect_file
+    from .measure import evaluate
+    from .open import load
+    from .operators.bench import OPERATOR_OPTIONS, bench_operators
+    from .prediction import predict_files
+    from .training import new_checkpoint, train_recipe
+
+__all__ = [
+    "OPERATOR_OPTIONS",
+    "bench_models",
+    "bench_operators",
+    "bisect_precision",
+    "build_engine",
+    "diagnose",
+    "draw_data",
+    "evaluate",
+    "export_checkpoint",
+    "import_checkpoint",
+    "inspect_file",
+    "load",
+    "load_data",
+    "new_checkpoint",
+    "predict_files",
+    "run_demo",
+    "train_recipe",
+]
+
+_MODULES = {
+    "OPERATOR_OPTIONS": ".operators.bench",
+    "bench_models": ".bench",
+    "bench_operators": ".operators.bench",
+    "bisect_precision": ".bisection",
+    "build_engine": "..engines.builder",
+    "diagnose": "..engines.doctor",
+    "draw_data": ".data",
+    "evaluate": ".measure",
+    "export_checkpoint": ".deployment",
+    "import_checkpoint": "..train.weights.import_weights",
+    "inspect_file": ".inspection",
+    "load": ".open",
+    "load_data": ".data",
+    "new_checkpoint": ".training",
+    "predict_files": ".prediction",
+    "run_demo": ".demo",
+    "train_recipe": ".training",
+}
+"""Where each is defined."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    return getattr(import_module(_MODULES[name], __name__), name)

@@ -1,24 +1,25 @@
-"""`maskrt bench MODEL...`: every model under one protocol, beside its accuracy and its floor.
+"""Every model under one protocol, beside its accuracy and its physical floor.
 
-    files (exported per --batch) -> accuracy -> one interleaved run -> [streams] [trtexec] [against]
-                                 -> tables, report.html, .md and .json
+    files (exported per batch) -> accuracy -> one interleaved run -> [streams] [trtexec] [against]
+                               -> tables, report.html, .md and .json
 
-The protocol is `eval/latency.py`; this stands at the repository root because it exports, opens and
-counts what all folders hold. Nothing is printed that was not measured in this call.
+The protocol is `eval/timing/latency.py`; this exports, opens and counts what all folders hold.
+Nothing is in a result that was not measured in this call.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
+import dataclasses
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..runtime.errors import InputError
 from ..runtime.files import require_file, sha256_of, write_error
-from ..runtime.sessions.open import CHECKPOINT, SESSIONS, Model, check_session
+from ..runtime.sessions.open import CHECKPOINT, SESSIONS, ModelRef, check_session
 from .bench_findings import (
     Findings,
     Opened,
@@ -30,15 +31,14 @@ from .bench_findings import (
     find_throughput,
     find_trtexec,
 )
+from .measure import measured
+from .open import open_model
 
 if TYPE_CHECKING:
-    from ..eval import Accuracy, Bench, BenchOptions, CocoData, Measurement, Table
+    from ..eval import Accuracy, Bench, BenchOptions, CocoData, Table
     from ..eval.timing.regression import Earlier
-    from ..runtime.predictor import Predictor
 
-    Measure = Callable[[Model, CocoData], Measurement]
-
-Result = dict[str, Any]
+    Tell = Callable[[float, str], None]
 
 PICTURES = 64
 """Of the data set at most, used in turn."""
@@ -46,79 +46,125 @@ DRAWN = 32
 """Pictures drawn where there is no data set."""
 
 
+@dataclass(frozen=True)
+class BenchRun:
+    """What `bench_models` measured."""
+
+    latency: Bench
+    accuracies: tuple[Accuracy, ...]
+    """Of each model, in order; empty without a data set."""
+    tables: tuple[Table, ...]
+    sentences: tuple[str, ...]
+    """What the tables do not say: advice, what TensorRT did, what is missing."""
+    details: dict[str, Any]
+    """The tables' values as JSON values, raw samples included."""
+    environment: dict[str, Any]
+    failed: bool
+    """Whether a row became slower than the earlier run allows."""
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        from ..eval import to_json
+
+        return {
+            **to_json(self.latency),
+            "environment": self.environment,
+            "details": self.details,
+            "sentences": list(self.sentences),
+        }
+
+
 def bench_models(
-    arguments: argparse.Namespace,
+    models: Sequence[ModelRef],
     options: BenchOptions,
-    coco: CocoData | None,
-    measure: Measure,
-) -> Result:
-    """Time the models of a command line, print tables and sentences, and write its report.
+    *,
+    data: CocoData | None = None,
+    batches: Sequence[int] | None = None,
+    streams: int | None = None,
+    against: Path | None = None,
+    allowed: float | None = None,
+    html: Path | None = None,
+    command: str = "",
+    on_progress: Tell = lambda done, text: None,
+    on_step: Callable[[str], None] = lambda line: None,
+) -> BenchRun:
+    """Time models in turns on the same pictures, and write the report that was asked for.
 
     Args:
-        arguments: of `maskrt bench`, models given.
+        models: at least one.
         options: how long.
-        coco: pictures and ground truth; None draws pictures and measures no accuracy.
-        measure: opens an artefact and measures it, as `maskrt eval` does.
-
-    Returns:
-        The run as JSON values; `exit_code` 1 when `--against` found a row that became slower.
+        data: pictures and ground truth; None draws pictures and measures no accuracy.
+        batches: batch sizes; checkpoints are exported at each of them (ONNX FP32), other files must
+            have one of them.
+        streams: also time so many threads that share each model; 2 or more.
+        against: JSON of an earlier bench to compare with.
+        allowed: the run fails where a row is slower than `against` by more than this ratio for
+            certain; None takes eval's.
+        html: report to write, `.md` and `.json` beside it.
+        command: what the report says to type to get this again.
+        on_progress: told how much of the timing is done (0 to 1), and what is being timed.
+        on_step: told what else is being done.
 
     Raises:
         InputError: an option does not fit, or the earlier file is not usable.
         SessionError: a model cannot be opened here.
     """
-    from ..eval import bench_json, environment, latency_tables, read_earlier
+    from ..eval import environment, latency_tables, read_earlier
 
-    _check(arguments)
-    earlier = None if arguments.against is None else read_earlier(arguments.against)
+    _check(html, streams, allowed)
+    earlier = None if against is None else read_earlier(against)
     with contextlib.ExitStack() as stack:
-        models = _files(arguments.models, arguments.batch, stack)
-        _require_known(earlier, models)
-        accuracies = [] if coco is None else [measure(model, coco).accuracy for model in models]
-        images = _pictures(coco)
-        opened = [_open(model, arguments.streams, stack) for model in models]
-        facts = environment([model.path for model in models])
-        result = _timed(opened, images, options)
+        files = _files(models, batches, stack, on_step)
+        _require_known(earlier, files)
+        accuracies = [] if data is None else [measured(model, data).accuracy for model in files]
+        images = _pictures(data)
+        opened = [_open(model, streams, stack) for model in files]
+        facts = environment([model.path for model in files])
+        result = _timed(opened, images, options, on_progress)
         findings = Findings()
         find_engines(findings, opened)
         find_placement(findings, opened, result)
         find_floor(findings, opened, result)
-        find_throughput(findings, opened, images, arguments.streams, options)
+        find_throughput(findings, opened, images, streams, options)
     find_trtexec(findings, opened, result)
-    find_regression(findings, earlier, result, facts, arguments.allow)
+    find_regression(findings, earlier, result, facts, allowed)
     find_recommendation(findings, result, accuracies)
-    _show([*latency_tables(result, accuracies), *findings.tables], findings.sentences)
-    _write(arguments, result, findings, accuracies, facts, len(images))
-    return {
-        **bench_json(result),
-        "environment": facts,
-        "details": findings.details,
-        "sentences": findings.sentences,
-        "exit_code": int(findings.failed),
-    }
+    run = BenchRun(
+        latency=result,
+        accuracies=tuple(accuracies),
+        tables=(*latency_tables(result, accuracies), *findings.tables),
+        sentences=tuple(findings.sentences),
+        details=findings.details,
+        environment=facts,
+        failed=findings.failed,
+    )
+    if html is not None:
+        _write_report(run, findings, html, command, len(images))
+    return run
 
 
-def _check(arguments: argparse.Namespace) -> None:
+def _check(html: Path | None, streams: int | None, allowed: float | None) -> None:
     """Options that fit neither each other nor anything, before anything is done."""
-    if arguments.html is not None and arguments.html.suffix != ".html":
+    if html is not None and html.suffix != ".html":
+        raise InputError(f"{html}: a report ends in .html; found '{html.suffix}'. Rename it.")
+    if streams is not None and streams < 2:
         raise InputError(
-            f"{arguments.html}: a report ends in .html; found '{arguments.html.suffix}'. Rename it."
-        )
-    if arguments.streams is not None and arguments.streams < 2:
-        raise InputError(
-            f"bench: --streams {arguments.streams} found; expected at least 2, as one stream is "
+            f"bench: --streams {streams} found; expected at least 2, as one stream is "
             "measured beside them. Ask for more, or leave it away."
         )
-    if arguments.allow is not None and not arguments.allow > 0:
+    if allowed is not None and not allowed > 0:
         raise InputError(
-            f"bench: --allow {arguments.allow} found; expected a ratio above 0, e.g. 1.05 for 5 % "
+            f"bench: --allow {allowed} found; expected a ratio above 0, e.g. 1.05 for 5 % "
             "slower. Give such a ratio."
         )
 
 
 def _files(
-    models: Sequence[Model], batches: Sequence[int] | None, stack: contextlib.ExitStack
-) -> list[Model]:
+    models: Sequence[ModelRef],
+    batches: Sequence[int] | None,
+    stack: contextlib.ExitStack,
+    say: Callable[[str], None],
+) -> list[ModelRef]:
     """The files to time: with `batches`, checkpoints become one ONNX file for each of them."""
     if batches is None:
         return list(models)
@@ -126,17 +172,17 @@ def _files(
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
     except OSError as err:
         raise write_error(Path(tempfile.gettempdir()), err) from err
-    found: list[Model] = []
+    found: list[ModelRef] = []
     for model in models:
         if model.path.suffix == CHECKPOINT:
-            found += [_exported(model, batch, folder) for batch in batches]
+            found += [_exported(model, batch, folder, say) for batch in batches]
         else:
             _require_batch(model, batches)
             found.append(model)
     return found
 
 
-def _exported(model: Model, batch: int, folder: Path) -> Model:
+def _exported(model: ModelRef, batch: int, folder: Path, say: Callable[[str], None]) -> ModelRef:
     """A checkpoint as FP32 ONNX of one batch size; a session after @ is the ONNX file's."""
     from ..export.to_onnx import export
     from ..train.deploy.deployment import Shapes
@@ -146,15 +192,13 @@ def _exported(model: Model, batch: int, folder: Path) -> Model:
         check_session(model.path.with_suffix(".onnx"), model.session, onnx_sessions)
     path = folder / f"{model.path.stem}-b{batch}.onnx"
     if not path.exists():  # the same checkpoint in another session
-        print(f"{model.path.name}: export at batch {batch}")
+        say(f"{model.path.name}: export at batch {batch}")
         export(model.path, {"fp32": path}, shapes=Shapes(batch=batch))
-    return Model(path, model.session)
+    return dataclasses.replace(model, path=path)
 
 
-def _require_batch(model: Model, batches: Sequence[int]) -> None:
-    from .. import load
-
-    with load(model.path, model.session) as predictor:
+def _require_batch(model: ModelRef, batches: Sequence[int]) -> None:
+    with open_model(model) as predictor:
         batch = predictor.contract.batch
     if batch not in batches:
         asked = ", ".join(map(str, batches))
@@ -165,8 +209,8 @@ def _require_batch(model: Model, batches: Sequence[int]) -> None:
         )
 
 
-def _require_known(earlier: Earlier | None, models: Sequence[Model]) -> None:
-    """Before the long run: whether `--against` can say anything about it."""
+def _require_known(earlier: Earlier | None, models: Sequence[ModelRef]) -> None:
+    """Before the long run: whether the earlier one can say anything about it."""
     if earlier is None:
         return
     from ..eval import require_match
@@ -176,9 +220,9 @@ def _require_known(earlier: Earlier | None, models: Sequence[Model]) -> None:
     require_match(earlier, [(model.name, sha256_of(model.path)) for model in models])
 
 
-def _pictures(coco: CocoData | None) -> list[Any]:
+def _pictures(data: CocoData | None) -> list[Any]:
     """Of the data set, else drawn ones."""
-    if coco is None:
+    if data is None:
         import numpy as np
 
         from ..train.shapes.scenes import draw_scene
@@ -186,108 +230,53 @@ def _pictures(coco: CocoData | None) -> list[Any]:
         return [draw_scene(np.random.default_rng([11, i])).image for i in range(DRAWN)]
     from ..eval import read_record
 
-    return [read_record(record) for record in coco.images[:PICTURES]]
+    return [read_record(record) for record in data.images[:PICTURES]]
 
 
-def _open(model: Model, streams: int | None, stack: contextlib.ExitStack) -> Opened:
-    from ..eval import Target
-
-    predictor = stack.enter_context(_predictor(model, streams))
-    return Opened(model.path, Target(model.name, predictor, sha256_of(model.path)))
-
-
-def _predictor(model: Model, streams: int | None) -> Predictor:
+def _open(model: ModelRef, streams: int | None, stack: contextlib.ExitStack) -> Opened:
     """The model open; an engine runs one batch per context, so it gets one for each stream."""
-    from .. import load
+    from ..eval import Candidate
 
-    if streams is None or model.path.suffix.lower() != ".engine":
-        return load(model.path, model.session)
-    from ..engines.plugins.registration import register_for_engine
-    from ..runtime.predictor import Predictor
-    from ..runtime.sessions.trt.session import TrtSession
-
-    check_session(model.path, model.session, tuple(SESSIONS[".engine"]))
-    register_for_engine(model.path)
-    return Predictor(TrtSession(model.path, contexts=streams))
+    asked = model
+    if streams is not None and model.path.suffix.lower() == ".engine":
+        options = dataclasses.replace(model.options, contexts=streams)
+        asked = dataclasses.replace(model, options=options)
+    predictor = stack.enter_context(open_model(asked))
+    return Opened(model.path, Candidate(model.name, predictor, sha256_of(model.path)))
 
 
-def _timed(opened: Sequence[Opened], images: Sequence[Any], options: BenchOptions) -> Bench:
+def _timed(
+    opened: Sequence[Opened], images: Sequence[Any], options: BenchOptions, tell: Tell
+) -> Bench:
     """The interleaved run, with the peaks of what its rows compute on."""
     from ..eval import bench, gpu_state, has_gpu
     from .floor import probes_for
 
-    targets = [one.target for one in opened]
-    probes = probes_for(target.predictor.session.backend for target in targets)
-    with _progress() as tell:
-        return bench(
-            targets,
-            images,
-            options,
-            clock_probe=gpu_state if has_gpu() else None,
-            peak_probes=probes,
-            on_progress=tell,
-        )
+    candidates = [one.candidate for one in opened]
+    return bench(
+        candidates,
+        images,
+        options,
+        clock_probe=gpu_state if has_gpu() else None,
+        peak_probes=probes_for(one.predictor.session.backend for one in candidates),
+        on_progress=tell,
+    )
 
 
-def _show(tables: Sequence[Table], sentences: Sequence[str]) -> None:
-    from rich.console import Console
-
-    from ..eval import print_table
-
-    for table in tables:
-        print_table(table, Console())
-    for sentence in sentences:
-        print(sentence)
-
-
-def _write(
-    arguments: argparse.Namespace,
-    result: Bench,
-    findings: Findings,
-    accuracies: Sequence[Accuracy],
-    facts: dict[str, Any],
-    pictures: int,
+def _write_report(
+    run: BenchRun, findings: Findings, html: Path, command: str, pictures: int
 ) -> None:
-    if arguments.html is None:
-        return
     from ..eval import Report, write_report
 
     report = Report(
         "maskrt bench",
         f"{pictures} pictures.",
-        facts,
-        summary=tuple(findings.sentences),
-        commands=(_command(arguments),),
-        accuracy=tuple(accuracies),
-        latency=result,
+        run.environment,
+        summary=run.sentences,
+        commands=(command,) if command else (),
+        accuracy=run.accuracies,
+        latency=run.latency,
         tables=tuple(findings.tables),
-        details=findings.details,
+        details=run.details,
     )
-    write_report(report, arguments.html)
-    print(f"{arguments.html}: written, beside it .md and .json")
-
-
-def _command(arguments: argparse.Namespace) -> str:
-    """What to type to get this again."""
-    words = ["maskrt bench", *map(str, arguments.models)]
-    if arguments.data is not None:
-        words.append(f"--data {arguments.data}")
-    if arguments.batch is not None:
-        words.append(f"--batch {','.join(map(str, arguments.batch))}")
-    if arguments.streams is not None:
-        words.append(f"--streams {arguments.streams}")
-    return " ".join(words)
-
-
-@contextlib.contextmanager
-def _progress() -> Iterator[Callable[[float, str], None]]:
-    """A bar on standard error while the run lasts."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (BarColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
-    console = Console(stderr=True)
-    hidden = not console.is_terminal
-    with Progress(*columns, console=console, transient=True, disable=hidden) as progress:
-        task = progress.add_task("", total=1.0)
-        yield lambda done, text: progress.update(task, completed=done, description=text)
+    write_report(report, html)

@@ -35,7 +35,7 @@ class Opened:
     """A file and the open model that is timed."""
 
     path: Path
-    target: Candidate
+    candidate: Candidate
 
 
 def find_engines(findings: Findings, opened: Sequence[Opened]) -> None:
@@ -44,12 +44,12 @@ def find_engines(findings: Findings, opened: Sequence[Opened]) -> None:
 
     engines = {}
     for one in opened:
-        session = one.target.predictor.session
+        session = one.candidate.predictor.session
         if isinstance(session, TrtSession):
             memory = session.device_memory_bytes
-            engines[one.target.name] = {"graph": session.graph, "device_memory_bytes": memory}
+            engines[one.candidate.name] = {"graph": session.graph, "device_memory_bytes": memory}
             findings.sentences.append(
-                f"{one.target.name}: CUDA graph {session.graph}; {memory / 1e6:.0f} MB of GPU "
+                f"{one.candidate.name}: CUDA graph {session.graph}; {memory / 1e6:.0f} MB of GPU "
                 "memory beside its weights."
             )
     findings.details["engines"] = engines
@@ -57,33 +57,33 @@ def find_engines(findings: Findings, opened: Sequence[Opened]) -> None:
 
 def find_placement(findings: Findings, opened: Sequence[Opened], result: Bench) -> None:
     """Which provider of ONNX Runtime got which nodes, and the copies between them."""
-    from ..eval import placement_json, placement_of, placement_table
+    from ..eval import placement_of, placement_table, to_json
 
     all_rows = {
-        one.target.name: placement_of(one.target.predictor.session, one.path) for one in opened
+        one.candidate.name: placement_of(one.candidate.predictor.session, one.path)
+        for one in opened
     }
     placements = {name: placement for name, placement in all_rows.items() if placement is not None}
     if placements:
         findings.tables.append(placement_table(result.backends, placements))
-    findings.details["placement"] = {n: placement_json(p) for n, p in placements.items()}
+    findings.details["placement"] = {n: to_json(p) for n, p in placements.items()}
 
 
 def find_floor(findings: Findings, opened: Sequence[Opened], result: Bench) -> None:
     """How far each row is from what this machine's measured peaks would allow."""
-    from ..eval import floor_json, floor_table, floors, peak_json
-    from ..eval.timing.floor import device_of
+    from ..eval import floor_table, floors, to_json
     from .floor import works_of
 
-    devices = {device_of(backend.backend) for backend in result.backends}
-    bandwidths = {device: _bandwidth(device) for device in sorted(devices)}
-    works = works_of([(one.path, one.target) for one in opened])
+    devices = {backend.device for backend in result.backends}
+    bandwidths = {str(device): _bandwidth(device) for device in sorted(devices)}
+    works = works_of([(one.path, one.candidate) for one in opened])
     found = floors(result.backends, works, result.peaks, bandwidths)
-    uncounted = [one.target.name for one in opened if one.target.name not in works]
+    uncounted = [one.candidate.name for one in opened if one.candidate.name not in works]
     if found:
         findings.tables.append(floor_table(found, result.peaks, bandwidths, uncounted))
     findings.details["floor"] = {
-        "rows": [floor_json(row) for row in found],
-        "peaks": [peak_json(peak) for peak in result.peaks],
+        "rows": [to_json(row) for row in found],
+        "peaks": [to_json(peak) for peak in result.peaks],
         "bandwidths_bytes_per_s": bandwidths,
     }
 
@@ -108,25 +108,25 @@ def find_throughput(
     """Pictures per second of one stream and of `streams`; nothing where that is None."""
     if streams is None:
         return
-    from ..eval import measure_throughput, throughput_json, throughput_table
+    from ..eval import measure_throughput, throughput_table, to_json
 
-    found = measure_throughput([one.target for one in opened], images, streams, options)
+    found = measure_throughput([one.candidate for one in opened], images, streams, options)
     findings.tables.append(throughput_table(found))
-    findings.details["throughput"] = [throughput_json(load) for load in found]
+    findings.details["throughput"] = [to_json(load) for load in found]
 
 
 def find_trtexec(findings: Findings, opened: Sequence[Opened], result: Bench) -> None:
     """After all models are closed: the GPU is the tool's alone."""
-    from ..eval import check_engines, trtexec_json, trtexec_table
+    from ..eval import check_engines, to_json, trtexec_table
     from ..eval.timing.trtexec_check import ABSENT
 
-    engines = {one.target.name: one.path for one in opened if one.path.suffix == ".engine"}
+    engines = {one.candidate.name: one.path for one in opened if one.path.suffix == ".engine"}
     checks = check_engines(result, engines)
     if checks is None:
         findings.sentences.append(ABSENT)
     elif checks:
         findings.tables.append(trtexec_table(checks))
-        findings.details["trtexec"] = [trtexec_json(check) for check in checks]
+        findings.details["trtexec"] = [to_json(check) for check in checks]
 
 
 def find_regression(
@@ -139,11 +139,11 @@ def find_regression(
     """What became slower since an earlier run; nothing without one."""
     if earlier is None:
         return
-    from ..eval import ALLOWED, compare_runs, regression_json, regression_table
+    from ..eval import ALLOWED, compare_runs, regression_table, to_json
 
     regression = compare_runs(earlier, result, facts, allowed or ALLOWED)
     findings.tables.append(regression_table(regression))
-    findings.details["regression"] = regression_json(regression)
+    findings.details["regression"] = to_json(regression)
     findings.failed = regression.failed
 
 

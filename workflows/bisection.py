@@ -1,4 +1,4 @@
-"""`maskrt bisect`: what of a checkpoint must stay FP32, judged on pictures, as a precision file.
+"""What of a checkpoint must stay FP32, judged on pictures, as a precision file.
 
     checkpoint -> ONNX FP32 -> what it finds on N pictures: the reference
                -> FP16, each value rounded, same pictures -> gate -> search -> precision.json
@@ -11,13 +11,15 @@ files run, which needs no GPU.
 from __future__ import annotations
 
 import dataclasses
-import sys
 import tempfile
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from ..runtime.errors import ContractError, ExportError, InputError
+from .open import load
 
 if TYPE_CHECKING:
     import onnx
@@ -33,18 +35,36 @@ LEAST_MATCHED = 0.98
 """Default gate of `instances`. Sound FP16 of the shipped networks matches all."""
 
 
-def run_bisect(
-    checkpoint: Path, out: Path, coco: CocoData, metric: Metric, gate: float | None
-) -> dict[str, Any]:
-    """Search, write the precision file `out`, and print what was found.
+@dataclass(frozen=True)
+class Bisection:
+    """What a search found, and where it was written."""
+
+    precision_file: Path
+    found: Found
+    gate: float
+    """Least matched share, or greatest change in points."""
+    seconds: float
+
+
+def bisect_precision(
+    checkpoint: Path,
+    out: Path,
+    data: CocoData,
+    metric: Metric = "instances",
+    gate: float | None = None,
+    *,
+    on_step: Callable[[str], None] = lambda line: None,
+) -> Bisection:
+    """Search the node groups that must stay FP32 and write the precision file `out`.
 
     Args:
         checkpoint: `.safetensors` with its `.yaml`.
         out: `.json` to write.
-        coco: the pictures; `ap` needs their ground truth.
+        data: the pictures; `ap` needs their ground truth.
         metric: see the module docstring.
         gate: least matched share in (0, 1], or greatest change in points; None: 0.98, or eval's
             FP16 gate.
+        on_step: told what is being tried.
 
     Raises:
         InputError: an option is out of range, or FP32 finds nothing to compare with.
@@ -62,21 +82,11 @@ def run_bisect(
     with tempfile.TemporaryDirectory(prefix="maskrt-") as folder:
         path = Path(folder) / "fp32.onnx"
         contract = _export_fp32(checkpoint, path)
-        _say(f"{contract.variant}: FP32 on {len(coco.images)} pictures, the reference")
-        judge = _Judge(path, contract, coco, metric, gate)
-        found = find_groups(onnx.load(path), judge, _say)
-    _write(out, found, contract, coco, metric, gate)
-    seconds = time.monotonic() - started
-    _print(out, found, gate, seconds)
-    return {
-        "precision_file": str(out),
-        "groups": list(found.costs),
-        "before": dataclasses.asdict(found.before),
-        "after": dataclasses.asdict(found.after),
-        "fp16_mac_share": found.fp16_mac_share,
-        "evaluations": found.evaluations,
-        "seconds": seconds,
-    }
+        on_step(f"{contract.variant}: FP32 on {len(data.images)} pictures, the reference")
+        judge = _Judge(path, contract, data, metric, gate)
+        found = find_groups(onnx.load(path), judge, on_step)
+    _write(out, found, contract, data, metric, gate)
+    return Bisection(out, found, gate, time.monotonic() - started)
 
 
 def _checked_gate(metric: Metric, gate: float | None) -> float:
@@ -107,12 +117,12 @@ class _Judge:
     """Compares candidates with the FP32 reference, on the same pictures."""
 
     def __init__(
-        self, reference: Path, contract: Contract, coco: CocoData, metric: Metric, gate: float
+        self, reference: Path, contract: Contract, data: CocoData, metric: Metric, gate: float
     ) -> None:
         """Measure the reference; InputError when it leaves nothing to compare with."""
         self._folder = reference.parent
         self._contract = dataclasses.replace(contract, precision="fp16")
-        self._coco = coco
+        self._data = data
         self._metric = metric
         self._gate = gate
         self._reference = self._measured(reference)
@@ -138,13 +148,12 @@ class _Judge:
         return Verdict(passed, figures)
 
     def _measured(self, path: Path) -> tuple[list[Prediction], Values | None]:
-        from .. import load
         from ..eval import measure, predict_data
 
         with load(path) as predictor:
             if self._metric == "instances":
-                return predict_data(predictor, self._coco), None
-            result = measure(predictor, path, self._coco)
+                return predict_data(predictor, self._data), None
+            result = measure(predictor, path, self._data)
         return result.predictions, {"box": result.accuracy.box, "mask": result.accuracy.mask}
 
     def _parity(self, candidate: tuple[list[Prediction], Values | None]) -> Parity:
@@ -162,7 +171,7 @@ class _Judge:
 
     def _check_reference(self) -> None:
         parity = self._parity(self._reference)
-        where = f"{self._contract.variant} in FP32, {parity.images} pictures of {self._coco.folder}"
+        where = f"{self._contract.variant} in FP32, {parity.images} pictures of {self._data.folder}"
         if parity.reference_counted == 0:
             raise InputError(
                 f"{where}: nothing of score 0.1 or more found; expected some, which candidates are "
@@ -195,7 +204,7 @@ def _changes(parity: Parity) -> dict[str, float]:
 
 
 def _write(
-    out: Path, found: Found, contract: Contract, coco: CocoData, metric: Metric, gate: float
+    out: Path, found: Found, contract: Contract, data: CocoData, metric: Metric, gate: float
 ) -> None:
     from ..export.precision.precision_file import PrecisionFile, write_precision_file
 
@@ -205,7 +214,7 @@ def _write(
         model=contract.variant,
         metric=metric,
         gate=gate,
-        pictures={"data": coco.folder.name, "split": coco.split, "count": len(coco.images)},
+        pictures={"data": data.folder.name, "split": data.split, "count": len(data.images)},
         before=dataclasses.asdict(found.before),
         after=dataclasses.asdict(found.after),
         fp16_mac_share=found.fp16_mac_share,
@@ -214,23 +223,3 @@ def _write(
         versions=contract.versions,
     )
     write_precision_file(out, content)
-
-
-def _print(out: Path, found: Found, gate: float, seconds: float) -> None:
-    print(f"FP16: {found.before}, gate {gate:g}: {'passes' if found.before.passed else 'fails'}")
-    if found.costs:
-        print(f"with {len(found.costs)} of {found.groups} node groups in FP32: {found.after}")
-    for name, cost in found.costs.items():
-        print(
-            f"  {name} ({cost.mac_share:.1%} of MACs): put back to FP16: {cost.put_back}; "
-            f"alone in FP16: {cost.only_fp16}; alone in FP32: {cost.only_fp32}"
-        )
-    kept = f"{len(found.costs)} node groups stay FP32" if found.costs else "no group needs FP32"
-    print(
-        f"{out}: {kept}, {found.fp16_mac_share:.1%} of MACs in FP16; "
-        f"evaluations: {found.evaluations}, {seconds:.0f} s"
-    )
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

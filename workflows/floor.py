@@ -1,7 +1,7 @@
 """What the bench's physical floor needs of ONNX: an artefact's work, and the probes of peaks.
 
-`eval/floor.py` and `eval/peaks.py` do the arithmetic and the timing; this stands at the repository
-root because it counts with `export`, reads sidecars and opens models that are no artefacts.
+`eval/timing/floor.py` and `peaks.py` do the arithmetic and the timing; this counts with `export`,
+reads sidecars and opens models that are no artefacts.
 
 A probe is a chain of equal layers, so that handing over its input and output is small beside it.
 """
@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from ..eval.timing.floor import Work, device_of, half_precision
+from ..eval.timing.floor import Work
 from ..eval.timing.peaks import Probe
 from ..runtime.contract import Contract
+from ..runtime.sessions.interface import Backend
 from ..runtime.sessions.open import CHECKPOINT
 from ..runtime.sessions.ort_providers import CPU, CUDA
 
@@ -76,14 +77,14 @@ CHAINS: Mapping[Kind, tuple[Layers, ...]] = {
 }
 
 
-def probes_for(backends: Iterable[str]) -> list[Probe]:
+def probes_for(backends: Iterable[Backend]) -> list[Probe]:
     """The probes that rows of these backends need, as far as this machine has the libraries."""
     if find_spec("onnx") is None:
         return []
     kinds = dict.fromkeys(
-        (device_of(backend), precision)
+        (backend.device, precision)
         for backend in backends
-        for precision in ("fp32", half_precision(backend))
+        for precision in ("fp32", backend.half_precision)
     )
     return [probe for kind in kinds for probe in _probes(kind)]
 
@@ -197,19 +198,19 @@ def works_of(files: Sequence[tuple[Path, Candidate]]) -> dict[str, Work]:
     """
     works: dict[str, Work] = {}
     exported: dict[tuple[Any, ...], Work] = {}
-    for path, target in files:
-        contract = target.predictor.contract
+    for path, candidate in files:
+        contract = candidate.predictor.contract
         if path.suffix == ".onnx" and find_spec("onnx") is not None:
-            works[target.name] = _onnx_work(path)
+            works[candidate.name] = _onnx_work(path)
             if contract.precision == "fp32":
-                exported[_network(contract)] = works[target.name]
+                exported[_network(contract)] = works[candidate.name]
         elif path.suffix == ".engine" and (work_of_engine := _engine_work(path)) is not None:
-            works[target.name] = work_of_engine
-    for path, target in files:
-        work = exported.get(_network(target.predictor.contract))
+            works[candidate.name] = work_of_engine
+    for path, candidate in files:
+        work = exported.get(_network(candidate.predictor.contract))
         if path.suffix == CHECKPOINT and work is not None:
-            half = target.predictor.session.backend.endswith("-fp16")
-            works[target.name] = _of_checkpoint(work, half)
+            half = candidate.predictor.session.backend.precision == "fp16"
+            works[candidate.name] = _of_checkpoint(work, half)
     return works
 
 

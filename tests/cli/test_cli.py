@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 import maskrt as package
-from maskrt.cli.main import main
-from maskrt.workflows.verbs import VERBS
+from maskrt.cli.main import VERBS, main
+from maskrt.cli.verbs import doctor
 
 Run = Callable[..., Any]
 Copy = Callable[[Path, Path, Callable[[dict[str, Any]], None]], Path]
@@ -71,6 +71,7 @@ def test_import_turns_published_weights_into_a_checkpoint(
     from maskrt.train.networks.mask_rcnn import MaskRCNN
     from maskrt.train.recipes.recipe import load_recipe
     from maskrt.train.weights import import_weights
+    from maskrt.train.weights.detectron2_layout import detectron2_name
 
     # ResNet-50's blocks at a sixteenth of their width.
     recipe = tmp_path / "narrow.yaml"
@@ -79,7 +80,7 @@ def test_import_turns_published_weights_into_a_checkpoint(
     )
     monkeypatch.setattr(import_weights, "RECIPE", str(recipe))
     state = MaskRCNN(load_recipe(recipe)).state_dict()
-    weights = {import_weights.detectron2_name(k): v.numpy() for k, v in state.items()}
+    weights = {detectron2_name(k): v.numpy() for k, v in state.items()}
     file, path = tmp_path / "model_final.pkl", tmp_path / "out.safetensors"
     file.write_bytes(pickle.dumps({"model": weights}))
     ran = maskrt("import", file, "--format", "detectron2", "-o", path, "--json")
@@ -207,8 +208,10 @@ def test_a_verb_without_json_prints_no_json(maskrt: Run, chain: Any) -> None:
 def test_the_command_line_and_the_verbs_are_the_same_set(maskrt: Run) -> None:
     ran = maskrt("--help")
     assert ran.code == 0
-    for verb in VERBS:
-        assert f"    {verb} " in ran.out
+    listed = [line.split()[0] for line in ran.out.splitlines() if line.startswith("    ")]
+    verbs = [word for word in listed if word.islower() and not word.startswith("-")]
+    assert len(verbs) == len(VERBS)
+    for verb in verbs:
         assert maskrt(verb, "--help").code == 0
 
 
@@ -227,6 +230,19 @@ def test_an_interrupt_is_no_traceback(
     def interrupted(_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(VERBS, "doctor", interrupted)
+    monkeypatch.setattr(doctor, "run", interrupted)
     assert main(["doctor"]) == 130
     assert "interrupted" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])
+def test_completion_knows_every_verb(maskrt: Run, shell: str) -> None:
+    ran = maskrt("completion", shell)
+    assert ran.code == 0, ran.err
+    assert all(verb in ran.out for verb in ("bench", "export", "inspect"))
+
+
+def test_the_package_runs_as_a_module() -> None:
+    words = [sys.executable, "-m", "maskrt", "--version"]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert done.stdout == f"maskrt {package.__version__}\n"

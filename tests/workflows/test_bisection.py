@@ -23,10 +23,9 @@ from maskrt.export.precision.precision_file import PrecisionFile, write_precisio
 from maskrt.runtime.contract import METADATA_KEY, contract_from_json
 from maskrt.runtime.errors import ExportError
 from maskrt.runtime.files import sha256_of
-from maskrt.runtime.sessions.open import Model
+from maskrt.runtime.sessions.open import ModelRef
 from maskrt.train.shapes.drawing import draw_shapes
-from maskrt.workflows import bisection as bisect_precision
-from maskrt.workflows import verbs
+from maskrt.workflows import bisection, verbs
 
 Run = Callable[..., Any]
 Copy = Callable[[Path, Path, Callable[[dict[str, Any]], None]], Path]
@@ -94,8 +93,8 @@ def test_an_unsafe_layer_is_found_and_the_repaired_model_passes_its_gate(
     assert json.loads(precision.read_text())["groups"] == ran.json["groups"]
 
     assert maskrt(*half, "--keep-fp32", precision).code == 0
-    reference = verbs.measured(Model(shipped), pictures)
-    hop = hop_between(reference, verbs.measured(Model(repaired), pictures))
+    reference = verbs.measured(ModelRef(shipped), pictures)
+    hop = hop_between(reference, verbs.measured(ModelRef(repaired), pictures))
     assert hop.precision == "fp16"
     assert not hop.failures
     assert hop.parity.reference_counted >= PICTURES
@@ -160,7 +159,7 @@ def test_an_interrupt_leaves_no_file(
     temporary.mkdir()
     out.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
-    monkeypatch.setattr(bisect_precision._Judge, "__call__", interrupted)
+    monkeypatch.setattr(bisection._Judge, "__call__", interrupted)
     ran = maskrt("bisect", sure, "--data", chain.data, "-o", out / "p.json")
     assert ran.code == 130
     assert "interrupted" in ran.err

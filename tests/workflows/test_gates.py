@@ -17,9 +17,9 @@ from maskrt.export.operators.grid_sample_body import grid_sample_function
 from maskrt.export.operators.roi_align import ROI_ALIGN
 from maskrt.export.rules.exact_rules import ALL_RULES
 from maskrt.export.to_onnx import export
-from maskrt.runtime.sessions.open import Model
+from maskrt.runtime.sessions.open import ModelRef
 from maskrt.train.shapes.drawing import draw_shapes
-from maskrt.workflows.verbs import measured
+from maskrt.workflows.measure import measured
 
 CHECKPOINTS = Path(__file__).parents[2] / "train" / "checkpoints"
 PICTURES = 6
@@ -46,7 +46,7 @@ def reference(pictures: CocoData) -> Callable[[str], Measurement]:
 
     def of(name: str) -> Measurement:
         if name not in known:
-            known[name] = measured(Model(CHECKPOINTS / f"{name}.safetensors"), pictures)
+            known[name] = measured(ModelRef(CHECKPOINTS / f"{name}.safetensors"), pictures)
         return known[name]
 
     return of
@@ -79,7 +79,7 @@ def test_a_choice_passes_both_gates(
 ) -> None:
     for path in exported(name, () if choice == "no rules" else ALL_RULES):
         source = with_grid_sample(path) if choice == "GridSample body" else path
-        hop = hop_between(reference(name), measured(Model(source), pictures))
+        hop = hop_between(reference(name), measured(ModelRef(source), pictures))
         assert not hop.failures
         assert hop.parity.reference_counted >= PICTURES
 
@@ -94,7 +94,7 @@ def test_openvino_passes_in_fp32_and_stays_near_in_bf16(
     """BF16 has 8 bits: its AP of six pictures moves by points, too much for a gate on so few."""
     pytest.importorskip("openvino", reason="openvino is not installed")
     fp32, bf16 = (
-        hop_between(reference(name), measured(Model(path, "openvino"), pictures))
+        hop_between(reference(name), measured(ModelRef(path, "openvino"), pictures))
         for path in exported(name)
     )
     assert not fp32.failures

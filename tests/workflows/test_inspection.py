@@ -14,7 +14,7 @@ import pytest
 
 from maskrt.runtime.errors import InputError, SessionError
 from maskrt.runtime.gpu.cuda import missing_device
-from maskrt.train.macs import mask_rcnn_cost
+from maskrt.train.cost import mask_rcnn_cost
 from maskrt.train.recipes.recipe import load_recipe
 from maskrt.train.weights.checkpoint import load_checkpoint, new_checkpoint
 from maskrt.workflows.inspection import inspect_file
@@ -23,12 +23,13 @@ Inspect = Callable[[Path], tuple[dict[str, Any], str]]
 
 
 @pytest.fixture
-def inspect(capsys: pytest.CaptureFixture[str]) -> Inspect:
-    """The facts and the printed text."""
+def inspect(maskrt: Callable[..., Any]) -> Inspect:
+    """The facts as the command's JSON, and its text."""
 
     def run(path: Path) -> tuple[dict[str, Any], str]:
-        capsys.readouterr()
-        return inspect_file(path), capsys.readouterr().out
+        ran = maskrt("inspect", path, "--json")
+        assert ran.code == 0, ran.err
+        return ran.json, ran.out
 
     return run
 

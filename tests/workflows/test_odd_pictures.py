@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import maskrt
-from maskrt.runtime.pictures.sources import predict_sources
 from maskrt.runtime.predictor import Predictor
+from maskrt.workflows.prediction import predict_sources
 
 CHECKPOINTS = Path(maskrt.__file__).parent / "train" / "checkpoints"
 ORIENTATION_6 = bytes.fromhex(  # EXIF: one entry, the picture is to be turned a quarter right
@@ -55,7 +55,7 @@ def test_odd_pictures_go_through(predictor: Predictor, tmp_path: Path) -> None:
     sources = tmp_path / "in"
     sources.mkdir()
     sizes = odd_files(sources)
-    written = predict_sources(predictor, [sources], tmp_path / "out", 0.5, progress=False)
+    written = predict_sources(predictor, [sources], tmp_path / "out", 0.5)
     assert written.pictures == len(sizes)
     for name, size_hw in sizes.items():
         overlay = cv2.imread(str(tmp_path / "out" / name))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import json
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -17,10 +18,16 @@ from maskrt.eval.timing.operators import OPTIONS
 from maskrt.runtime.gpu.cuda import missing_device
 from maskrt.runtime.gpu.kernels import launch
 from maskrt.runtime.gpu.kernels.shipped import load_kernel
-from maskrt.workflows import operator_bench
-from maskrt.workflows import operator_candidates as operator_ways
-from maskrt.workflows.operator_bench import bench_operators, roi_align_case, window_align_case
-from maskrt.workflows.operator_candidates import BASELINE, FP32_TOLERANCE, Case, ways
+from maskrt.workflows.operators import bench as operator_bench
+from maskrt.workflows.operators import candidates
+from maskrt.workflows.operators.bench import bench_operators
+from maskrt.workflows.operators.candidates import FP32_TOLERANCE, ways
+from maskrt.workflows.operators.cases import (
+    Case,
+    roi_align_case,
+    window_align_case,
+)
+from maskrt.workflows.operators.models import BASELINE, operator_models
 
 Run = Callable[..., Any]
 LEVELS = ((9, 7), (4, 5))
@@ -68,12 +75,12 @@ def test_ways_of_roi_align_are_both_bodies_torch_and_onnx_runtimes_own() -> None
 
 
 def test_the_onnx_rows_run_what_their_names_say() -> None:
-    models = operator_ways._models(SMALL[0](), False)
+    models = operator_models(SMALL[0](), False)
     inner = {name: {n.op_type for f in m.functions for n in f.node} for name, m in models.items()}
     assert "MatMul" in inner["ONNX matmul body"]
     assert "GridSample" in inner["ONNX GridSample body"]
     assert [node.op_type for node in models[BASELINE].graph.node] == ["Reshape", "RoiAlign"]
-    stepped = operator_ways._models(SMALL[1](), False)[BASELINE]
+    stepped = operator_models(SMALL[1](), False)[BASELINE]
     assert [node.op_type for node in stepped.graph.node] == ["Reshape", "RoiAlign", "Slice"]
 
 
@@ -93,53 +100,58 @@ def test_what_needs_a_gpu_is_absent_with_its_reason() -> None:
     assert {name.split(", ")[1] for name in absent} == {"CUDA FP32", "CUDA FP16"}
 
 
-def test_a_run_prints_tables_and_keeps_every_sample(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_run_gives_tables_and_keeps_every_sample(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(operator_bench, "cpu_bandwidth", lambda: 5e9)
-    result = bench_operators(SHORT, SMALL)
-    assert result["exit_code"] == 0
+    told: list[tuple[float, str]] = []
+    bench = bench_operators(SHORT, SMALL, on_progress=lambda *words: told.append(words))
+    result = json.loads(json.dumps(bench.to_json()))
+    assert not bench.failed
     assert len(result["cases"]) == 3
+    shares = [done for done, _ in told]
+    assert shares == sorted(shares)
+    assert told[-1][1].startswith("3 of 3: ")
     assert result["bandwidths_bytes_per_s"]["cpu"] == 5e9
     for case in result["cases"]:
-        assert case["failures"] == ()
+        assert case["failures"] == []
         assert all(np.array(row["samples_ms"]).shape == (2, 2) for row in case["rows"])
     ratios = {row["name"]: row["speedup"] for row in result["cases"][0]["rows"]}
     assert ratios["ONNX matmul body, CPU FP32"]["value"] > 0
     assert ratios[f"{BASELINE}, CPU FP32"] is None
-    printed = capsys.readouterr().out
-    assert "MaskrtRoiAlign: map 2x4x20x30, 9 boxes, 14x14 bins, 2 samples" in printed
-    assert "MaskrtWindowAlign: pyramid 1x83x4, 9 windows" in printed
-    assert "cpu 5.0 GB/s" in printed
-    absent = [line for line in printed.splitlines() if line.startswith("Not run here: ")]
-    assert len(absent) == len(result["absent"])
+    titles = [table.title for table in bench.tables]
+    assert "MaskrtRoiAlign: map 2x4x20x30, 9 boxes, 14x14 bins, 2 samples" in titles[0]
+    assert "MaskrtWindowAlign: pyramid 1x83x4, 9 windows" in titles[2]
+    assert all("cpu 5.0 GB/s" in " ".join(table.notes) for table in bench.tables)
 
 
-def test_a_way_that_computes_something_else_fails_the_run(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_way_that_computes_something_else_fails_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     from maskrt.train.networks import roi_align as trained
 
     right = trained.roi_align
     monkeypatch.setattr(trained, "roi_align", lambda x, *rest: right(x + 0.01, *rest))
     monkeypatch.setattr(operator_bench, "cpu_bandwidth", lambda: 5e9)
-    result = bench_operators(SHORT, SMALL[:1])
-    assert result["exit_code"] == 1
-    assert "FAILED torch operator, CPU FP32" in capsys.readouterr().out
-    assert "torch operator, CPU FP32" not in {row["name"] for row in result["cases"][0]["rows"]}
+    bench = bench_operators(SHORT, SMALL[:1])
+    assert bench.failed
+    assert "FAILED torch operator, CPU FP32" in " ".join(bench.tables[0].notes)
+    assert "torch operator, CPU FP32" not in {row.name for row in bench.cases[0].rows}
 
 
 def test_the_command_times_the_cases_and_ends_in_json(
     maskrt: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
+    measure = operator_bench.bench_operators
 
-    def bench(options: Any) -> dict[str, Any]:
+    def short(options: Any, **others: Any) -> Any:
         asked.append(options)
-        return {"cases": []}
+        return measure(SHORT, SMALL[2:], **others)
 
-    monkeypatch.setattr(operator_bench, "bench_operators", bench)
-    assert maskrt("bench", "--operators", "--json").json == {"cases": []}
+    monkeypatch.setattr(operator_bench, "cpu_bandwidth", lambda: 5e9)
+    monkeypatch.setattr(operator_bench, "bench_operators", short)
+    ran = maskrt("bench", "--operators", "--json")
+    assert (ran.code, ran.json["exit_code"], len(ran.json["cases"])) == (0, 0, 1)
+    assert "MaskrtWindowAlign: pyramid 1x83x4, 9 windows" in ran.out
+    told = [line for line in ran.out.splitlines() if line.startswith("Not run here: ")]
+    assert len(told) == len(ran.json["absent"])
     assert maskrt("bench", "--operators", "--samples", 8, "--seconds", 2).code == 0
     assert asked == [OPTIONS, dataclasses.replace(OPTIONS, samples=8, seconds=2.0)]
 
@@ -224,7 +236,7 @@ def fake_gpu(monkeypatch: pytest.MonkeyPatch) -> FakeCuda:
 
 
 def test_bandwidth_of_a_gpu_counts_both_ways_of_one_copy(fake_gpu: FakeCuda) -> None:
-    assert operator_ways.gpu_bandwidth() == pytest.approx(2 * operator_ways.COPIED_BYTES / 2e-3)
+    assert candidates.gpu_bandwidth() == pytest.approx(2 * candidates.COPIED_BYTES / 2e-3)
     assert fake_gpu.alive == 0  # events and memory
 
 
@@ -245,9 +257,9 @@ def test_the_kernel_is_launched_as_the_plugins_launch_it(
     monkeypatch.setattr(launch, "kernel_here", here)
     case = make()
     with contextlib.ExitStack() as stack:
-        one = operator_ways._ptx(case, half, stack, "kernel")
+        one = candidates._ptx(case, half, stack, "kernel")
         assert one.time_ms() == pytest.approx(2.0)
-        assert len(launched) == operator_ways.AHEAD + operator_ways.LAUNCHES
+        assert len(launched) == candidates.AHEAD + candidates.LAUNCHES
         grid, inputs, scalars, target, stream = launched[-1]
         kernel = load_kernel(case.cfg.kernel_name(half), "9.0")
         assert len(kernel.arguments) == len(inputs) + len(scalars) + 1

@@ -14,16 +14,17 @@ import functools
 import importlib
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ..engines.plugins.operator_config import RoiAlignCfg, WindowAlignCfg
-from ..eval.timing.operators import COPIED_BYTES, COPIES, Implementation, wall_clock
-from ..runtime.errors import BuildError, SessionError
-from ..runtime.gpu import cuda
+from ...engines.plugins.operator_config import RoiAlignCfg, WindowAlignCfg
+from ...eval.timing.operators import COPIED_BYTES, COPIES, Implementation, wall_clock
+from ...runtime.errors import BuildError, SessionError, first_line
+from ...runtime.gpu import cuda
+from .cases import Case
+from .models import BASELINE, operator_models
 
 if TYPE_CHECKING:
     import onnx
@@ -43,34 +44,6 @@ FP16_TOLERANCE = 2e-3
 HALF_BOXES_TOLERANCE = 0.5
 """For torchvision in FP16, whose boxes are FP16 too: whole pixels from 1024 px on, and positions
 rounded to a sixteenth of a cell again and again. Unrelated maps differ by more."""
-BASELINE = "ONNX Runtime RoiAlign"
-
-
-@dataclass(frozen=True)
-class Case:
-    """One operator on one set of inputs."""
-
-    operator: str
-    title: str
-    cfg: RoiAlignCfg | WindowAlignCfg
-    first: Array
-    """Map (B, C, H, W) or packed pyramid (B, N, C), FP32."""
-    second: Array
-    """Boxes (B, K, 4) float32 or window numbers (B, K) int64."""
-
-    @property
-    def output_shape(self) -> tuple[int, ...]:
-        """Of the operator's output."""
-        return tuple(self.cfg.output_shape(self.first.shape, self.second.shape))
-
-    def inputs(self, half: bool) -> tuple[Array, Array]:
-        """Both inputs, the first in the precision asked for."""
-        return self.first.astype(np.float16 if half else np.float32), self.second
-
-    def least_bytes(self, half: bool) -> int:
-        """Inputs read once and output written once."""
-        elements = self.first.size + int(np.prod(self.output_shape))
-        return elements * (2 if half else 4) + self.second.nbytes
 
 
 def ways(case: Case, stack: contextlib.ExitStack) -> tuple[list[Implementation], dict[str, str]]:
@@ -95,7 +68,7 @@ def _makers(
         # ONNX Runtime's CPU provider computes FP16 in FP32: only a GPU has such rows.
         for half in (False, True) if device == "cuda" else (False,):
             where = f"{device.upper()} {_precision(half)}"
-            for model, proto in _models(case, half).items():
+            for model, proto in operator_models(case, half).items():
                 yield f"{model}, {where}", functools.partial(_onnx, case, proto, half, device)
             yield f"torch operator, {where}", functools.partial(_torch, case, half, device)
     for half in (False, True):
@@ -103,82 +76,6 @@ def _makers(
         if isinstance(case.cfg, RoiAlignCfg):
             name = f"torchvision, CUDA {_precision(half)}"
             yield name, functools.partial(_torchvision, case, half)
-
-
-def _models(case: Case, half: bool) -> dict[str, onnx.ModelProto]:
-    """Models of one call by name: what export writes, what it could, ONNX Runtime's own."""
-    from ..export.operators.grid_sample_body import grid_sample_function
-    from ..export.operators.roi_align import add_functions
-
-    node = _single_node(case, half)
-    if isinstance(case.cfg, WindowAlignCfg):
-        return {"ONNX gather body": add_functions(node)}
-    matmul = add_functions(node)
-    node.functions.append(grid_sample_function())
-    models = {"ONNX matmul body": matmul, "ONNX GridSample body": add_functions(node)}
-    # in FP16 it wants FP16 boxes, which are whole pixels on a large canvas
-    return models if half else {**models, BASELINE: _native(case, case.cfg)}
-
-
-def _single_node(case: Case, half: bool) -> onnx.ModelProto:
-    """One call of the operator as the exporter makes it, its function still missing."""
-    from onnx import TensorProto, helper
-
-    from ..export.operators.roi_align import DOMAIN, MIN_IR_VERSION, MIN_OPSET
-
-    node = helper.make_node(
-        case.operator, ["X", "second"], ["Y"], domain=DOMAIN, **_attributes(case.cfg)
-    )
-    dtype = TensorProto.FLOAT16 if half else TensorProto.FLOAT
-    second = TensorProto.FLOAT if isinstance(case.cfg, RoiAlignCfg) else TensorProto.INT64
-    inputs = [
-        helper.make_tensor_value_info("X", dtype, case.first.shape),
-        helper.make_tensor_value_info("second", second, case.second.shape),
-    ]
-    outputs = [helper.make_tensor_value_info("Y", dtype, case.output_shape)]
-    graph = helper.make_graph([node], case.operator, inputs, outputs)
-    opset = helper.make_opsetid("", MIN_OPSET)
-    return helper.make_model(graph, opset_imports=[opset], ir_version=MIN_IR_VERSION)
-
-
-def _attributes(cfg: RoiAlignCfg | WindowAlignCfg) -> dict[str, Any]:
-    if isinstance(cfg, WindowAlignCfg):
-        shapes = [side for level in cfg.levels for side in level]
-        return {"size": cfg.size, "spatial_shapes": shapes}
-    return {
-        "output_size": cfg.output_size,
-        "spatial_scale": 1 / cfg.stride_px,
-        "sampling_ratio": cfg.sampling_ratio,
-        "bin_step": cfg.bin_step,
-    }
-
-
-def _native(case: Case, cfg: RoiAlignCfg) -> onnx.ModelProto:
-    """ONNX RoiAlign-16, which makes all bins; a Slice takes every `bin_step`-th."""
-    from onnx import parser
-
-    batch, boxes = case.second.shape[:2]
-    map_shape, output_shape = (
-        ", ".join(map(str, shape)) for shape in (case.first.shape, case.output_shape)
-    )
-    images = ", ".join(str(image) for image in range(batch) for _ in range(boxes))
-    bins, step = cfg.output_size, cfg.bin_step
-    made = "Y" if step == 1 else "bins"  # an Identity might cost a copy
-    every = "" if step == 1 else "Y = Slice (bins, starts, ends, axes, steps)"
-    return parser.parse_model(f"""
-        <ir_version: 8, opset_import: ["" : 17]>
-        g (float[{map_shape}] X, float[{batch}, {boxes}, 4] second) => (float[{output_shape}] Y)
-        <int64[{batch * boxes}] image = {{{images}}}, int64[2] rows = {{-1, 4}},
-         int64[2] starts = {{0, 0}}, int64[2] ends = {{{bins}, {bins}}},
-         int64[2] axes = {{2, 3}}, int64[2] steps = {{{step}, {step}}}>
-        {{
-            rois = Reshape (second, rows)
-            {made} = RoiAlign <coordinate_transformation_mode = "half_pixel", mode = "avg",
-                output_height = {bins}, output_width = {bins},
-                sampling_ratio = {cfg.sampling_ratio}, spatial_scale = {1 / cfg.stride_px!r}>
-                (X, rois, image)
-            {every}
-        }}""")
 
 
 def _onnx(case: Case, model: onnx.ModelProto, half: bool, device: str, name: str) -> Implementation:
@@ -198,7 +95,7 @@ def _onnx(case: Case, model: onnx.ModelProto, half: bool, device: str, name: str
             model.SerializeToString(), options, providers=[(provider, exact)]
         )
     except Exception as err:  # its errors share no base class
-        raise SessionError(str(err).splitlines()[0]) from err
+        raise SessionError(first_line(err)) from err
     if session.get_providers()[0] != provider:
         raise SessionError(f"{provider} could not start")
     binding = session.io_binding()
@@ -231,10 +128,10 @@ def _torch(case: Case, half: bool, device: str, name: str) -> Implementation:
 
 def _torch_call(cfg: RoiAlignCfg | WindowAlignCfg, first: Tensor, second: Tensor) -> Tensor:
     if isinstance(cfg, WindowAlignCfg):
-        from ..train.networks.windows import window_align
+        from ...train.networks.windows import window_align
 
         return window_align(first, second, cfg.levels)
-    from ..train.networks.roi_align import roi_align
+    from ...train.networks.roi_align import roi_align
 
     bins = roi_align(first, second, cfg.output_size, 1 / cfg.stride_px, cfg.sampling_ratio)
     return bins[:, :, :: cfg.bin_step, :: cfg.bin_step].contiguous()
@@ -293,7 +190,7 @@ def _torch_implementation(
 
 def _ptx(case: Case, half: bool, stack: contextlib.ExitStack, name: str) -> Implementation:
     """The shipped kernel, launched as the plugins launch it."""
-    from ..runtime.gpu.kernels.launch import kernel_here
+    from ...runtime.gpu.kernels.launch import kernel_here
 
     reason = cuda.missing_device()
     if reason is not None:

@@ -1,0 +1,67 @@
+"""What the arguments of several verbs have in common, and the types of their values."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+Arguments = argparse.Namespace
+Result = dict[str, Any]
+"""What `--json` prints; `exit_code` in it is the command's."""
+
+MODEL_HELP = (
+    "checkpoint, .onnx or .engine; FILE@SESSION,key=value names what runs it, "
+    "e.g. x.onnx@openvino,threads=4"
+)
+
+
+def add_verb(
+    verbs: Any, name: str, text: str, run: Callable[[Arguments], Result]
+) -> argparse.ArgumentParser:
+    """One subcommand with the option that all have; `run` is called with what was parsed."""
+    sub: argparse.ArgumentParser = verbs.add_parser(name, help=text, description=text)
+    sub.add_argument("--json", action="store_true", help="one JSON object as the last stdout line")
+    sub.set_defaults(run=run)
+    return sub
+
+
+def add_recipe(sub: argparse.ArgumentParser) -> None:
+    """A recipe with its overrides and where its backbone comes from."""
+    sub.add_argument("recipe", help="shipped recipe name or a YAML file")
+    sub.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. solver.lr=0.01")
+    sub.add_argument("--backbone", type=Path, help="checkpoint whose backbone weights are taken")
+
+
+def add_data(sub: argparse.ArgumentParser, *, required: bool) -> None:
+    """Pictures with ground truth."""
+    sub.add_argument("--data", type=Path, required=required, help="COCO-format folder")
+    sub.add_argument("--split", choices=["val", "train"], default="val")
+    sub.add_argument("--images", type=int, help="only the first so many pictures")
+
+
+def model(text: str) -> Any:
+    """A MODEL argument: the file, and behind an @ the session and its options."""
+    from ..runtime.errors import InputError
+    from ..runtime.sessions.open import model_from_text
+
+    try:
+        return model_from_text(text)
+    except InputError as err:
+        raise argparse.ArgumentTypeError(str(err)) from err
+
+
+def batches(text: str) -> tuple[int, ...]:
+    """Batch sizes behind commas, each once and ascending."""
+    if not all(part.isdigit() and int(part) > 0 for part in text.split(",")):
+        raise argparse.ArgumentTypeError(f"'{text}' is not batch sizes like 1,2,4,8")
+    return tuple(sorted({int(part) for part in text.split(",")}))
+
+
+def canvas(text: str) -> tuple[int, int]:
+    """A canvas, HxW in pixels."""
+    height, _, width = text.lower().partition("x")
+    if not (height.isdigit() and width.isdigit()):
+        raise argparse.ArgumentTypeError(f"'{text}' is not HxW like 800x1344")
+    return int(height), int(width)

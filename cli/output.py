@@ -1,0 +1,44 @@
+"""What verbs print: result tables on standard output, a progress bar on standard error."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..eval import Table
+
+
+def print_tables(tables: Iterable[Table]) -> None:
+    """Each as wide as the terminal lets it be."""
+    from rich.console import Console
+
+    from ..eval import print_table
+
+    console = Console()
+    for table in tables:
+        print_table(table, console)
+
+
+def say(line: str) -> None:
+    """What is being done now, for people who wait."""
+    print(line, file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def progress_bar() -> Iterator[Callable[[float, str], None]]:
+    """A bar while the block lasts, told how much is done (0 to 1) and what is being done.
+
+    Hidden where standard error is no terminal.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (BarColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    console = Console(stderr=True)
+    hidden = not console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=hidden) as progress:
+        task = progress.add_task("", total=1.0)
+        yield lambda done, text: progress.update(task, completed=done, description=text)

@@ -1,0 +1,48 @@
+"""`maskrt build`: an exported ONNX file as a TensorRT engine and its sidecar."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ..arguments import Arguments, Result, add_verb
+
+RUNTIMES = ("tensorrt-rtx", "tensorrt")
+
+
+def add(verbs: Any) -> None:
+    """Its grammar."""
+    sub = add_verb(verbs, "build", "ONNX -> TensorRT engine and its .engine.json", run)
+    sub.add_argument("onnx", type=Path)
+    sub.add_argument("-o", "--out", type=Path, required=True, help=".engine to write")
+    sub.add_argument("--runtime", choices=RUNTIMES, default="tensorrt-rtx")
+    sub.add_argument("--operators", choices=["auto", "plugin", "portable"], default="auto")
+    sub.add_argument("--workspace-bytes", type=int, help="builder workspace limit")
+    sub.add_argument("--timing-cache", type=Path, help="read and updated where the flavour has one")
+    sub.add_argument("--min-fp16", type=float, help="fail below this share of MACs in FP16 (0..1)")
+    sub.add_argument("--tf32", action="store_true", help="allow TF32 in FP32 layers")
+
+
+def run(arguments: Arguments) -> Result:
+    """Build, and say what the engine is made of."""
+    from ...workflows import build_engine
+
+    report = build_engine(
+        arguments.onnx,
+        arguments.out,
+        arguments.runtime,
+        arguments.operators,
+        workspace_bytes=arguments.workspace_bytes,
+        timing_cache_path=arguments.timing_cache,
+        min_fp16=arguments.min_fp16,
+        tf32=arguments.tf32,
+    )
+    network = report.network
+    print(
+        f"{report.engine_path}: {report.engine_path.stat().st_size / 1e6:.1f} MB, "
+        f"{len(network.layers)} layers, {network.fp16_mac_share:.0%} of MACs in FP16; "
+        f"operators {report.operators}: {report.operators_reason}"
+    )
+    for line in (report.engine_words, *report.notes):
+        print(f"  {line}")
+    return {"engine": str(report.engine_path), "sidecar": str(report.sidecar_path)}

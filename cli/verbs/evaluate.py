@@ -1,0 +1,33 @@
+"""`maskrt eval`: COCO AP (AR of proposals), and the parity gate against a reference."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..arguments import MODEL_HELP, Arguments, Result, add_data, add_verb, model
+from ..output import print_tables
+
+
+def add(verbs: Any) -> None:
+    """Its grammar."""
+    sub = add_verb(verbs, "eval", "COCO AP or AR of a model; with --against, the parity gate", run)
+    sub.add_argument("model", type=model, help=MODEL_HELP)
+    add_data(sub, required=True)
+    sub.add_argument("--against", type=model, help="reference model: exit code 1 when a gate fails")
+
+
+def run(arguments: Arguments) -> Result:
+    """Measure, print, and exit with what the gate says."""
+    from ...eval import accuracy_tables, hop_tables, to_json
+    from ...workflows import evaluate, load_data
+
+    data = load_data(arguments.data, arguments.split, arguments.images)
+    found = evaluate(arguments.model, data, arguments.against)
+    print_tables(accuracy_tables(found.accuracies))
+    if found.hop is None:
+        (accuracy,) = found.accuracies
+        return {"box": accuracy.box, "mask": accuracy.mask}
+    print_tables(hop_tables([found.hop]))
+    for failure in found.hop.failures:
+        print(f"gate failed: {failure}")
+    return {**to_json(found.hop), "exit_code": 1 if found.hop.failures else 0}

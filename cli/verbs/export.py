@@ -1,0 +1,76 @@
+"""`maskrt export`: a checkpoint as one verified ONNX file."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from ..arguments import Arguments, Result, add_verb, canvas
+
+
+def add(verbs: Any) -> None:
+    """Its grammar."""
+    sub = add_verb(verbs, "export", "checkpoint -> verified ONNX", run)
+    sub.add_argument("checkpoint", type=Path)
+    sub.add_argument("-o", "--out", type=Path, required=True, help=".onnx to write")
+    sub.add_argument("--precision", choices=["fp32", "fp16", "int8"], default="fp32")
+    sub.add_argument(
+        "--canvas", type=canvas, metavar="HxW", help="multiples of 16 px, FastMask of 4"
+    )
+    sub.add_argument("--batch", type=int, default=1)
+    sub.add_argument("--proposals", type=int, help="proposal slots (default: the recipe's)")
+    sub.add_argument("--detections", type=int, help="detection slots (default: the recipe's)")
+    sub.add_argument(
+        "--rules",
+        default="even_bins",
+        metavar="NAME,NAME",
+        help="exact rewrites of the graph: all, none, or some of export/rules (even_bins)",
+    )
+    sub.add_argument("--keep-fp32", type=Path, metavar="FILE", help="precision file of bisect")
+    sub.add_argument(
+        "--calibrate",
+        type=Path,
+        metavar="DATA",
+        help="int8: COCO-format folder whose train pictures give the ranges of activations",
+    )
+    sub.add_argument(
+        "--calibration-images",
+        type=int,
+        default=64,
+        metavar="N",
+        help="int8: only the first so many (default 64)",
+    )
+
+
+def run(arguments: Arguments) -> Result:
+    """Export, and say what the graph holds and how far it agrees with torch."""
+    from ...workflows import export_checkpoint
+
+    report = export_checkpoint(
+        arguments.checkpoint,
+        arguments.out,
+        arguments.precision,
+        canvas_hw=arguments.canvas,
+        batch=arguments.batch,
+        proposals=arguments.proposals,
+        detections=arguments.detections,
+        rules=arguments.rules,
+        keep_fp32=arguments.keep_fp32,
+        calibrate=arguments.calibrate,
+        calibration_images=arguments.calibration_images,
+    )
+    check = report.verification
+    print(
+        f"{report.path}: {report.nodes} nodes, {arguments.precision}; ONNX Runtime agrees with "
+        f"torch on {check.found} of {check.asked} {report.contract.task}"
+    )
+    for outcome in (*report.rules, *filter(None, [report.int8])):
+        print(f"  {outcome}")
+    return {
+        "onnx": str(report.path),
+        "nodes": report.nodes,
+        "rules": {outcome.rule: dataclasses.asdict(outcome) for outcome in report.rules},
+        "int8": None if report.int8 is None else dataclasses.asdict(report.int8),
+        **dataclasses.asdict(check),
+    }

@@ -1,0 +1,25 @@
+"""`maskrt import`: other people's trained weights as a checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ..arguments import Arguments, Result, add_verb
+
+
+def add(verbs: Any) -> None:
+    """Its grammar."""
+    sub = add_verb(verbs, "import", "turn other people's trained weights into a checkpoint", run)
+    sub.add_argument("file", type=Path, help="e.g. model_final_4ce675.pkl")
+    sub.add_argument("--format", choices=["detectron2", "torchvision", "caffe"], required=True)
+    sub.add_argument("-o", "--out", type=Path, required=True, help=".safetensors to write")
+
+
+def run(arguments: Arguments) -> Result:
+    """Convert them."""
+    from ...workflows import import_checkpoint
+
+    report = import_checkpoint(arguments.file, arguments.format, arguments.out)
+    print(f"{arguments.out}: {report}")
+    return {"checkpoint": str(arguments.out)}

@@ -1,0 +1,132 @@
+"""`maskrt inspect`: what a checkpoint, an ONNX file or an engine is, for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..arguments import Arguments, Result, add_verb
+
+if TYPE_CHECKING:
+    from ...runtime.contract import Contract
+    from ...workflows.inspection import CheckpointFacts, EngineFacts, OnnxFacts
+
+TOP_OPERATORS = 10
+
+
+def add(verbs: Any) -> None:
+    """Its grammar."""
+    text = "what an artefact is: contract, parameters, MACs, layers"
+    sub = add_verb(verbs, "inspect", text, run)
+    sub.add_argument("file", type=Path)
+
+
+def run(arguments: Arguments) -> Result:
+    """Read the file and print its facts."""
+    from ...workflows import inspect_file
+    from ...workflows.inspection import CheckpointFacts, OnnxFacts
+
+    facts = inspect_file(arguments.file)
+    if isinstance(facts, CheckpointFacts):
+        _print_checkpoint(facts)
+    elif isinstance(facts, OnnxFacts):
+        _print_onnx(facts)
+    else:
+        _print_engine(facts)
+    return facts.to_json()
+
+
+def _print_checkpoint(facts: CheckpointFacts) -> None:
+    steps = f"trained for {facts.steps} steps" if facts.steps else "untrained"
+    print(f"{facts.path}: checkpoint of {facts.recipe}, {steps}")
+    _lines(
+        ("SHA-256", facts.sha256),
+        ("classes", _classes(facts.class_names)),
+        ("parameters", f"{facts.parameters / 1e6:.2f} M without norms"),
+        ("accuracy", _accuracy(facts.measured)),
+    )
+    print(f"  GMACs of {facts.costs_of}:")
+    parts = next(iter(facts.costs.values()))
+    rows = [[name, *map(_giga, cost.values())] for name, cost in facts.costs.items()]
+    _columns(["", *(part.replace("_", " ") for part in parts)], rows)
+
+
+def _print_onnx(facts: OnnxFacts) -> None:
+    print(f"{facts.path}: ONNX of {facts.contract.variant}, {facts.contract.precision}")
+    opsets = ", ".join(f"{domain} {version}" for domain, version in facts.opsets.items())
+    _lines(
+        ("SHA-256", facts.sha256),
+        *_contract_lines(facts.contract),
+        ("opsets", opsets),
+        ("functions", ", ".join(facts.functions) or "none"),
+        ("nodes", f"{sum(facts.nodes.values())}: {_some_operators(facts.nodes)}"),
+        ("parameters", f"{facts.parameters / 1e6:.2f} M"),
+        ("MACs", f"{_giga(facts.layer_macs)} G in layers, {_giga(facts.macs)} G in all"),
+        ("FP16", f"{facts.fp16_mac_share:.1%} of layer MACs, {facts.fp16_node_share:.1%} of nodes"),
+        ("INT8", f"{facts.int8_mac_share:.1%} of all MACs"),
+    )
+
+
+def _print_engine(facts: EngineFacts) -> None:
+    sidecar, made = facts.sidecar, facts.sidecar.fingerprint
+    print(f"{facts.path}: engine of {sidecar.contract.variant}, {sidecar.contract.precision}")
+    _lines(
+        ("SHA-256", made.engine_sha256),
+        *_contract_lines(sidecar.contract),
+        ("built by", f"{made.runtime} {made.tensorrt_version} in {made.build_seconds:.1f} s"),
+        ("for", f"{made.gpu_name} ({made.compute_capability})" if made.gpu_name else "any RTX GPU"),
+        ("from ONNX", made.onnx_sha256),
+        ("size", f"{made.engine_bytes / 1e6:.1f} MB"),
+        ("network", facts.network_words),
+        ("engine", facts.engine_words),
+        ("command", sidecar.rebuild_command(facts.path)),
+    )
+
+
+def _contract_lines(contract: Contract) -> list[tuple[str, str]]:
+    height, width = contract.canvas_hw
+    tensors = [f"{s.name} {s.dtype}{list(s.shape)}" for s in (*contract.inputs, *contract.outputs)]
+    return [
+        ("canvas", f"{height}x{width}, batch {contract.batch}"),
+        ("tensors", ", ".join(tensors)),
+        ("classes", _classes(contract.class_names)),
+        ("operators", ", ".join(contract.operators) or "none"),
+        ("checkpoint", contract.checkpoint_sha256),
+        ("accuracy", _accuracy(contract.measured)),
+    ]
+
+
+def _classes(names: Sequence[str]) -> str:
+    more = ", ..." if len(names) > 5 else ""
+    return f"{len(names)}: {', '.join(names[:5])}{more}"
+
+
+def _accuracy(measured: dict[str, float]) -> str:
+    """`box_ap: 51.2` as words; what the checkpoint's own val split gave."""
+    words = [
+        f"{name.replace('_', ' ').replace('ap', 'AP')} {v:.1f}" for name, v in measured.items()
+    ]
+    return ", ".join(words) or "not measured"
+
+
+def _some_operators(nodes: dict[str, int]) -> str:
+    operators = list(nodes.items())
+    shown = ", ".join(f"{name} {count}" for name, count in operators[:TOP_OPERATORS])
+    rest = len(operators) - TOP_OPERATORS
+    return f"{shown} and {rest} kinds more" if rest > 0 else shown
+
+
+def _giga(count: int) -> str:
+    return f"{count / 1e9:.2f}"
+
+
+def _lines(*rows: tuple[str, str]) -> None:
+    for name, text in rows:
+        print(f"  {name:<11}{text}")
+
+
+def _columns(header: list[str], rows: list[list[str]]) -> None:
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    for row in (header, *rows):
+        print("    " + "  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)))

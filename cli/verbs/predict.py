@@ -1,0 +1,38 @@
+"""`maskrt predict`: pictures, folders or video as overlays and COCO results."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from ..arguments import MODEL_HELP, Arguments, Result, add_verb, model
+from ..output import progress_bar
+
+
+def add(verbs: Any) -> None:
+    """Its grammar."""
+    text = "overlays and COCO results for pictures, folders or video"
+    sub = add_verb(verbs, "predict", text, run)
+    sub.add_argument("model", type=model, help=MODEL_HELP)
+    sub.add_argument("sources", type=Path, nargs="+", metavar="SOURCE")
+    sub.add_argument("--out", type=Path, required=True)
+    sub.add_argument("--score", type=float, default=0.5, help="drawn from this score on (0.5)")
+    sub.add_argument("--nms-iou", type=float, help="drop masks that overlap a better one above it")
+
+
+def run(arguments: Arguments) -> Result:
+    """Predict and write."""
+    from ...workflows import predict_files
+
+    with progress_bar() as tell:
+        written = predict_files(
+            arguments.model,
+            arguments.sources,
+            arguments.out,
+            arguments.score,
+            nms_iou=arguments.nms_iou,
+            on_progress=tell,
+        )
+    print(f"{arguments.out}: {written.pictures} pictures, {written.instances} instances")
+    return dataclasses.asdict(written)

@@ -1,0 +1,92 @@
+"""From a checkpoint to a verified ONNX file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..runtime.errors import InputError
+from .data import load_data, require_at_least_one
+
+if TYPE_CHECKING:
+    from ..export.to_onnx import ExportReport
+    from ..runtime.contract import Precision
+
+
+def export_checkpoint(
+    checkpoint: Path,
+    out: Path,
+    precision: Precision = "fp32",
+    *,
+    canvas_hw: tuple[int, int] | None = None,
+    batch: int = 1,
+    proposals: int | None = None,
+    detections: int | None = None,
+    rules: str = "even_bins",
+    keep_fp32: Path | None = None,
+    calibrate: Path | None = None,
+    calibration_images: int = 64,
+) -> ExportReport:
+    """Export a checkpoint in one precision; the file appears once ONNX Runtime agrees with torch.
+
+    Args:
+        checkpoint: `.safetensors` with its `.yaml`.
+        out: `.onnx` to write.
+        precision: of the graph.
+        canvas_hw: pixels; None takes the recipe's.
+        batch: pictures per run.
+        proposals: slots; None takes the recipe's.
+        detections: slots; None takes the recipe's.
+        rules: `all`, `none`, or names of exact rewrites with commas between.
+        keep_fp32: fp16 only: a precision file that `bisect_precision` wrote.
+        calibrate: int8 only, which needs it: COCO-format folder whose train pictures give the
+            ranges of activations.
+        calibration_images: int8 only: the first so many of them.
+
+    Raises:
+        InputError, ConfigError: a file or an option is not usable.
+        ExportError: torch cannot export it, or ONNX Runtime does not agree with torch.
+    """
+    from ..export.rules.exact_rules import rule_names
+    from ..export.to_onnx import export
+    from ..train.deploy.deployment import Shapes
+
+    (report,) = export(
+        checkpoint,
+        {precision: out},
+        shapes=Shapes(canvas_hw, batch, proposals, detections),
+        keep_fp32=_kept_groups(keep_fp32, precision, checkpoint),
+        rules=rule_names(rules),
+        calibration=_calibration(calibrate, precision, calibration_images),
+    )
+    return report
+
+
+def _kept_groups(
+    precision_file: Path | None, precision: Precision, checkpoint: Path
+) -> tuple[str, ...]:
+    """What a precision file keeps in FP32; nothing without one."""
+    if precision_file is None:
+        return ()
+    if precision != "fp16":
+        raise InputError(
+            f"--keep-fp32 {precision_file}: --precision {precision} found; expected "
+            "fp16, which its groups were measured in. Add --precision fp16."
+        )
+    from ..export.precision.precision_file import groups_for
+
+    return groups_for(precision_file, checkpoint)
+
+
+def _calibration(data: Path | None, precision: Precision, images: int) -> tuple[Path, ...]:
+    """The pictures that int8 is calibrated on; none for other precisions."""
+    if (precision == "int8") == (data is None):
+        found = "no --calibrate" if data is None else f"--calibrate {data}"
+        raise InputError(
+            f"--precision {precision}: {found} found; expected a COCO-format folder of "
+            "pictures for int8, and for int8 alone. Name the folder that you train on."
+        )
+    if data is None:
+        return ()
+    require_at_least_one(calibration_images=images)
+    return tuple(record.path for record in load_data(data, "train", images).images)

@@ -1,0 +1,85 @@
+"""Open any artefact for prediction: a checkpoint, an `.onnx` file or an `.engine`.
+
+Separate from `runtime.sessions.open` because a checkpoint needs `train`, and an engine of
+TensorRT-RTX plugins of `engines` in this process; `runtime` imports neither.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..runtime.errors import InputError
+from ..runtime.predictor import Predictor
+from ..runtime.sessions.interface import Session
+from ..runtime.sessions.open import (
+    CHECKPOINT,
+    DEFAULTS,
+    ModelRef,
+    model_from_text,
+    open_artefact,
+)
+from ..runtime.sessions.options import SessionOptions
+
+
+def load(
+    path: str | Path,
+    session: str | None = None,
+    *,
+    device: str | None = None,
+    threads: int | None = None,
+    contexts: int = 1,
+    cuda_graph: bool = True,
+) -> Predictor:
+    """Open any artefact for prediction.
+
+    Args:
+        path: a checkpoint (`.safetensors`, its `.yaml` beside it), an `.onnx` file or an `.engine`
+            (its `.engine.json` beside it), all made by maskrt. "model.onnx@openvino,threads=4"
+            names session and options too.
+        session: what runs it: `torch`, `torch-compile`, `torch-fp16`, `torch-compile-fp16` for a
+            checkpoint, `onnxruntime`, `onnxruntime-cpu` (-cuda, -tensorrt, -tensorrt-rtx),
+            `openvino` for an ONNX file, `tensorrt` for an engine; None takes the suffix's first.
+        device: "cpu", "cuda" (the first GPU) or "cuda:N"; None is the session's own choice.
+        threads: CPU threads within one run, for ONNX Runtime and OpenVINO; None is their own
+            choice. torch's are the process's: `torch.set_num_threads`.
+        contexts: TensorRT: how many batches may run at once, each in GPU memory of its own.
+        cuda_graph: TensorRT: record a run as a CUDA graph; False queues it call by call.
+
+    Returns:
+        A `Predictor`; use it as a context manager to release GPU memory at a known point.
+
+    Raises:
+        InputError: no such file, a suffix, session or option that maskrt does not know, an option
+            that the session cannot obey, or options both in `path` and beside it.
+        SessionError: the artefact cannot run on this machine; the sentence says what is missing.
+        ContractError: its contract is unreadable or of another schema.
+    """
+    options = SessionOptions(device, threads, contexts, cuda_graph)
+    if session is not None:
+        return open_model(ModelRef(Path(path), session, options))
+    model = model_from_text(path)
+    if DEFAULTS not in (model.options, options):
+        raise InputError(
+            f"{path}: options {options} found beside it; expected them in one place. "
+            "Leave one of the two away."
+        )
+    chosen = options if model.options == DEFAULTS else model.options
+    return open_model(ModelRef(model.path, model.session, chosen))
+
+
+def open_model(model: ModelRef) -> Predictor:
+    """Open what a command line named; errors as `load`."""
+    return Predictor(_session(model))
+
+
+def _session(model: ModelRef) -> Session:
+    if model.path.suffix == CHECKPOINT:
+        from ..train.torch_session import open_checkpoint
+
+        return open_checkpoint(model.path, model.session, model.options)
+    if model.path.suffix.lower() == ".engine":
+        # TensorRT-RTX looks plugins up in this process.
+        from ..engines.plugins.registration import register_for_engine
+
+        register_for_engine(model.path)
+    return open_artefact(model.path, model.session, model.options)

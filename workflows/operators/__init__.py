@@ -1,0 +1,1 @@
+"""The custom operators timed in every way that this machine can compute them."""

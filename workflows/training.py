@@ -1,0 +1,90 @@
+"""From a recipe or from other people's weights to a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..runtime.sessions.open import ModelRef
+from .data import load_data
+from .measure import measured
+
+if TYPE_CHECKING:
+    from ..eval import Accuracy
+    from ..train.recipes.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training run left."""
+
+    checkpoint: Path
+    accuracy: Accuracy | None
+    """On the val split; None in all processes but the first of a distributed run."""
+
+
+def new_checkpoint(
+    recipe: str | Path, out: Path, overrides: Sequence[str] = (), *, backbone: Path | None = None
+) -> Recipe:
+    """Write an untrained checkpoint; returns its resolved recipe.
+
+    Args:
+        recipe: a shipped recipe's name, or a YAML file.
+        out: `.safetensors` to write; its `.yaml` goes beside it.
+        overrides: `key=value` each, e.g. "solver.lr=0.01".
+        backbone: checkpoint whose backbone weights are taken.
+
+    Raises:
+        ConfigError: the recipe or an override is not valid.
+        InputError: a file is missing, of another network, or cannot be written.
+    """
+    from ..train.recipes.recipe import load_recipe
+    from ..train.weights.checkpoint import new_checkpoint as write_untrained
+
+    resolved = load_recipe(recipe, list(overrides))
+    write_untrained(resolved, out, backbone)
+    return resolved
+
+
+def train_recipe(
+    recipe: str | Path,
+    data: Path,
+    out: Path,
+    overrides: Sequence[str] = (),
+    *,
+    resume: bool = False,
+    workers: int = 1,
+    backbone: Path | None = None,
+) -> Trained:
+    """Train a recipe and measure the result on the data set's val split.
+
+    Under torchrun every rank calls this; the first one measures and writes.
+
+    Args:
+        recipe: a shipped recipe's name, or a YAML file.
+        data: COCO-format folder with a train and a val split.
+        out: folder of the run.
+        overrides: `key=value` each.
+        resume: continue the run that is in `out`.
+        workers: processes that decode pictures; 0 decodes in this one.
+        backbone: checkpoint whose backbone weights are taken.
+
+    Raises:
+        ConfigError: the recipe or an override is not valid.
+        InputError: the data set or a file is not usable.
+        TrainError: the loss became infinite or NaN.
+    """
+    from ..train.loop import is_first_rank, train
+    from ..train.recipes.recipe import load_recipe
+    from ..train.weights.checkpoint import record_accuracy
+
+    resolved = load_recipe(recipe, list(overrides))
+    val = load_data(data)  # before the hours of training, not after them
+    path = train(resolved, data, out, resume=resume, workers=workers, backbone=backbone)
+    if not is_first_rank():
+        return Trained(path, None)
+    accuracy = measured(ModelRef(path), val).accuracy
+    record_accuracy(path, accuracy.measured)
+    return Trained(path, accuracy)
