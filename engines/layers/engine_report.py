@@ -130,7 +130,11 @@ def _parsed_layer(trt: Any, layer: Any) -> Layer:
 
 
 def _layer_macs(trt: Any, layer: Any) -> int:
-    """MACs of a convolution, a deconvolution or a matrix product; 0 for others."""
+    """MACs of a convolution, a deconvolution or a matrix product; 0 for others.
+
+    Not those that `export.macs` counts by ONNX node: engines may not import export, and the parser
+    makes several layers of one node, of which the product alone has the MACs.
+    """
     kinds = trt.LayerType
     if layer.type == kinds.MATRIX_MULTIPLY:
         layer.__class__ = trt.IMatrixMultiplyLayer  # the network hands out base-class objects

@@ -23,8 +23,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...runtime.contract import Contract
 from ...runtime.errors import InputError, MaskRTError, SessionError
+from ...runtime.pictures.noise import noise_batch
 from ...runtime.sessions.trt.context import TrtContext
 from ...runtime.sessions.trt.engine import LoadedEngine, load_engine, require_contract_tensors
 from ...runtime.sessions.trt.runtime_cache import RuntimeCache, has_runtime_config
@@ -92,11 +92,11 @@ def profile_engine(
         raise InputError(f"{engine_path}: {runs} runs asked for; expected 1 or more. Correct it.")
     loaded = load_engine(engine_path)
     require_contract_tensors(loaded)
-    default_images, default_sizes = _noise(loaded.sidecar.contract)
+    noise, whole_canvas = noise_batch(loaded.sidecar.contract)
     with _open_context(loaded) as context:
         context.upload(
-            default_images if images is None else images,
-            default_sizes if image_sizes is None else image_sizes,
+            noise if images is None else images,
+            whole_canvas if image_sizes is None else image_sizes,
         )
         for _ in range(WARM_UP_RUNS):
             context.execute()
@@ -171,13 +171,6 @@ def _layer_time(layer: Layer, ms: float, total_ms: float) -> LayerTime:
     return LayerTime(
         layer.name, layer.onnx, layer.kind, layer.precision, layer.macs, ms=ms, share=share
     )
-
-
-def _noise(contract: Contract) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32]]:
-    """A batch of fixed noise on the whole canvas."""
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, contract.inputs[0].shape, dtype=np.uint8)
-    return images, np.tile(np.array(contract.canvas_hw, np.int32), (contract.batch, 1))
 
 
 def _print_table(profile: LayerProfile, rows: int) -> None:
