@@ -27,7 +27,8 @@ from ..runtime.errors import ExportError, InputError
 from ..runtime.files import atomic_path
 from ..train.deploy.deployment import Deployment, Shapes, deploy
 from ..train.weights.checkpoint import load_checkpoint
-from .operators.roi_align import DOMAIN, ROI_ALIGN
+from .operators.domain import DOMAIN
+from .operators.roi_align import ROI_ALIGN
 from .operators.window_align import WINDOW_ALIGN
 from .precision.fp16 import to_fp16
 from .precision.int8 import Int8Report, to_int8

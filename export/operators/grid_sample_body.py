@@ -11,82 +11,24 @@ A position x in cells is 2 x + 1 over W less 1 in GridSample's frame (`align_cor
 
 GridSample runs in FP32 whatever the features are: a grid in half has steps of 2^-11 of the map.
 
-`export` writes the body of `operators`, two matrix products: this one reads every sample, which is
-4 S S cells for a bin, and writes S S values for each before it sums them.
+`export` writes the body of `product_body`: this one reads every sample, which is 4 S S cells for a
+bin, and writes S S values for each before it sums them; `maskrt bench --operators` times both.
 """
 
+from __future__ import annotations
+
 import onnx
-from onnx import parser
 
 from ...runtime.errors import ExportError
-from .roi_align import MIN_OPSET, ROI_ALIGN
+from .domain import MIN_OPSET, constants
+from .roi_align import ADAPTIVE_COUNTS, ROI_ALIGN, body_function
 
 # GridSample is of opset 16; opset 20 renamed its mode.
 MAX_OPSET = 19
 
-# 1-element int64 tensors are B C H W K P Q S; x and y are (B, K, ..) until they make the grid.
-_BODY = """
-<domain: "maskrt", opset_import: ["" : {opset}]>
-MaskrtRoiAlign
-<output_size, sampling_ratio, spatial_scale, bin_step, cfg, plugin_namespace, plugin_version, aot>
-(X, rois) => (Y)
-{{
-    p = Constant <value_int: int = @output_size> ()
-    s = Constant <value_int: int = @sampling_ratio> ()
-    q = Constant <value_int: int = @bin_step> ()
-    scale = Constant <value_float: float = @spatial_scale> ()
-    zero_i = Constant <value = int64 {{0}}> ()
-    one_i = Constant <value = int64 {{1}}> ()
-    infer = Constant <value = int64[1] {{-1}}> ()
-    axis_0 = Constant <value = int64[1] {{0}}> ()
-    axis_1 = Constant <value = int64[1] {{1}}> ()
-    axis_2 = Constant <value = int64[1] {{2}}> ()
-    last_axis = Constant <value = int64[1] {{-1}}> ()
-    halves = Constant <value = int64[2] {{2, 2}}> ()
-    ones = Constant <value = int64[2] {{1, 1}}> ()
-    one_1 = Constant <value = int64[1] {{1}}> ()
-    half = Constant <value = float {{0.5}}> ()
-    zero = Constant <value = float {{0.0}}> ()
-    one = Constant <value = float {{1.0}}> ()
-    two = Constant <value = float {{2.0}}> ()
-    minus_one = Constant <value = float {{-1.0}}> ()
-    outside = Constant <value = float {{-2.0}}> ()
-
-    B = Shape <start = 0, end = 1> (X)
-    C = Shape <start = 1, end = 2> (X)
-    H = Shape <start = 2, end = 3> (X)
-    W = Shape <start = 3, end = 4> (X)
-    K = Shape <start = 1, end = 2> (rois)
-    bin = Range (zero_i, p, q)
-    Q = Shape (bin)
-
-    is_fixed = Greater (s, zero_i)
-    HW = Concat <axis = 0> (H, W)
-    longest = ReduceMax <keepdims = 0> (HW)
-    short_of = Sub (p, one_i)
-    rounded_up = Add (longest, short_of)
-    most = Div (rounded_up, p)
-    m = Where (is_fixed, s, most)
-    S = Unsqueeze (m, axis_0)
-    m_f = Cast <to = 1> (m)
-    s_f = Cast <to = 1> (s)
-    p_f = Cast <to = 1> (p)
-
-    scaled = Mul (rois, scale)
-    aligned = Sub (scaled, half)
-    low, high = Split <axis = 2> (aligned, halves)
-    extent = Sub (high, low)
-    width = Div (extent, p_f)
-    wanted = Ceil (width)
-    at_least = Max (wanted, zero)
-    allowed = Min (at_least, m_f)
-    n = Where (is_fixed, s_f, allowed)
-    divisor = Max (n, one)
-
-    sample = Range (zero_i, m, one_i)
-    sample_f = Cast <to = 1> (sample)
-    centre = Add (sample_f, half)
-    bin_f = Cast <to = 1> (bin)
+# x and y are (B, K, ..) until they make the grid.
+_CONSTANTS = constants(axis_1=(1,), axis_2=(2,), last_axis=(-1,), two=2.0)
+_GRID = """
     bins_shape = Concat <axis = 0> (one_1, Q)
     bin_2 = Reshape (bin_f, bins_shape)
     sample_shape = Concat <axis = 0> (S, one_1)
@@ -131,7 +73,6 @@ MaskrtRoiAlign
     by_box = Transpose <perm = [0, 2, 1, 3]> (means_cast)
     Y_shape = Concat <axis = 0> (infer, C, Q, Q)
     Y = Reshape (by_box, Y_shape)
-}}
 """
 
 # One side of the boxes, (B, K, S, Q) positions in cells, then (B, S, K, Q) in GridSample's frame.
@@ -165,7 +106,7 @@ _SIDE = """
 def grid_sample_function(opset: int = MIN_OPSET) -> onnx.FunctionProto:
     """The local function, for a model whose standard operators are `opset`.
 
-    Inputs, output and attributes are those of `operators.roi_align_function`; fixed and adaptive
+    Inputs, output and attributes are those of `product_body.roi_align_function`; fixed and adaptive
     sampling and the bin step are all served.
 
     Raises:
@@ -178,4 +119,4 @@ def grid_sample_function(opset: int = MIN_OPSET) -> onnx.FunctionProto:
             " GridSample is written this way. Use roi_align_function."
         )
     sides = {side: _SIDE.format(a=side, size=size) for side, size in (("x", "W"), ("y", "H"))}
-    return parser.parse_function(_BODY.format(opset=opset, **sides))
+    return body_function(opset, _CONSTANTS + ADAPTIVE_COUNTS + _GRID.format(**sides))

@@ -5,8 +5,10 @@ those give 100 cell numbers, and cells outside the level are those of one row of
 the pyramid. What depends on the level's shapes alone is written on the node as one table, so the
 body needs no running sums (TensorRT 8.6 has no CumSum) and no Mod on int64.
 
-Geometry: train/windows.py. Source of the packed form: Zhu et al. 2021, Deformable DETR.
+Geometry: train/networks/windows.py. Source of the packed form: Zhu et al. 2021, Deformable DETR.
 """
+
+from __future__ import annotations
 
 from collections.abc import Sequence
 
@@ -14,6 +16,7 @@ import onnx
 from onnx import parser
 
 from ...runtime.errors import ExportError
+from .domain import constants
 
 WINDOW_ALIGN = "MaskrtWindowAlign"
 
@@ -27,18 +30,7 @@ MaskrtWindowAlign
 {{
     s = Constant <value_int: int = @size> ()
     flat_table = Constant <value_ints: ints = @table> ()
-    zero_i = Constant <value = int64 {{0}}> ()
-    one_i = Constant <value = int64 {{1}}> ()
-    two_i = Constant <value = int64 {{2}}> ()
-    ONE = Constant <value = int64[1] {{1}}> ()
-    ZERO = Constant <value = int64[1] {{0}}> ()
-    INFER = Constant <value = int64[1] {{-1}}> ()
-    axis_2 = Constant <value = int64[1] {{2}}> ()
-    axis_3 = Constant <value = int64[1] {{3}}> ()
-    columns_of_table = Constant <value = int64[2] {{-1, 5}}> ()
-    singles = Constant <value = int64[5] {{1, 1, 1, 1, 1}}> ()
-    base_shape = Constant <value = int64[4] {{-1, 1, 1, 1}}> ()
-    zero_f = Constant <value = float[1] {{0.0}}> ()
+{constants}    zero_f = Constant <value = float[1] {{0.0}}> ()
 
     B = Shape <start = 0, end = 1> (X)
     N = Shape <start = 1, end = 2> (X)
@@ -63,15 +55,7 @@ MaskrtWindowAlign
     cells = Range (zero_i, s, one_i)
     half = Div (s, two_i)
     steps = Sub (cells, half)
-    y = Add (row, steps)
-    x = Add (column, steps)
-
-    y_low = GreaterOrEqual (y, zero_i)
-    y_high = Less (y, height)
-    y_inside = And (y_low, y_high)
-    x_low = GreaterOrEqual (x, zero_i)
-    x_high = Less (x, width)
-    x_inside = And (x_low, x_high)
+{y}{x}
     y_inside_4 = Unsqueeze (y_inside, axis_3)
     x_inside_4 = Unsqueeze (x_inside, axis_2)
     inside = And (y_inside_4, x_inside_4)
@@ -101,6 +85,19 @@ MaskrtWindowAlign
     Y = Reshape (windows, shape)
 }}
 """
+
+
+# Cells along one side of the windows, and which of them the level has.
+_SIDE = """
+    {a} = Add ({first}, steps)
+    {a}_low = GreaterOrEqual ({a}, zero_i)
+    {a}_high = Less ({a}, {size})
+    {a}_inside = And ({a}_low, {a}_high)
+"""
+_CONSTANTS = constants(
+    zero_i=0, one_i=1, two_i=2, ONE=(1,), ZERO=(0,), INFER=(-1,), axis_2=(2,), axis_3=(3,),
+    columns_of_table=(-1, 5), singles=(1, 1, 1, 1, 1), base_shape=(-1, 1, 1, 1),
+)  # fmt: skip
 
 
 def window_align_attributes(size: int, spatial_shapes: Sequence[int]) -> dict[str, object]:
@@ -137,4 +134,10 @@ def window_align_function(opset: int) -> onnx.FunctionProto:
     Inputs `X` (B, N, C) float32 or float16, a packed pyramid, and `index` (B, K) int64 window
     numbers; output (B * K, S, S, C) in X's dtype, windows of image 0 first, zeros outside a level.
     """
-    return parser.parse_function(_BODY.format(opset=opset))
+    body = _BODY.format(
+        opset=opset,
+        constants=_CONSTANTS,
+        y=_SIDE.format(a="y", first="row", size="height"),
+        x=_SIDE.format(a="x", first="column", size="width"),
+    )
+    return parser.parse_function(body)

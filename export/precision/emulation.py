@@ -31,10 +31,10 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx import TensorProto, helper, numpy_helper, parser, shape_inference
 
-from ...runtime.contract import METADATA_KEY, contract_from_json
+from ...runtime.contract import contract_from_metadata
 from ...runtime.errors import ExportError, InputError
 from ...runtime.files import atomic_path
-from ..operators.roi_align import DOMAIN, DOMAIN_VERSION
+from ..operators.domain import DOMAIN, constants, import_domain, standard_opset
 from .fp16 import POLICY
 from .mixed_graph import TypedGraph
 
@@ -42,18 +42,20 @@ ROUND_TO_HALF = "MaskrtRoundToHalf"
 # What only moves or selects values: halves in, the same halves out.
 _EXACT = frozenset(op for rule in POLICY if rule.when == "inputs" for op in rule.op_types)
 
+_CONSTANTS = constants(
+    splitter=8193.0,
+    smallest_normal=2.0**-14,
+    three_quarters=0.75,
+    first_too_large=65520.0,
+    huge=1e38,
+)
 # One function, called once per FP16 tensor; ONNX Runtime inlines it. The lane that Where does not
 # take may hold NaN: c overflows above 4e34.
 _ROUND_BODY = """
 <domain: "maskrt", opset_import: ["" : {opset}]>
 MaskrtRoundToHalf (x) => (y)
 {{
-    splitter = Constant <value = float {{8193.0}}> ()
-    smallest_normal = Constant <value = float {{6.103515625e-05}}> ()
-    three_quarters = Constant <value = float {{0.75}}> ()
-    first_too_large = Constant <value = float {{65520.0}}> ()
-    huge = Constant <value = float {{1e38}}> ()
-
+{constants}
     c = Mul (x, splitter)
     low = Sub (c, x)
     normal = Sub (c, low)
@@ -140,8 +142,8 @@ def _load_fp16(path: Path) -> onnx.ModelProto:
             f"{path}: could not be read as ONNX ({err}); expected a file of `maskrt export "
             "--precision fp16`. Export the checkpoint again."
         ) from err
-    text = {entry.key: entry.value for entry in model.metadata_props}.get(METADATA_KEY)
-    found = contract_from_json(text, str(path)).precision if text else "no maskrt contract"
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    found = contract_from_metadata(metadata, str(path)).precision
     if found != "fp16":
         raise InputError(
             f"{path}: {found} found; expected an fp16 export, as only FP16 is emulated. "
@@ -184,10 +186,8 @@ def _add_function(model: onnx.ModelProto) -> None:
     called = any(node.op_type == ROUND_TO_HALF for node in model.graph.node)
     if not called or any(function.name == ROUND_TO_HALF for function in model.functions):
         return
-    opsets = {entry.domain: entry.version for entry in model.opset_import}
-    if DOMAIN not in opsets:
-        model.opset_import.append(helper.make_opsetid(DOMAIN, DOMAIN_VERSION))
-    body = _ROUND_BODY.format(opset=opsets.get("", opsets.get("ai.onnx", 0)))
+    import_domain(model)
+    body = _ROUND_BODY.format(opset=standard_opset(model), constants=_CONSTANTS)
     model.functions.append(parser.parse_function(body))
 
 

@@ -15,7 +15,8 @@ import onnx
 from onnx import shape_inference
 
 from ...runtime.errors import InputError
-from ..operators.roi_align import ROI_ALIGN, add_functions
+from ..operators.local_functions import add_functions
+from ..operators.roi_align import ROI_ALIGN
 from . import even_bins
 from .pooled_graph import PooledGraph, Replacement, Site
 

@@ -7,7 +7,7 @@ import torch
 from onnx import numpy_helper, parser
 
 from maskrt.export.macs import graph_macs
-from maskrt.export.operators.roi_align import add_functions
+from maskrt.export.operators.local_functions import add_functions
 from maskrt.runtime.errors import ExportError
 
 HEADER = '<ir_version: 8, opset_import: ["" : 17, "maskrt" : 1]>'

@@ -16,7 +16,7 @@ BASELINE = "ONNX Runtime RoiAlign"
 def operator_models(case: Case, half: bool) -> dict[str, onnx.ModelProto]:
     """Models of one call by name: what export writes, what it could, ONNX Runtime's own."""
     from ...export.operators.grid_sample_body import grid_sample_function
-    from ...export.operators.roi_align import add_functions
+    from ...export.operators.local_functions import add_functions
 
     node = _single_node(case, half)
     if isinstance(case.cfg, WindowAlignCfg):
@@ -32,7 +32,7 @@ def _single_node(case: Case, half: bool) -> onnx.ModelProto:
     """One call of the operator as the exporter makes it, its function still missing."""
     from onnx import TensorProto, helper
 
-    from ...export.operators.roi_align import DOMAIN, MIN_IR_VERSION, MIN_OPSET
+    from ...export.operators.domain import DOMAIN, MIN_IR_VERSION, MIN_OPSET
 
     node = helper.make_node(
         case.operator, ["X", "second"], ["Y"], domain=DOMAIN, **_attributes(case.cfg)

@@ -20,7 +20,7 @@ from onnx import TensorProto, helper
 
 from maskrt.engines.kernels import reference
 from maskrt.engines.plugins.operator_config import RoiAlignCfg, WindowAlignCfg
-from maskrt.export.operators.roi_align import add_functions
+from maskrt.export.operators.local_functions import add_functions
 from maskrt.runtime.errors import ContractError
 from maskrt.runtime.gpu import cuda
 from maskrt.runtime.gpu.kernels.launch import kernel_here

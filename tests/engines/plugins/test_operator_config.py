@@ -13,7 +13,7 @@ from maskrt.engines.plugins.operator_config import (
     parse_window_align,
     require_words,
 )
-from maskrt.export.operators.roi_align import call_attributes
+from maskrt.export.operators.roi_align import roi_align_attributes
 from maskrt.export.operators.window_align import window_align_attributes
 from maskrt.runtime.errors import BuildError
 from maskrt.runtime.gpu.kernels.shipped import Kernel, load_kernel
@@ -30,7 +30,7 @@ def named_scalars(kernel: Kernel, scalars: tuple[Any, ...]) -> dict[str, Any]:
 def test_roi_align_attributes_are_read_as_export_writes_them(
     bins: int, scale: float, samples: int, step: int
 ) -> None:
-    text = str(call_attributes(bins, scale, samples, step)["cfg"])
+    text = str(roi_align_attributes(bins, scale, samples, step)["cfg"])
     assert parse_roi_align(text) == RoiAlignCfg(bins, samples, step, round(1 / scale))
     assert parse_roi_align(text + "\0") == parse_roi_align(text)  # as TensorRT hands it on
 

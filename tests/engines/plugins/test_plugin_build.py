@@ -24,7 +24,7 @@ from maskrt.engines.plugins import choice as operator_choice
 from maskrt.engines.plugins import registration as plugin_registration
 from maskrt.engines.plugins.choice import choose_operators, prepare_operators
 from maskrt.engines.plugins.registration import register_for_build
-from maskrt.export.operators.roi_align import add_functions
+from maskrt.export.operators.local_functions import add_functions
 from maskrt.runtime.contract import Contract
 from maskrt.runtime.errors import BuildError, InputError, SessionError
 from maskrt.runtime.gpu.cuda import DeviceInfo, missing_device

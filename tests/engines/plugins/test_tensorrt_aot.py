@@ -251,7 +251,7 @@ def engine_output(
 
     from maskrt.engines.flavours import flavour_of
     from maskrt.engines.plugins import tensorrt_aot  # noqa: F401
-    from maskrt.export.operators.roi_align import add_functions
+    from maskrt.export.operators.local_functions import add_functions
 
     node = helper.make_node(operator, list(inputs), ["Y"], "node", domain="maskrt", **attributes)
     arrays = {**inputs, "Y": output}

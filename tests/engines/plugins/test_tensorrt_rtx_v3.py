@@ -39,7 +39,7 @@ import json, sys
 import tensorrt_rtx as trt
 from onnx import TensorProto, helper
 from maskrt.engines.plugins import tensorrt_rtx_v3
-from maskrt.export.operators.roi_align import add_functions
+from maskrt.export.operators.local_functions import add_functions
 
 HALF, FLOAT, INT64 = TensorProto.FLOAT16, TensorProto.FLOAT, TensorProto.INT64
 CFGS = ("oh=7;ow=7;sr=2;step=1;scale=0.0625;aligned=1", "size=10;shapes=7x9,4x5")

@@ -8,8 +8,10 @@ import pytest
 from onnx import TensorProto, checker, helper, inliner
 
 from maskrt.engines.kernels.reference import roi_align
+from maskrt.export.operators.domain import DOMAIN
 from maskrt.export.operators.grid_sample_body import grid_sample_function
-from maskrt.export.operators.roi_align import DOMAIN, ROI_ALIGN, add_functions
+from maskrt.export.operators.local_functions import add_functions
+from maskrt.export.operators.roi_align import ROI_ALIGN
 from maskrt.runtime.errors import ExportError
 
 Array = npt.NDArray[np.generic]

@@ -7,12 +7,12 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, checker, helper, inliner
 
+from maskrt.export.operators.domain import DOMAIN
+from maskrt.export.operators.local_functions import add_functions
+from maskrt.export.operators.product_body import roi_align_function
 from maskrt.export.operators.roi_align import (
-    DOMAIN,
     ROI_ALIGN,
-    add_functions,
-    call_attributes,
-    roi_align_function,
+    roi_align_attributes,
     roi_align_nodes,
 )
 from maskrt.runtime.errors import ExportError
@@ -219,7 +219,7 @@ def test_missing_attribute_is_named() -> None:
 @pytest.mark.parametrize("bad", [(0, 0.25, 2), (7, 0.0, 2), (7, 0.25, -1), (7, 0.25, 2, 0)])
 def test_impossible_attributes_are_refused(bad: tuple[int, float, int]) -> None:
     with pytest.raises(ExportError, match="expected at least 1"):
-        call_attributes(*bad)
+        roi_align_attributes(*bad)
 
 
 def test_old_opset_is_refused() -> None:

@@ -9,7 +9,9 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
-from maskrt.export.operators.roi_align import DOMAIN, add_functions, call_attributes
+from maskrt.export.operators.domain import DOMAIN
+from maskrt.export.operators.local_functions import add_functions
+from maskrt.export.operators.roi_align import roi_align_attributes
 from maskrt.export.operators.window_align import WINDOW_ALIGN, window_align_attributes
 from maskrt.runtime.errors import ExportError
 from maskrt.train.networks.windows import window_align, window_count
@@ -105,7 +107,7 @@ def test_a_node_without_its_shapes_is_refused() -> None:
 def test_one_file_may_call_both_operators() -> None:
     one = model(1, 3, 2)
     roi_align = helper.make_node(
-        "MaskrtRoiAlign", ["F", "rois"], ["Z"], domain=DOMAIN, **call_attributes(7, 1 / 16, 2)
+        "MaskrtRoiAlign", ["F", "rois"], ["Z"], domain=DOMAIN, **roi_align_attributes(7, 1 / 16, 2)
     )
     one.graph.node.append(roi_align)
     both = add_functions(one)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from onnx import TensorProto, checker, inliner, numpy_helper, parser
 
-from maskrt.export.operators.roi_align import add_functions
+from maskrt.export.operators.local_functions import add_functions
 from maskrt.export.precision.fp16 import POLICY, precision_report, to_fp16
 from maskrt.export.precision.mixed_graph import scope_of
 from maskrt.runtime.errors import ExportError
