@@ -5,13 +5,14 @@
     measure_throughput, compare_runs, check_engines, floors  the bench's other tables
     Report -> write_report                                   report.html, .md and .json
 
-Everything works on a `maskrt.runtime.Predictor`, whatever runs inside it.
+Everything works on a `maskrt.runtime.Predictor`, whatever runs inside it. Results are frozen
+dataclasses; `to_json` makes plain JSON values of any of them.
 """
 
 from .coco.accuracy import AP_NAMES, AR_NAMES, NO_TRUTH, Accuracy
 from .coco.ap import coco_ap
 from .coco.ar import CocoRecall, coco_ar
-from .coco.data import CocoData, ImageRecord, category_ids_for, load_coco
+from .coco.data import CocoData, ImageRecord, load_coco
 from .coco.predictions import (
     Prediction,
     coco_rows,
@@ -19,50 +20,32 @@ from .coco.predictions import (
     prediction_from_instances,
     read_record,
 )
-from .machine.environment import environment, has_gpu, package_versions
+from .machine.environment import environment, has_gpu
 from .machine.gpu import gpu_state
-from .parity.gates import Hop, Parity, check_gates, compare, hop_json, make_hop
+from .parity.gates import Hop, Parity, check_gates, compare
 from .parity.hops import Measurement, hop_between, measure
-from .report.page import (
-    Report,
-    report_html,
-    report_json,
-    report_markdown,
-    report_tables,
-    write_report,
-)
+from .report.accuracy_tables import accuracy_tables, hop_tables
+from .report.latency_tables import latency_tables
+from .report.page import Report, report_tables, require_report, write_report
 from .report.pictures import Picture, example_pictures
-from .report.tables import (
-    Table,
-    accuracy_table,
-    accuracy_tables,
-    batch_table,
-    hop_table,
-    hop_tables,
-    latency_table,
-    latency_tables,
-    markdown,
-    phase_table,
-    print_table,
-    spread_table,
-)
+from .report.plain import to_json
+from .report.table import Table, markdown, print_table
 from .timing.advice import recommendations
-from .timing.floor import Floor, Work, floor_json, floor_table, floors, peak_json
-from .timing.latency import BackendLatency, Bench, bench, bench_json
+from .timing.floor import Floor, Work, floor_table, floors
+from .timing.latency import BackendLatency, Bench, bench
 from .timing.peaks import Peak, Probe
-from .timing.placement import Placement, placement_json, placement_of, placement_table
+from .timing.placement import Placement, placement_of, placement_table
 from .timing.regression import (
     ALLOWED,
     Regression,
     compare_runs,
     read_earlier,
-    regression_json,
     regression_table,
     require_match,
 )
 from .timing.runner import Candidate
-from .timing.throughput import Throughput, measure_throughput, throughput_json, throughput_table
-from .timing.trtexec_check import TrtexecCheck, check_engines, trtexec_json, trtexec_table
+from .timing.throughput import Throughput, measure_throughput, throughput_table
+from .timing.trtexec_check import TrtexecCheck, check_engines, trtexec_table
 from .timing.turns import BenchOptions, quick_options
 
 __all__ = [
@@ -93,12 +76,8 @@ __all__ = [
     "Throughput",
     "TrtexecCheck",
     "Work",
-    "accuracy_table",
     "accuracy_tables",
-    "batch_table",
     "bench",
-    "bench_json",
-    "category_ids_for",
     "check_engines",
     "check_gates",
     "coco_ap",
@@ -108,26 +87,17 @@ __all__ = [
     "compare_runs",
     "environment",
     "example_pictures",
-    "floor_json",
     "floor_table",
     "floors",
     "gpu_state",
     "has_gpu",
     "hop_between",
-    "hop_json",
-    "hop_table",
     "hop_tables",
-    "latency_table",
     "latency_tables",
     "load_coco",
-    "make_hop",
     "markdown",
     "measure",
     "measure_throughput",
-    "package_versions",
-    "peak_json",
-    "phase_table",
-    "placement_json",
     "placement_of",
     "placement_table",
     "predict_data",
@@ -137,17 +107,12 @@ __all__ = [
     "read_earlier",
     "read_record",
     "recommendations",
-    "regression_json",
     "regression_table",
-    "report_html",
-    "report_json",
-    "report_markdown",
     "report_tables",
     "require_match",
-    "spread_table",
-    "throughput_json",
+    "require_report",
     "throughput_table",
-    "trtexec_json",
+    "to_json",
     "trtexec_table",
     "write_report",
 ]

@@ -6,8 +6,8 @@ Both are COCO's numbers on the 0-100 scale, of boxes and of masks, and everythin
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Literal
 
 from ...runtime.contract import Task
 
@@ -69,8 +69,3 @@ class Accuracy:
 def metric_of(task: Task) -> Metric:
     """The metric of a contract's task."""
     return "AR" if task == "proposals" else "AP"
-
-
-def accuracy_json(accuracy: Accuracy) -> dict[str, Any]:
-    """The accuracy as plain JSON values."""
-    return asdict(accuracy)

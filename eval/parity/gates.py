@@ -32,8 +32,8 @@ unmatched.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -59,6 +59,8 @@ MATCHED_GATE = {"fp32": 0.995, "fp16": 0.0, "int8": 0.0}
 @dataclass(frozen=True)
 class Parity:
     """What changed from a reference artefact to a candidate; terms as in the module docstring."""
+
+    DERIVED: ClassVar = ("matched",)
 
     images: int
     pairs: int
@@ -95,6 +97,8 @@ class Parity:
 class Hop:
     """A named parity with its verdict, one line of the hop table."""
 
+    DERIVED: ClassVar = ("passed",)
+
     reference: str
     candidate: str
     precision: Precision
@@ -102,6 +106,11 @@ class Hop:
     parity: Parity
     failures: tuple[str, ...]
     """Sentences of `check_gates`; empty when the hop passed."""
+
+    @property
+    def passed(self) -> bool:
+        """Whether all gates hold."""
+        return not self.failures
 
 
 def compare(
@@ -190,13 +199,6 @@ def check_gates(parity: Parity, precision: Precision) -> list[str]:
 def make_hop(reference: str, candidate: str, precision: Precision, parity: Parity) -> Hop:
     """A hop with its gates checked."""
     return Hop(reference, candidate, precision, parity, tuple(check_gates(parity, precision)))
-
-
-def hop_json(hop: Hop) -> dict[str, Any]:
-    """The hop as plain JSON values, with the derived `matched` and `passed`."""
-    values = asdict(hop)
-    values["parity"]["matched"] = hop.parity.matched
-    return {**values, "passed": not hop.failures}
 
 
 @dataclass(frozen=True)

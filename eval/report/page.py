@@ -14,24 +14,21 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from ...runtime.errors import InputError, pip_line
 from ...runtime.files import atomic_path
-from ..coco.accuracy import GATED, Accuracy, Metric, accuracy_json
-from ..parity.gates import Hop, hop_json
-from ..timing.latency import SCOPES, Bench, bench_json
+from ..coco.accuracy import GATED, Accuracy, Metric
+from ..parity.gates import Hop
+from ..timing.latency import SCOPES, Bench
+from .accuracy_tables import accuracy_tables, hop_tables
+from .latency_tables import latency_tables, phase_table, spread_table
 from .pictures import MATCHED_IOU, MATCHED_PROPOSALS, SHOWN_SCORE, Picture
+from .plain import to_json
 from .plots import latency_plot, phase_plot, recall_plot
-from .tables import (
-    Table,
-    accuracy_tables,
-    hop_tables,
-    latency_tables,
-    markdown,
-    phase_table,
-    spread_table,
-)
+from .table import Table, markdown
 
 SCHEMA_VERSION = 2
 
@@ -77,6 +74,20 @@ class Report:
     pictures: tuple[Picture, ...] = ()
     """On the page only; the JSON counts them."""
     created: str = field(default_factory=lambda: datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"))
+
+
+def require_report() -> None:
+    """Check before a long run that `write_report` will find what draws the page.
+
+    Raises:
+        InputError: Jinja2 or matplotlib, the extra `report`, is not installed.
+    """
+    absent = [name for name in ("jinja2", "matplotlib") if find_spec(name) is None]
+    if absent:
+        raise InputError(
+            f"report: {' and '.join(absent)} not installed; expected both for the page and its "
+            f"figures. {pip_line('report')}"
+        )
 
 
 def write_report(report: Report, html_path: Path) -> tuple[Path, Path]:
@@ -129,9 +140,9 @@ def report_json(report: Report) -> dict[str, Any]:
         "dataset": report.dataset,
         "summary": list(report.summary),
         "commands": list(report.commands),
-        "accuracy": [accuracy_json(accuracy) for accuracy in report.accuracy],
-        "hops": [hop_json(hop) for hop in report.hops],
-        "latency": None if report.latency is None else bench_json(report.latency),
+        "accuracy": to_json(report.accuracy),
+        "hops": to_json(report.hops),
+        "latency": to_json(report.latency),
         "details": report.details,
         "environment": report.environment,
         "pictures": len(report.pictures),

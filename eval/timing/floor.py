@@ -10,10 +10,10 @@ that multiply nothing: the floor is a bound that no implementation beats, not on
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from typing import ClassVar
 
-from ..report.tables import NOT_AVAILABLE, Table
+from ..report.table import NOT_AVAILABLE, Table
 from .latency import BackendLatency
 from .peaks import Peak, best_peak
 
@@ -46,6 +46,8 @@ class Work:
 @dataclass(frozen=True)
 class Floor:
     """One row's work over this machine's peaks; times in milliseconds per call."""
+
+    DERIVED: ClassVar = ("floor_ms", "of_peak")
 
     name: str
     backend: str
@@ -180,13 +182,3 @@ def _row(one: Floor) -> tuple[str, ...]:
 
 def _ms(value: float | None) -> str:
     return NOT_MEASURED if value is None else f"{value:.3f}"
-
-
-def floor_json(one: Floor) -> dict[str, Any]:
-    """The floor as plain JSON values."""
-    return {**asdict(one), "floor_ms": one.floor_ms, "of_peak": one.of_peak}
-
-
-def peak_json(peak: Peak) -> dict[str, Any]:
-    """The peak as plain JSON values, raw samples included."""
-    return {**asdict(peak), "macs_per_s": peak.macs_per_s}

@@ -19,7 +19,7 @@ only.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -187,14 +187,3 @@ def _results(runners: Sequence[Runner], seed: int) -> tuple[BackendLatency, ...]
             )
         )
     return tuple(results)
-
-
-def bench_json(result: Bench) -> dict[str, Any]:
-    """The run as plain JSON values, raw samples included."""
-    values = asdict(result)
-    for backend in values["backends"]:
-        for key in ("samples_ms", "phases_ms"):
-            backend[key] = {
-                name: np.round(samples, 4).tolist() for name, samples in backend[key].items()
-            }
-    return values

@@ -16,14 +16,14 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from ..machine.gpu import gpu_state
-from ..report.tables import Table
+from ..report.table import Table
 from .bootstrap import Ratio, Summary, speed_ratio, summarize
 from .turns import BenchOptions, Tell, take_turns, warm_up
 
@@ -73,6 +73,8 @@ class Implementation:
 @dataclass(frozen=True)
 class OperatorTiming:
     """One row: an implementation whose output was right. Samples are (T, n) ms, T turns."""
+
+    DERIVED: ClassVar = ("floor_share",)
 
     name: str
     device: str
@@ -289,12 +291,3 @@ def _speedup(ratio: Ratio | None) -> str:
         return "-"
     text = f"{ratio.value:.2f}x {ratio.low:.2f}-{ratio.high:.2f}"
     return text if ratio.certain else f"({text})"
-
-
-def operator_json(case: OperatorCase) -> dict[str, Any]:
-    """One case as plain JSON values, raw samples included."""
-    values = asdict(case)
-    for row, timing in zip(values["rows"], case.rows, strict=True):
-        row["samples_ms"] = np.round(timing.samples_ms, 4).tolist()
-        row["floor_share"] = timing.floor_share
-    return values

@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 CALLS = 2
 """Recorded calls of each probe per round, after one unrecorded."""
@@ -35,6 +36,8 @@ class Probe:
 @dataclass(frozen=True)
 class Peak:
     """What one probe reached."""
+
+    DERIVED: ClassVar = ("macs_per_s",)
 
     device: str
     precision: str

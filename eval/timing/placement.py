@@ -11,14 +11,14 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ...runtime.pictures.noise import noise_batch
 from ...runtime.sessions.interface import Session
 from ...runtime.sessions.ort_session import OrtSession
-from ..report.tables import Table
+from ..report.table import Table
 from .latency import BackendLatency
 
 _NOTE = (
@@ -102,8 +102,3 @@ def placement_table(
         ),
         notes=(_NOTE,),
     )
-
-
-def placement_json(placement: Placement) -> dict[str, Any]:
-    """The placement as plain JSON values."""
-    return asdict(placement)

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from ...runtime.errors import InputError
-from ..report.tables import Table
+from ..report.table import Table
 from .bootstrap import Ratio, change_ratio
 from .latency import SCOPES, BackendLatency, Bench
 
@@ -62,6 +62,8 @@ class Change:
 @dataclass(frozen=True)
 class Regression:
     """All that could be compared, and what stands in the way of trusting it."""
+
+    DERIVED: ClassVar = ("failed",)
 
     against: str
     allowed: float
@@ -216,8 +218,3 @@ def _row(change: Change) -> tuple[str, ...]:
         f"{ratio.value:.3f}x {ratio.low:.3f}-{ratio.high:.3f}",
         "FAILED" if change.failed else "passed",
     )
-
-
-def regression_json(regression: Regression) -> dict[str, Any]:
-    """The comparison as plain JSON values."""
-    return {**asdict(regression), "failed": regression.failed}

@@ -13,13 +13,12 @@ import contextlib
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from ..report.tables import Table
+from ..report.table import Table
 from .bootstrap import Rate, Ratio, Summary, rate_ratio, summarize, work_rate
 from .runner import Candidate, Image
 from .turns import BenchOptions, take_turns
@@ -162,12 +161,3 @@ def _row(result: Throughput) -> tuple[str, ...]:
         *(f"{ms:.2f}" for ms in (summary.p50_ms, summary.p90_ms, summary.p99_ms)),
         str(summary.samples),
     )
-
-
-def throughput_json(result: Throughput) -> dict[str, Any]:
-    """One load as plain JSON values, raw samples included."""
-    values = asdict(result)
-    return values | {
-        "turns_s": np.round(result.turns_s, 6).tolist(),
-        "samples_ms": np.round(result.samples_ms, 4).tolist(),
-    }

@@ -15,13 +15,13 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 
-from ..report.tables import NOT_AVAILABLE, Table
+from ..report.table import NOT_AVAILABLE, Table
 from .latency import BackendLatency, Bench
 
 TOOL = "trtexec"
@@ -38,6 +38,8 @@ _NOTE = (
 @dataclass(frozen=True)
 class TrtexecCheck:
     """One engine timed by both."""
+
+    DERIVED: ClassVar = ("median_ms", "ratio")
 
     name: str
     sha256: str
@@ -168,8 +170,3 @@ def _row(check: TrtexecCheck) -> tuple[str, ...]:
 
 def _cell(value: float | None, form: str) -> str:
     return NOT_AVAILABLE if value is None else form.format(value)
-
-
-def trtexec_json(check: TrtexecCheck) -> dict[str, Any]:
-    """The check as plain JSON values, raw samples included."""
-    return {**asdict(check), "median_ms": check.median_ms, "ratio": check.ratio}

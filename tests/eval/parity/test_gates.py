@@ -10,9 +10,9 @@ from maskrt.eval.parity.gates import (
     Parity,
     check_gates,
     compare,
-    hop_json,
     make_hop,
 )
+from maskrt.eval.report.plain import to_json
 from maskrt.runtime.errors import InputError
 
 # moves no pixel of the drawn masks and is what float32 rounding looks like
@@ -243,6 +243,6 @@ def test_each_gate_fails_on_its_own(precision, change, failed):
 
 
 def test_a_hop_as_json_says_whether_it_passed():
-    values = hop_json(make_hop("a.onnx", "b.onnx", "fp32", PASSING))
+    values = to_json(make_hop("a.onnx", "b.onnx", "fp32", PASSING))
     assert values["passed"] is True
     assert values["parity"]["matched"] == 1.0

@@ -16,18 +16,18 @@ from maskrt.eval.coco.ap import coco_ap
 from maskrt.eval.coco.ar import coco_ar
 from maskrt.eval.machine.environment import environment, has_gpu
 from maskrt.eval.parity.gates import compare, make_hop
-from maskrt.eval.report.page import Report, report_html, report_tables, write_report
+from maskrt.eval.report.accuracy_tables import hop_tables
+from maskrt.eval.report.latency_tables import NOT_MEASURED, latency_table, latency_tables
+from maskrt.eval.report.page import (
+    Report,
+    report_html,
+    report_tables,
+    require_report,
+    write_report,
+)
 from maskrt.eval.report.pictures import SHOWN_SCORE, example_pictures
 from maskrt.eval.report.plots import recall_plot
-from maskrt.eval.report.tables import (
-    NOT_MEASURED,
-    Table,
-    hop_tables,
-    latency_table,
-    latency_tables,
-    markdown,
-    print_table,
-)
+from maskrt.eval.report.table import Table, markdown, print_table
 from maskrt.eval.timing.latency import bench
 from maskrt.eval.timing.runner import Candidate
 from maskrt.eval.timing.turns import BenchOptions
@@ -205,6 +205,17 @@ def test_proposals_are_drawn_where_they_cover_an_object(data, predict, truth_row
     assert nothing.prediction_jpeg != nothing.truth_jpeg
 
 
+def test_what_draws_the_page_is_asked_for_by_its_extra(monkeypatch):
+    require_report()
+    monkeypatch.setattr(
+        "maskrt.eval.report.page.find_spec", lambda name: None if name == "matplotlib" else name
+    )
+    with pytest.raises(
+        InputError, match=r'report: matplotlib not installed; .*pip install "\.\[report'
+    ):
+        require_report()
+
+
 def test_an_empty_report_is_still_a_page():
     page = Page(report_html(Report(title="Nothing", dataset="None.", environment={})))
     assert "svg" not in page.tags
@@ -282,15 +293,46 @@ def test_throttling_and_restless_warm_up_are_said(scripted, clock):
     assert "Not yet steady when the warm-up ended: a.onnx (3 calls)." in notes
 
 
-@pytest.mark.parametrize("width", [80, 200])
-def test_terminal_tables_keep_names_whole(proposals_report, width):
+LONG = "lsc_mask_rcnn_tiny.safetensors@torch-compile"
+WIDE = Table(
+    "Latency",
+    ("model", "backend", "of", "model ms", "pipeline ms", "gate"),
+    (
+        (LONG, "torch-cpu-compile", "box", "12.34 ± 0.12", "14.11 ± 0.20", "fp32 FAILED"),
+        (LONG, "torch-cpu-compile", "mask", "6.34 ± 0.12", "8.11 ± 0.20", "fp32 passed"),
+    ),
+    ("FAILED a gate: why.",),
+)
+
+
+def printed(table, width):
     text = io.StringIO()
-    for table in report_tables(proposals_report):
-        print_table(table, Console(file=text, width=width))
-    lines = text.getvalue().splitlines()
+    print_table(table, Console(file=text, width=width))
+    return [line.rstrip() for line in text.getvalue().splitlines()]
+
+
+def test_a_wide_terminal_shows_names_and_values_in_one_line():
+    title, header, first, second, note, _ = printed(WIDE, 200)
+    assert (title, note) == ("Latency", "FAILED a gate: why.")
+    assert header.split() == ["model", "backend", "of", "model", "ms", "pipeline", "ms", "gate"]
+    assert first.startswith(f"{LONG}  torch-cpu-compile   box  12.34 ± 0.12  ")
+    assert second.split()[0] == "mask"  # a name is said once
+    assert len(first) == len(second)  # values stand to the right
+
+
+def test_a_narrow_terminal_shows_names_whole_above_their_values():
+    lines = printed(WIDE, 80)
+    assert lines[2] == f"{LONG}  torch-cpu-compile"
+    assert lines[3].split() == ["box", "12.34", "±", "0.12", "14.11", "±", "0.20", "fp32", "FAILED"]
+    assert len(lines[1]) == len(lines[3]) == len(lines[4])  # one column for all groups
+    assert sum(LONG in line for line in lines) == 1
+
+
+def test_every_table_of_a_report_fits_80_columns(proposals_report):
+    lines = [line for table in report_tables(proposals_report) for line in printed(table, 80)]
     assert any(NASTY in line for line in lines)
     assert any("FAILED" in line for line in lines)
-    assert max(len(line) for line in lines) <= width
+    assert max(map(len, lines)) <= 80
 
 
 def test_markdown_rows_have_one_cell_per_column(report):

@@ -9,13 +9,12 @@ import json
 import numpy as np
 import pytest
 
+from maskrt.eval.report.plain import to_json
 from maskrt.eval.timing.floor import (
     NOT_MEASURED,
     Work,
-    floor_json,
     floor_table,
     floors,
-    peak_json,
 )
 from maskrt.eval.timing.latency import bench
 from maskrt.eval.timing.peaks import CALLS, Peak, PeakMeter, Probe, best_peak
@@ -59,7 +58,7 @@ def test_the_meter_keeps_recorded_calls_only(clock, monkeypatch):
     (peak,) = meter.peaks()
     assert peak.samples_ms == (2.0,) * 2 * CALLS
     assert peak.macs_per_s == pytest.approx(4e9)
-    assert peak_json(peak)["macs_per_s"] == peak.macs_per_s
+    assert to_json(peak)["macs_per_s"] == peak.macs_per_s
 
 
 def test_the_best_peak_is_of_the_same_device_and_precision():
@@ -101,7 +100,7 @@ def test_a_peak_that_was_not_measured_gives_no_share(row):
     assert floor.compute_ms is floor.bytes_ms is floor.of_peak is None
     table = floor_table([floor], PEAKS, BANDWIDTHS)
     assert table.rows[0][-4:] == (NOT_MEASURED, NOT_MEASURED, "25.00", NOT_MEASURED)
-    assert json.loads(json.dumps(floor_json(floor)))["of_peak"] is None
+    assert json.loads(json.dumps(to_json(floor)))["of_peak"] is None
 
 
 def test_the_table_shows_the_share_and_the_peaks(row):

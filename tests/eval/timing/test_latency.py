@@ -4,7 +4,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from maskrt.eval.timing.latency import bench, bench_json
+from maskrt.eval.report.plain import to_json
+from maskrt.eval.timing.latency import bench
 from maskrt.eval.timing.peaks import CALLS, Probe
 from maskrt.eval.timing.runner import Candidate
 from maskrt.eval.timing.turns import BenchOptions, quick_options
@@ -120,7 +121,7 @@ def test_progress_ends_at_one(timed):
 
 def test_json_keeps_every_sample(timed):
     result = bench([timed("A", 2.0)], PICTURES, SHORT, picture_names=["a.png"])
-    values = json.loads(json.dumps(bench_json(result)))
+    values = json.loads(json.dumps(to_json(result)))
     assert np.array(values["backends"][0]["samples_ms"]["model"]).size == 20
     assert values["picture_names"] == ["a.png"]
 
@@ -156,7 +157,7 @@ def test_peaks_are_probed_after_every_round(timed):
     assert len(peak.samples_ms) == 2 * CALLS  # two rounds
     assert len(calls) == 2 * (CALLS + 1)
     assert len(set(calls)) == 2  # all calls of a round stand together
-    assert json.loads(json.dumps(bench_json(result)))["peaks"][0]["macs"] == 1000
+    assert json.loads(json.dumps(to_json(result)))["peaks"][0]["macs"] == 1000
 
 
 @pytest.mark.parametrize("wrong", [{"samples": 0}, {"seconds": 0.0}, {"turn_calls": -1}])

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from maskrt.eval.report.plain import to_json
 from maskrt.eval.timing.operators import (
     OPTIONS,
     Implementation,
     bench_operator,
     cpu_bandwidth,
-    operator_json,
     operator_table,
     proposal_boxes,
     wall_clock,
@@ -152,7 +152,7 @@ def test_a_difference_within_its_tolerance_is_shown(taking: Make) -> None:
 def test_table_and_json_tell_the_same(taking: Make) -> None:
     ways = [taking("ours", 4.0), taking("theirs", 8.0, baseline=True)]
     result = bench_operator("case", ways, BANDWIDTHS, SHORT)
-    values = json.loads(json.dumps(operator_json(result)))
+    values = json.loads(json.dumps(to_json(result)))
     table = operator_table(result, BANDWIDTHS, "theirs")
     for row, cells in zip(values["rows"], table.rows, strict=True):
         assert np.median(row["samples_ms"]) == pytest.approx(row["summary"]["p50_ms"], abs=1e-3)

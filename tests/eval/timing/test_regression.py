@@ -9,12 +9,12 @@ import pytest
 
 from maskrt.eval.machine.environment import environment
 from maskrt.eval.report.page import Report, write_report
-from maskrt.eval.timing.latency import bench, bench_json
+from maskrt.eval.report.plain import to_json
+from maskrt.eval.timing.latency import bench
 from maskrt.eval.timing.regression import (
     compare_runs,
     environment_change,
     read_earlier,
-    regression_json,
     regression_table,
     require_match,
 )
@@ -73,7 +73,7 @@ def test_a_slower_run_fails_and_says_by_how_much(earlier, run):
         assert change.ratio.low > 1.05
     table = regression_table(found)
     assert {row[-1] for row in table.rows} == {"FAILED"}
-    assert json.loads(json.dumps(regression_json(found)))["failed"] is True
+    assert json.loads(json.dumps(to_json(found)))["failed"] is True
 
 
 def test_what_is_allowed_decides(earlier, run):
@@ -103,7 +103,7 @@ def test_other_bytes_are_not_compared(earlier, run):
 
 def test_the_line_of_json_is_read_too(run, tmp_path):
     path = tmp_path / "line.json"
-    path.write_text(json.dumps({**bench_json(run(("a.onnx", 10.0, "s"))), "environment": {}}))
+    path.write_text(json.dumps({**to_json(run(("a.onnx", 10.0, "s"))), "environment": {}}))
     then = read_earlier(path)
     assert then.samples_ms["a.onnx", "s"]["model"].shape == (8, 5)
     found = compare_runs(then, run(("a.onnx", 10.0, "s")), environment())

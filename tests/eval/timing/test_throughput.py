@@ -9,11 +9,11 @@ import time
 import numpy as np
 import pytest
 
+from maskrt.eval.report.plain import to_json
 from maskrt.eval.timing.runner import Candidate
 from maskrt.eval.timing.throughput import (
     CALLS_PER_STREAM,
     measure_throughput,
-    throughput_json,
     throughput_table,
 )
 from maskrt.eval.timing.turns import BenchOptions
@@ -91,7 +91,7 @@ def test_the_table_has_a_row_per_load_and_the_json_every_sample(sleeping):
     assert table.rows[0][4] == "1"
     assert table.rows[1][4].startswith(f"{results[1].gain.value:.2f}x ")
     assert all(len(row) == len(table.columns) for row in table.rows)
-    values = json.loads(json.dumps(throughput_json(results[1])))
+    values = json.loads(json.dumps(to_json(results[1])))
     assert np.shape(values["samples_ms"]) == results[1].samples_ms.shape
     assert np.allclose(values["turns_s"], results[1].turns_s, atol=1e-6)
     assert values["gain"]["value"] == results[1].gain.value

@@ -8,9 +8,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from maskrt.eval.report.plain import to_json
 from maskrt.eval.timing.latency import bench
 from maskrt.eval.timing.runner import Candidate
-from maskrt.eval.timing.trtexec_check import check_engines, trtexec_json, trtexec_table
+from maskrt.eval.timing.trtexec_check import check_engines, trtexec_table
 from maskrt.eval.timing.turns import BenchOptions
 
 PICTURES = [np.full((100, 120, 3), 90, np.uint8)]
@@ -78,7 +79,7 @@ def test_its_median_stands_beside_ours(result, trtexec, engines, tmp_path):
     assert {"--iterations=10", "--useSpinWait", "--noDataTransfers"} <= set(words)
     table = trtexec_table([check])
     assert table.rows == (("a.engine", "2.200", "2.000", "1.100x", "3", "101300"),)
-    assert json.loads(json.dumps(trtexec_json(check)))["samples_ms"] == [1.9, 2.0, 5.0]
+    assert json.loads(json.dumps(to_json(check)))["samples_ms"] == [1.9, 2.0, 5.0]
 
 
 def test_without_it_nothing_is_claimed(result, trtexec, engines):

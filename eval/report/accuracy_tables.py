@@ -1,0 +1,128 @@
+"""The tables of accuracy, and of what each hop from checkpoint to engine changed, by metric."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
+
+from ..coco.accuracy import GATED, NAMES, NO_TRUTH, Accuracy, Metric
+from ..parity.gates import CHANGE_GATE, MATCH_IOU, MATCHED_GATE, SCORE_FLOOR, Hop
+from .table import NOT_AVAILABLE, Table
+
+T = TypeVar("T")
+
+_ACCURACY_TITLE: dict[Metric, str] = {"AP": "Accuracy", "AR": "Accuracy of proposals"}
+_SIZES_NOTE = "s, m, l: objects below 32², below 96² and from 96² px; n/a: none of that size."
+_ACCURACY_NOTE: dict[Metric, str] = {
+    "AP": "COCO AP, 0-100, pycocotools, {images} pictures; " + _SIZES_NOTE,
+    "AR": (
+        "COCO AR, 0-100, pycocotools, {images} pictures, classes ignored: recall over IoU "
+        "0.50:0.95 of the best 10, 100, 1000 proposals, or of all where a model gives fewer; of "
+        "100 by size. " + _SIZES_NOTE
+    ),
+}
+_HOP_TITLE: dict[Metric, str] = {
+    "AP": "Accuracy hop by hop",
+    "AR": "Accuracy of proposals hop by hop",
+}
+_PARTNER: dict[Metric, str] = {
+    "AP": "has the same label and",
+    "AR": "is of the same window and has",
+}
+_MATCHED_NOTE = (
+    f"matched: share of instances scoring {SCORE_FLOOR} or more whose partner on the other side "
+    f"{{partner}} box and mask IoU of at least {MATCH_IOU}; the worse direction of the "
+    "two. Δbox px and Δscore: greatest change; IoU: mean mask IoU."
+)
+_CHANGES_NOTE = (
+    "ΔAR: the greatest of the changes of AR@10, AR@100 and AR@1000; gates hold for each."
+)
+_GATE_NOTE = (
+    f"Gates: FP32 |Δ{{metric}}| ≤ {CHANGE_GATE['fp32']} and {100 * MATCHED_GATE['fp32']} % "
+    f"matched; FP16 |Δ{{metric}}| ≤ {CHANGE_GATE['fp16']}."
+)
+
+
+def accuracy_tables(accuracies: Sequence[Accuracy]) -> list[Table]:
+    """A table of AP and one of AR, as far as there are such accuracies."""
+    return [accuracy_table(group) for group in _by_metric(accuracies, lambda a: a.metric)]
+
+
+def hop_tables(hops: Sequence[Hop]) -> list[Table]:
+    """What each step from checkpoint to engine changed, and whether its gates hold, by metric."""
+    return [hop_table(group) for group in _by_metric(hops, lambda hop: hop.parity.metric)]
+
+
+def _by_metric(items: Sequence[T], metric_of: Callable[[T], Metric]) -> list[list[T]]:
+    """The items of each metric in order, AP first; no empty group."""
+    groups = [[item for item in items if metric_of(item) == metric] for metric in NAMES]
+    return [group for group in groups if group]
+
+
+def accuracy_table(accuracies: Sequence[Accuracy]) -> Table:
+    """Boxes and masks, two rows per artefact, sizes included; one metric, at least one artefact."""
+    metric = accuracies[0].metric
+    rows = []
+    for accuracy in accuracies:
+        for kind, values in (("box", accuracy.box), ("mask", accuracy.mask)):
+            cells = [points(values[name]) for name in NAMES[metric]]
+            rows.append((accuracy.name, accuracy.backend, kind, *cells))
+    images = sorted({accuracy.images for accuracy in accuracies})
+    return Table(
+        title=_ACCURACY_TITLE[metric],
+        columns=("model", "backend", "of", *NAMES[metric]),
+        rows=tuple(rows),
+        notes=(_ACCURACY_NOTE[metric].format(images=" and ".join(map(str, images))),),
+    )
+
+
+def hop_table(hops: Sequence[Hop]) -> Table:
+    """Hops of one metric, at least one."""
+    metric = hops[0].parity.metric
+    return Table(
+        title=_HOP_TITLE[metric],
+        columns=(
+            "hop",
+            f"Δ{metric} box",
+            f"Δ{metric} mask",
+            "matched",
+            "Δbox px",
+            "Δscore",
+            "IoU",
+            "gate",
+        ),
+        rows=tuple(_hop_row(hop) for hop in hops),
+        notes=(
+            _MATCHED_NOTE.format(partner=_PARTNER[metric]),
+            *([_CHANGES_NOTE] if len(GATED[metric]) > 1 else []),
+            _GATE_NOTE.format(metric=metric),
+            *(f"FAILED {h.reference} → {h.candidate}: {why}" for h in hops for why in h.failures),
+        ),
+        keys=1,
+    )
+
+
+def points(value: float) -> str:
+    """One accuracy as a cell."""
+    return NOT_AVAILABLE if value == NO_TRUTH else f"{value:.1f}"
+
+
+def _hop_row(hop: Hop) -> tuple[str, ...]:
+    parity = hop.parity
+    excused = f" ({parity.excused} ties)" if parity.excused else ""
+    return (
+        f"{hop.reference} → {hop.candidate}",
+        _greatest(parity.box_changes),
+        _greatest(parity.mask_changes),
+        f"{100 * parity.matched:.2f} %{excused}",
+        f"{parity.box_delta_max_px:.3f}",
+        f"{parity.score_delta_max:.4f}",
+        f"{parity.mask_iou_mean:.4f}",
+        f"{hop.precision} {'FAILED' if hop.failures else 'passed'}",
+    )
+
+
+def _greatest(changes: Mapping[str, float | None]) -> str:
+    """The change farthest from zero."""
+    known = [change for change in changes.values() if change is not None]
+    return f"{max(known, key=abs):+.2f}" if known else NOT_AVAILABLE
