@@ -35,8 +35,8 @@ from .losses.terms import loss_terms
 from .networks.families import Network, new_network
 from .networks.layers import BatchNorm
 from .recipes.fastmask import FastMaskInput, FastMaskRecipe
-from .recipes.mask_rcnn import SolverConfig
 from .recipes.recipe import Recipe
+from .recipes.sections import SolverConfig
 from .weights.checkpoint import load_tensors, save_checkpoint, save_tensors, take_backbone
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}

@@ -11,8 +11,8 @@ import torch
 from maskrt.runtime.errors import InputError, TrainError
 from maskrt.train import loop
 from maskrt.train.loop import learning_rate, train
-from maskrt.train.recipes.mask_rcnn import SolverConfig
 from maskrt.train.recipes.recipe import Recipe
+from maskrt.train.recipes.sections import SolverConfig
 from maskrt.train.weights.checkpoint import load_checkpoint, load_tensors, new_checkpoint
 
 MakeRecipe = Callable[..., Recipe]

@@ -40,8 +40,8 @@ class FrozenNorm(nn.Module):
         return x * scale[:, None, None].to(x.dtype) + shift[:, None, None].to(x.dtype)
 
 
-class BatchNorm(nn.Module):
-    """Batch norm with `FrozenNorm`'s keys (torch's own adds a step counter nothing here reads)."""
+class TrainedNorm(nn.Module):
+    """What every trained norm keeps: an affine and running statistics, by `FrozenNorm`'s keys."""
 
     running_mean: Tensor
     running_var: Tensor
@@ -53,6 +53,10 @@ class BatchNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
         self.register_buffer("running_mean", torch.zeros(channels))
         self.register_buffer("running_var", torch.ones(channels))
+
+
+class BatchNorm(TrainedNorm):
+    """Batch norm without the step counter of torch's own, which nothing here reads."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> the same shape; batch statistics in training, running ones otherwise."""

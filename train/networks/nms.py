@@ -46,29 +46,12 @@ NEVER = -1e30
 """Score of what must not be chosen; finite, so that no arithmetic turns it into NaN."""
 
 
-def fixpoint_nms(
-    boxes: Tensor,
-    valid: Tensor,
-    iou: float,
-    labels: Tensor | None = None,
-    *,
-    block: int = BLOCK,
-    rounds: int = ROUNDS,
-) -> Tensor:
-    """Which boxes greedy NMS keeps, in fixed shapes; see the module docstring for its limit.
+def fixpoint_nms(boxes: Tensor, valid: Tensor, iou: float, labels: Tensor | None = None) -> Tensor:
+    """(B, K) bool, which boxes greedy NMS keeps, in fixed shapes; arguments as `nms_bounds`.
 
-    Args:
-        boxes: (B, K, 4) xyxy float32, sorted by score.
-        valid: (B, K) bool; other boxes are neither kept nor suppress anything.
-        iou: threshold; suppression is strict (IoU > iou) as in torchvision.
-        labels: (B, K) when boxes of different classes must not suppress each other.
-        block: boxes settled at a time.
-        rounds: per block, even.
-
-    Returns:
-        (B, K) bool.
+    See the module docstring for its limit.
     """
-    return nms_bounds(boxes, valid, iou, labels, block=block, rounds=rounds)[0]
+    return nms_bounds(boxes, valid, iou, labels)[0]
 
 
 def nms_bounds(
@@ -80,9 +63,18 @@ def nms_bounds(
     block: int = BLOCK,
     rounds: int = ROUNDS,
 ) -> tuple[Tensor, Tensor]:
-    """A superset and a subset, (B, K) bool each, of what greedy NMS keeps; equal means exact.
+    """Bounds of what greedy NMS keeps; where they are equal, they are exact.
 
-    Arguments as in `fixpoint_nms`.
+    Args:
+        boxes: (B, K, 4) xyxy float32, sorted by score.
+        valid: (B, K) bool; other boxes are neither kept nor suppress anything.
+        iou: threshold; suppression is strict (IoU > iou) as in torchvision.
+        labels: (B, K) when boxes of different classes must not suppress each other.
+        block: boxes settled at a time.
+        rounds: per block, even.
+
+    Returns:
+        A superset and a subset, (B, K) bool each.
     """
     settled: list[Tensor] = []  # (B, 2, T) each: the upper bound's row, then the lower bound's
     count = boxes.shape[1]

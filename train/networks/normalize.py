@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..recipes.mask_rcnn import InputConfig
+from ..recipes.sections import InputConfig
 
 
 class Normalize(nn.Module):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..recipes.fastmask import FastMaskConfig
-from .layers import EPS
+from .layers import EPS, TrainedNorm
 from .windows import WINDOW, coverage
 
 ORIGINAL_GAIN = 1e-5**-0.5
@@ -26,23 +26,12 @@ of the last layer sees a 1600th of it; the published code's gain makes up for th
 """
 
 
-class WindowNorm(nn.Module):
+class WindowNorm(TrainedNorm):
     """Batch norm over all cells of all windows, padding included.
 
     Windows overlap, so their statistics are those of the maps' cells weighted by the number of
     windows that cover each: no window has to be cut for them.
     """
-
-    running_mean: Tensor
-    running_var: Tensor
-    momentum = 0.1
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(channels))
-        self.bias = nn.Parameter(torch.zeros(channels))
-        self.register_buffer("running_mean", torch.zeros(channels))
-        self.register_buffer("running_var", torch.ones(channels))
 
     def of_maps(self, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Scale and shift (C,) in training, from L maps (B, C, h, w) that hold all windows."""

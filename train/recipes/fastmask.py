@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ...runtime.errors import ConfigError
-from .mask_rcnn import InputConfig, SolverConfig
+from .sections import InputConfig, SolverConfig
 
 STREAM_STRIDES = (16.0, 24.0)
 """Of the first and the second stream's own map; a neck doubles them level by level."""

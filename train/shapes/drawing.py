@@ -5,7 +5,7 @@
     OUT/shapes.json            the parameters; same parameters mean the same files
 
 Picture `index` of a split depends on (seed, split, index) alone, not on how many are asked for or
-on the number of workers. What a picture holds is drawn by `shape_scenes`; here it becomes files.
+on the number of workers. What a picture holds is drawn by `scenes`; here it becomes files.
 The set is built in a temporary folder beside OUT and renamed, so OUT is either whole or absent.
 
 Source of the format: https://cocodataset.org/#format-data.

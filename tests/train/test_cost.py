@@ -7,7 +7,7 @@ norms not).
 
 import pytest
 
-from maskrt.train.networks.cost import fastmask_cost, mask_rcnn_cost
+from maskrt.train.cost import fastmask_cost, mask_rcnn_cost
 from maskrt.train.recipes.recipe import load_recipe
 
 LSC = "lsc_mask_rcnn_r50_512"

@@ -15,13 +15,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from ..recipes.fastmask import FastMaskRecipe
-from ..recipes.mask_rcnn import MaskRCNNRecipe
-from .fastmask import FastMask, level_shapes, resized_hw
-from .layers import BatchNorm, FrozenNorm
-from .mask_rcnn import MaskRCNN
-from .window_head import WindowNorm
-from .windows import WINDOW, window_count
+from .networks.fastmask import FastMask, level_shapes, resized_hw
+from .networks.layers import TrainedNorm
+from .networks.mask_rcnn import MaskRCNN
+from .networks.windows import WINDOW, window_count
+from .recipes.fastmask import FastMaskRecipe
+from .recipes.mask_rcnn import MaskRCNNRecipe
 
 
 @dataclass(frozen=True)
@@ -124,7 +123,7 @@ def fastmask_cost(
 def parameters_without_norms(model: nn.Module) -> int:
     """Number of weights and biases, norms left out as the paper counts them."""
     total = sum(p.numel() for p in model.parameters())
-    norms = (m for m in model.modules() if isinstance(m, (BatchNorm, FrozenNorm, WindowNorm)))
+    norms = (m for m in model.modules() if isinstance(m, TrainedNorm))
     return total - sum(p.numel() for norm in norms for p in norm.parameters())
 
 
