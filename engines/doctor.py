@@ -1,4 +1,4 @@
-"""What this machine can run, and the pip line for what it cannot.
+"""What this machine can run, and what to run for what it cannot.
 
 Each finding is one line of `maskrt doctor`. Packages are asked for their version without importing
 them (torch takes seconds); runtimes are imported: only that proves that their libraries load.
@@ -13,7 +13,7 @@ import platform
 import sys
 from dataclasses import dataclass
 
-from ..runtime.errors import BuildError
+from ..runtime.errors import BuildError, pip_line
 from ..runtime.gpu.cuda import device_info, missing_device
 from ..runtime.sessions.openvino_session import openvino_core
 from .flavours import load_flavour
@@ -29,8 +29,8 @@ PACKAGES = (
     ("onnxscript", "export", "export"),
     ("safetensors", "checkpoints", "train"),
     ("pycocotools", "eval, train", "cpu"),
-    ("matplotlib", "report", "cpu"),
-    ("Jinja2", "report", "cpu"),
+    ("matplotlib", "report", "report"),
+    ("Jinja2", "report", "report"),
 )
 
 
@@ -71,7 +71,7 @@ def _package(name: str, purpose: str, extra: str) -> Finding:
     try:
         return Finding(name, True, importlib.metadata.version(name), purpose)
     except importlib.metadata.PackageNotFoundError:
-        return Finding(name, False, "not installed", purpose, _pip(extra))
+        return Finding(name, False, "not installed", purpose, pip_line(extra))
 
 
 def _onnxruntime() -> Finding:
@@ -79,7 +79,7 @@ def _onnxruntime() -> Finding:
     try:
         module = importlib.import_module("onnxruntime")
     except ImportError as err:
-        return Finding("onnxruntime", False, str(err), purpose, _pip("cpu"))
+        return Finding("onnxruntime", False, str(err), purpose, pip_line("cpu"))
     providers = (
         name.removesuffix("ExecutionProvider") for name in module.get_available_providers()
     )
@@ -94,7 +94,7 @@ def _cpu_session() -> Finding:
         half = "BF16" in openvino_core(openvino).get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     except ImportError:
         found = "X.onnx (ONNX Runtime); openvino, which knows BF16, is not installed"
-        return Finding(name, False, found, purpose, _pip("openvino"))
+        return Finding(name, False, found, purpose, pip_line("openvino"))
     found = (
         "an FP16 file as X.onnx@openvino, in BF16, which this CPU multiplies; check its accuracy "
         "with maskrt eval --against"
@@ -110,7 +110,7 @@ def _tensorrt(name: str, purpose: str) -> Finding:
     except BuildError as err:
         extra = "engines" if name == "tensorrt-rtx" else "gpu"
         found = str(err).split(". ")[0].removeprefix(f"{name}: ")
-        return Finding(name, False, found, purpose, _pip(extra))
+        return Finding(name, False, found, purpose, pip_line(extra))
     typing = "strongly typed" if flavour.strongly_typed else "FP16 by layer precisions"
     return Finding(name, True, f"{flavour.version_text}, {typing}", purpose)
 
@@ -121,12 +121,8 @@ def _gpu() -> Finding:
     if info is None:
         reason = missing_device() or "no GPU"
         return Finding(
-            "NVIDIA GPU", False, reason, purpose, f"On a machine with one: {_pip('gpu')}"
+            "NVIDIA GPU", False, reason, purpose, f"{pip_line('gpu')} on a machine with one"
         )
     found = f"{info.name}, compute capability {info.compute_capability}, "
     found += f"{info.memory_bytes / 2**30:.0f} GiB, driver up to CUDA {info.driver_cuda}"
     return Finding("NVIDIA GPU", True, found, purpose)
-
-
-def _pip(extra: str) -> str:
-    return f'pip install "maskrt[{extra}]"' if extra else "pip install maskrt"

@@ -53,3 +53,17 @@ class GateError(MaskRTError):
     """An accuracy gate failed."""
 
     exit_code = 1
+
+
+def first_line(err: BaseException) -> str:
+    """What another library's error says first, 300 characters at most, to be quoted in ours."""
+    return str(err).strip().partition("\n")[0].strip()[:300] or type(err).__name__
+
+
+def pip_line(extra: str) -> str:
+    """What to do about a package that is missing; `extra` is "" for those always installed.
+
+    maskrt is on no package index, so its extras are installed from a clone.
+    """
+    clone = f".[{extra}]" if extra else "."
+    return f'Run in a clone of maskrt: pip install "{clone}"'

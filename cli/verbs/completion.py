@@ -17,16 +17,14 @@ def add(verbs: Any) -> None:
 
 def run(arguments: Arguments) -> Result:
     """Print the script that shtab makes of the parser."""
-    from ...runtime.errors import InputError
+    from ...runtime.errors import InputError, pip_line
 
     try:
         import shtab
     except ImportError as err:
         raise InputError(
             "completion: shtab is not installed; expected it, as it writes the script. "
-            'In a clone: pip install ".[completion]"'
+            + pip_line("completion")
         ) from err
-    from ..main import parser
-
-    print(shtab.complete(parser(), arguments.shell))
+    print(shtab.complete(arguments.parser, arguments.shell))
     return {"shell": arguments.shell}

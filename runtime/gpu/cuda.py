@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import InputError, SessionError
+from ..errors import InputError, SessionError, pip_line
 
 AnyArray = npt.NDArray[Any]
 Allocator = Callable[[int], Any]
@@ -50,7 +50,7 @@ def load_cuda() -> Any:
     except ImportError as err:
         raise SessionError(
             f"CUDA: the cuda-python package is not usable ({err}); expected it for GPU memory and "
-            'streams. Run: pip install "maskrt[gpu]"'
+            f"streams. {pip_line('gpu')}"
         ) from err
     return runtime
 
@@ -110,7 +110,7 @@ def require_device(where: str, index: int = 0) -> DeviceInfo:
     if info is None:
         reason = missing_device()
         advice = (
-            'Run: pip install "maskrt[gpu]" on a machine with an NVIDIA GPU'
+            f"{pip_line('gpu')} on a machine with an NVIDIA GPU"
             if reason and "cuda-python" in reason
             else "Run it on a machine with an NVIDIA GPU and its driver"
         )

@@ -15,7 +15,7 @@ import functools
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError, SessionError
+from ..errors import InputError, SessionError, pip_line
 from . import cuda
 
 
@@ -54,6 +54,6 @@ def _decoder() -> Any:
     except ImportError as err:
         raise SessionError(
             f"decoding on the GPU: nvImageCodec is not usable ({err}); expected it. "
-            'Run: pip install "maskrt[gpu-decode]", or decode on the host with read_image.'
+            f"{pip_line('gpu-decode')}, or decode on the host with read_image."
         ) from err
     return nvimgcodec.Decoder()

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..errors import SessionError
+from ..errors import SessionError, pip_line
 from .device_array import DeviceArray
 
 
@@ -35,7 +35,6 @@ def gpu_array_from(array: DeviceArray) -> Any:
         from pycuda.gpuarray import GPUArray
     except ImportError as err:
         raise SessionError(
-            f"PyCUDA: not usable ({err}); expected it for GPUArrays. "
-            'Run: pip install "maskrt[pycuda]"'
+            f"PyCUDA: not usable ({err}); expected it for GPUArrays. " + pip_line("pycuda")
         ) from err
     return GPUArray(array.shape, array.dtype, gpudata=array.pointer, base=array)

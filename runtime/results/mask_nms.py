@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import InputError, SessionError
+from ..errors import InputError, SessionError, pip_line
 from .rle import Rle
 
 Float = npt.NDArray[np.float32]
@@ -81,8 +81,7 @@ def _coco_mask() -> Any:
         from pycocotools import mask
     except ImportError as err:
         raise SessionError(
-            "mask suppression: pycocotools is not installed; mask IoU needs it. "
-            'pip install "maskrt[cpu]".'
+            f"mask suppression: pycocotools is not installed; mask IoU needs it. {pip_line('cpu')}."
         ) from err
     return mask
 

@@ -17,7 +17,7 @@ from typing import TypedDict
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import SessionError
+from ..errors import SessionError, pip_line
 
 Bool = npt.NDArray[np.bool_]
 Counts = npt.NDArray[np.int64]
@@ -87,7 +87,7 @@ def compress(counts: Sequence[Counts], image_hw: tuple[int, int]) -> list[Rle]:
     except ImportError as err:
         raise SessionError(
             "COCO masks: pycocotools is not installed; run-length encoding needs it. "
-            'pip install "maskrt[cpu]".'
+            f"{pip_line('cpu')}."
         ) from err
     if not counts:
         return []

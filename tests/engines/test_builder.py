@@ -19,7 +19,7 @@ from maskrt.runtime.files import sha256_of
 from maskrt.runtime.gpu.cuda import missing_device
 from maskrt.runtime.sidecar import read_sidecar, sidecar_path
 
-pytest.importorskip("tensorrt_rtx", reason='needs pip install "maskrt[engines]"')
+pytest.importorskip("tensorrt_rtx", reason='needs pip install ".[engines]"')
 
 
 def leftovers(folder: Path) -> list[str]:
@@ -222,7 +222,7 @@ def test_foreign_onnx_without_contract_is_refused(tiny_onnx: Path) -> None:
     model = onnx.load(str(tiny_onnx))
     del model.metadata_props[:]
     onnx.save(model, str(tiny_onnx))
-    with pytest.raises(InputError, match="carries no maskrt contract"):
+    with pytest.raises(InputError, match="without a maskrt contract"):
         build_engine(tiny_onnx, tiny_onnx.with_suffix(".engine"))
 
 

@@ -29,7 +29,7 @@ def test_missing_tensorrt_gets_the_pip_line(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     finding = next(f for f in diagnose() if f.name == "tensorrt")
     assert not finding.ok
-    assert finding.fix == 'pip install "maskrt[gpu]"'
+    assert finding.fix == 'Run in a clone of maskrt: pip install ".[gpu]"'
 
 
 def test_gpu_finding_agrees_with_cuda() -> None:
@@ -63,4 +63,4 @@ def test_without_openvino_the_cpu_session_names_its_pip_line(
 ) -> None:
     monkeypatch.setitem(sys.modules, "openvino", None)
     finding = next(f for f in diagnose() if f.name == "CPU session")
-    assert finding.fix == 'pip install "maskrt[openvino]"'
+    assert finding.fix == 'Run in a clone of maskrt: pip install ".[openvino]"'

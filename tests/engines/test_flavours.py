@@ -41,7 +41,7 @@ def test_network_flag_and_typing_follow_the_version(
 
 
 def test_installed_rtx_needs_no_gpu_and_has_no_timing_cache() -> None:
-    pytest.importorskip("tensorrt_rtx", reason='needs pip install "maskrt[engines]"')
+    pytest.importorskip("tensorrt_rtx", reason='needs pip install ".[engines]"')
     flavour = load_flavour("tensorrt-rtx")
     assert flavour.version == (1, 7)
     assert (flavour.needs_gpu, flavour.has_timing_cache, flavour.has_progress) == (
@@ -65,7 +65,7 @@ def test_missing_module_gives_the_pip_line_and_the_way_without_a_gpu(
 ) -> None:
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     with pytest.raises(
-        BuildError, match=r'pip install "maskrt\[gpu\]".*tensorrt-rtx. builds without a GPU'
+        BuildError, match=r'pip install "\.\[gpu\]".*tensorrt-rtx. builds without a GPU'
     ):
         load_flavour("tensorrt")
 

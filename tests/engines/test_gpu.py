@@ -128,7 +128,7 @@ def test_arrays_on_the_gpu_give_what_host_arrays_give(engine: Path, borrowed: bo
 
 
 def test_pycuda_gives_the_stream_the_memory_and_the_arrays(engine: Path) -> None:
-    pytest.importorskip("pycuda", reason='needs pip install "maskrt[pycuda]"')
+    pytest.importorskip("pycuda", reason='needs pip install ".[pycuda]"')
     import pycuda.autoprimaryctx  # noqa: F401
     import pycuda.driver as drv
     from pycuda import gpuarray

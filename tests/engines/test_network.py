@@ -12,7 +12,7 @@ from maskrt.engines.flavours import Flavour, load_flavour
 from maskrt.engines.network import make_builder
 from maskrt.runtime.errors import BuildError
 
-pytest.importorskip("tensorrt_rtx", reason='needs pip install "maskrt[engines]"')
+pytest.importorskip("tensorrt_rtx", reason='needs pip install ".[engines]"')
 
 
 def constant(name: str, value: np.ndarray) -> NodeProto:

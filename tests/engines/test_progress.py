@@ -55,7 +55,7 @@ def test_ctrl_c_in_a_callback_stops_the_build_without_raising_into_tensorrt() ->
 def test_bars_go_to_stderr_and_only_to_a_terminal(
     tiny_onnx: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pytest.importorskip("tensorrt_rtx", reason='needs pip install "maskrt[engines]"')
+    pytest.importorskip("tensorrt_rtx", reason='needs pip install ".[engines]"')
     engine = tiny_onnx.with_suffix(".engine")
     build_engine(tiny_onnx, engine)
     assert capsys.readouterr() == ("", "")
@@ -70,7 +70,7 @@ def test_bars_go_to_stderr_and_only_to_a_terminal(
 def test_ctrl_c_during_a_real_build_leaves_as_ctrl_c_and_writes_nothing(
     tiny_onnx: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("tensorrt_rtx", reason='needs pip install "maskrt[engines]"')
+    pytest.importorskip("tensorrt_rtx", reason='needs pip install ".[engines]"')
 
     def interrupted(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt

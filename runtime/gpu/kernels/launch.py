@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ...errors import SessionError
+from ...errors import SessionError, pip_line
 from .shipped import Kernel, load_kernel
 
 
@@ -90,7 +90,7 @@ def _driver() -> Any:
     except ImportError as err:
         raise SessionError(
             f"CUDA: the cuda-python package is not usable ({err}); expected it to start the "
-            'kernels. Run: pip install "maskrt[gpu]"'
+            f"kernels. {pip_line('gpu')}"
         ) from err
     return driver
 

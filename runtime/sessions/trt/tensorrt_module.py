@@ -13,11 +13,11 @@ import logging
 from collections import deque
 from typing import Any, Literal
 
-from ...errors import SessionError
+from ...errors import SessionError, pip_line
 
 TensorRTName = Literal["tensorrt", "tensorrt-rtx"]
 MODULES: dict[str, str] = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
-EXTRAS: dict[str, str] = {"tensorrt": "maskrt[gpu]", "tensorrt-rtx": "maskrt[engines]"}
+EXTRAS: dict[str, str] = {"tensorrt": "gpu", "tensorrt-rtx": "engines"}
 # What the operators' plugins are registered under.
 PLUGIN_NAMESPACE, PLUGIN_VERSION = "maskrt", "1"
 
@@ -49,11 +49,11 @@ def import_tensorrt(name: str) -> Any:
         return importlib.import_module(MODULES[name])
     except ModuleNotFoundError as err:
         found = "is not installed" if err.name == MODULES[name] else f"lacks '{err.name}'"
-        raise SessionError(f"{name}: the Python package {found}. {_pip_line(name)}") from err
+        raise SessionError(f"{name}: the Python package {found}. {pip_line(EXTRAS[name])}") from err
     except (ImportError, OSError, RuntimeError) as err:
         raise SessionError(
             f"{name}: the installed package does not load ({err}); expected its libraries beside "
-            f"it. {_pip_line(name)}"
+            f"it. {pip_line(EXTRAS[name])}"
         ) from err
 
 
@@ -95,7 +95,3 @@ def tensorrt_logger(trt: Any) -> Any:
             return " | ".join(self._errors) or "TensorRT gave no reason"
 
     return CollectingLogger()
-
-
-def _pip_line(name: str) -> str:
-    return f'Run: pip install "{EXTRAS[name]}"'

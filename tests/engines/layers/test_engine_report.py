@@ -27,7 +27,7 @@ MATMUL_MACS = 8 * 4 * 8  # 1x8x4 outputs of 8 products
 
 @pytest.fixture
 def engine(tiny_onnx: Path) -> Path:
-    pytest.importorskip("tensorrt_rtx", reason='needs pip install "maskrt[engines]"')
+    pytest.importorskip("tensorrt_rtx", reason='needs pip install ".[engines]"')
     path = tiny_onnx.with_suffix(".engine")
     build_engine(tiny_onnx, path)
     return path
@@ -46,7 +46,7 @@ def test_parsed_network_counts_macs_and_precision(engine: Path) -> None:
 
 
 def test_macs_of_groups_transposes_and_deconvolutions_match_hand_counts() -> None:
-    trt = pytest.importorskip("tensorrt_rtx", reason='needs pip install "maskrt[engines]"')
+    trt = pytest.importorskip("tensorrt_rtx", reason='needs pip install ".[engines]"')
     text = """
     <ir_version: 8, opset_import: ["": 17]>
     g (float[1, 6, 5, 5] x, float[7, 3] a) => (float[1, 8, 10, 10] up, float[3, 4] product)

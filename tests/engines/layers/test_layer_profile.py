@@ -18,7 +18,7 @@ from maskrt.runtime.errors import InputError, SessionError
 from maskrt.runtime.gpu.cuda import missing_device
 from maskrt.runtime.sidecar import read_sidecar
 
-trt = pytest.importorskip("tensorrt_rtx", reason='needs pip install "maskrt[engines]"')
+trt = pytest.importorskip("tensorrt_rtx", reason='needs pip install ".[engines]"')
 
 LAYERS = [
     {

@@ -31,7 +31,7 @@ from maskrt.runtime.gpu.cuda import DeviceInfo, missing_device
 from maskrt.runtime.gpu.kernels.shipped import FOLDER, MANIFEST
 from maskrt.runtime.sidecar import read_sidecar, sidecar_path
 
-pytest.importorskip("tensorrt_rtx", reason='needs pip install "maskrt[engines]"')
+pytest.importorskip("tensorrt_rtx", reason='needs pip install ".[engines]"')
 
 L4 = DeviceInfo("NVIDIA L4", "8.9", "13.0", 24 << 30)
 V100 = DeviceInfo("NVIDIA V100", "7.0", "13.0", 32 << 30)
@@ -364,7 +364,7 @@ def test_what_is_wrong_with_an_engines_files_is_said_as_for_any_engine(
         maskrt.load(engine.with_name("gone.engine"))
     with monkeypatch.context() as without:
         without.setitem(sys.modules, "tensorrt_rtx", None)
-        with pytest.raises(SessionError, match=r'pip install "maskrt\[engines\]"'):
+        with pytest.raises(SessionError, match=r'pip install "\.\[engines\]"'):
             maskrt.load(engine)
     sidecar_path(engine).unlink()
     with pytest.raises(SessionError, match=r"\.engine\.json: No such file"):

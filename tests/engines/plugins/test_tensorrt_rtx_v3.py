@@ -21,7 +21,7 @@ from maskrt.runtime.errors import BuildError, SessionError
 from maskrt.runtime.gpu.kernels.launch import LoadedKernel, kernel_here
 from maskrt.runtime.gpu.kernels.shipped import load_kernel
 
-trt = pytest.importorskip("tensorrt_rtx", reason='needs pip install "maskrt[engines]"')
+trt = pytest.importorskip("tensorrt_rtx", reason='needs pip install ".[engines]"')
 
 from maskrt.engines.plugins.tensorrt_rtx_v3 import (  # noqa: E402
     ELF_MACHINES,
@@ -315,5 +315,5 @@ def test_a_launch_wants_every_argument() -> None:
 
 def test_missing_cuda_python_gets_the_pip_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cuda.bindings", None)
-    with pytest.raises(SessionError, match=r'pip install "maskrt\[gpu\]"'):
+    with pytest.raises(SessionError, match=r'pip install "\.\[gpu\]"'):
         kernel_here("window_align")

@@ -60,7 +60,7 @@ def test_import_needs_no_cuda_package() -> None:
 def test_missing_package_gives_the_pip_line(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("cuda", "cuda.bindings"):
         monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(SessionError, match=r'pip install "maskrt\[gpu\]"'):
+    with pytest.raises(SessionError, match=r'pip install "\.\[gpu\]"'):
         cuda.load_cuda()
     with pytest.raises(
         SessionError, match=r"x\.engine: no NVIDIA GPU.*cuda-python.*use the \.onnx"

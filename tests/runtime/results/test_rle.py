@@ -78,5 +78,5 @@ def test_several_masks_compress_in_order() -> None:
 
 def test_missing_pycocotools_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pycocotools", None)
-    with pytest.raises(SessionError, match=r'pip install "maskrt\[cpu\]"'):
+    with pytest.raises(SessionError, match=r'pip install "\.\[cpu\]"'):
         rle_from_crop(np.ones((1, 1), bool), (0, 0), HW)

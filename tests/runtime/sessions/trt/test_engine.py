@@ -45,7 +45,7 @@ def test_engine_whose_bytes_changed_is_refused_with_the_exact_command(write_engi
 
 
 def test_engine_of_another_version_is_refused_with_the_exact_command(write_engine: Any) -> None:
-    pytest.importorskip("tensorrt_rtx", reason='needs pip install "maskrt[engines]"')
+    pytest.importorskip("tensorrt_rtx", reason='needs pip install ".[engines]"')
     path = write_engine(runtime="tensorrt-rtx", tensorrt_version="1.4.0.76")
     with pytest.raises(SessionError, match=f"built by tensorrt-rtx 1.4.0.76, but .*{COMMAND}"):
         TrtSession(path)
@@ -59,7 +59,7 @@ def test_engine_of_an_unknown_runtime_is_refused(write_engine: Any) -> None:
 
 @pytest.mark.skipif(cuda.missing_device() is None, reason="this machine has a GPU")
 def test_machine_without_a_gpu_gets_one_sentence(write_engine: Any) -> None:
-    trt = pytest.importorskip("tensorrt_rtx", reason='needs pip install "maskrt[engines]"')
+    trt = pytest.importorskip("tensorrt_rtx", reason='needs pip install ".[engines]"')
     path = write_engine(runtime="tensorrt-rtx", tensorrt_version=trt.__version__)
     with pytest.raises(SessionError, match=r"no NVIDIA GPU can be used here.*use the \.onnx file"):
         TrtSession(path)

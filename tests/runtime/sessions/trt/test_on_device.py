@@ -171,5 +171,5 @@ def test_outputs_become_gpu_arrays_of_pycuda(write_engine: Any, engine: Any, pyc
 
 def test_pycuda_that_is_missing_gives_the_pip_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pycuda", None)
-    with pytest.raises(SessionError, match=r'pip install "maskrt\[pycuda\]"'):
+    with pytest.raises(SessionError, match=r'pip install "\.\[pycuda\]"'):
         gpu_array_from(DeviceArray(0, (1,), np.dtype("u1")))

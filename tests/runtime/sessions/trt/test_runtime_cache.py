@@ -105,7 +105,7 @@ def test_plain_tensorrt_is_never_given_a_runtime_config(
 
 
 def test_names_used_exist_in_the_bindings() -> None:
-    trt = pytest.importorskip("tensorrt_rtx", reason='needs pip install "maskrt[engines]"')
+    trt = pytest.importorskip("tensorrt_rtx", reason='needs pip install ".[engines]"')
     names = {
         "ICudaEngine": ("create_runtime_config", "device_memory_size_v2"),
         "IRuntimeConfig": ("create_runtime_cache", "set_runtime_cache", "cuda_graph_strategy"),

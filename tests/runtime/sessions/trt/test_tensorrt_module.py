@@ -17,7 +17,7 @@ def test_missing_package_gives_its_pip_line(
     monkeypatch: pytest.MonkeyPatch, name: str, module: str, extra: str
 ) -> None:
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(SessionError, match=rf'{name}: .*pip install "maskrt\[{extra}\]"'):
+    with pytest.raises(SessionError, match=rf'{name}: .*pip install "\.\[{extra}\]"'):
         import_tensorrt(name)
 
 
@@ -33,7 +33,7 @@ def test_package_whose_libraries_do_not_load_says_which(
 
 
 def test_logger_is_one_per_module_and_keeps_errors_until_cleared() -> None:
-    trt = pytest.importorskip("tensorrt_rtx", reason='needs pip install "maskrt[engines]"')
+    trt = pytest.importorskip("tensorrt_rtx", reason='needs pip install ".[engines]"')
     logger = tensorrt_logger(trt)
     assert tensorrt_logger(trt) is logger
     logger.clear()
@@ -46,7 +46,7 @@ def test_logger_is_one_per_module_and_keeps_errors_until_cleared() -> None:
 
 
 def test_types_have_numpy_names() -> None:
-    trt = pytest.importorskip("tensorrt_rtx", reason='needs pip install "maskrt[engines]"')
+    trt = pytest.importorskip("tensorrt_rtx", reason='needs pip install ".[engines]"')
     names = [numpy_name(t) for t in (trt.DataType.HALF, trt.DataType.UINT8, trt.DataType.INT32)]
     assert names == ["float16", "uint8", "int32"]
     assert numpy_name(SimpleNamespace(name="BF16")) == "bf16"
