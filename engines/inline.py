@@ -15,8 +15,8 @@ import onnx.inliner
 import onnx.shape_inference
 from google.protobuf.message import DecodeError
 
-from ..runtime.contract import METADATA_KEY, Contract, TensorSpec, contract_from_json
-from ..runtime.errors import BuildError, ContractError, InputError
+from ..runtime.contract import Contract, TensorSpec, contract_from_metadata
+from ..runtime.errors import BuildError, ContractError, InputError, first_line
 from ..runtime.files import require_file
 from .plugins.operator_config import NAMESPACE
 
@@ -35,16 +35,11 @@ def read_exported(onnx_path: Path) -> tuple[onnx.ModelProto, Contract]:
         onnx.checker.check_model(model)
     except (DecodeError, onnx.checker.ValidationError, OSError, ValueError) as err:
         raise InputError(
-            f"{onnx_path}: not a valid ONNX model ({_first_line(err)}). Export it again."
+            f"{onnx_path}: not a valid ONNX model ({first_line(err)}). Export it again."
         ) from err
-    text = next((p.value for p in model.metadata_props if p.key == METADATA_KEY), None)
-    if text is None:
-        raise InputError(
-            f"{onnx_path}: it carries no maskrt contract, so it was not exported by maskrt; "
-            "expected a file made by 'maskrt export'. Export the checkpoint with it."
-        )
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
     try:
-        return model, contract_from_json(text, str(onnx_path))
+        return model, contract_from_metadata(metadata, str(onnx_path))
     except ContractError as err:
         raise InputError(str(err)) from err
 
@@ -112,14 +107,10 @@ def _named_and_typed(
         return onnx.shape_inference.infer_shapes(model, data_prop=True)
     except onnx.shape_inference.InferenceError as err:
         raise BuildError(
-            f"{where}: its shapes contradict each other ({_first_line(err)}). Export it again."
+            f"{where}: its shapes contradict each other ({first_line(err)}). Export it again."
         ) from err
 
 
 def _name_nodes(model: onnx.ModelProto) -> None:
     for index, node in enumerate(model.graph.node):
         node.name = node.name or f"{node.op_type}_{index}"
-
-
-def _first_line(err: Exception) -> str:
-    return " ".join(str(err).split())[:300] or type(err).__name__

@@ -8,7 +8,7 @@ what they keep, so what is within the tolerance of the threshold or of the last 
 missing. An untrained network may detect nothing; then the two must agree on that.
 
 An FP16 file is run twice: as it is, which shows that it loads and computes, and by its emulation,
-which rounds activations as a GPU does (half_emulation.py says why ONNX Runtime's CPU does not).
+which rounds activations as a GPU does (emulation.py says why ONNX Runtime's CPU does not).
 """
 
 from __future__ import annotations
@@ -20,10 +20,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ..runtime.contract import Contract, Precision
+from ..runtime.contract import Contract, Outputs, Precision
 from ..runtime.errors import ExportError
 from ..runtime.pictures.preprocess import place_on_canvas
-from ..runtime.sessions.interface import Outputs
 from ..runtime.sessions.ort_session import OrtSession
 from ..train.deploy.deployment import Deployment
 from ..train.shapes.scenes import draw_scene

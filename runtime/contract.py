@@ -10,16 +10,27 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from .errors import ContractError
+import numpy as np
+import numpy.typing as npt
 
-SCHEMA_VERSION = 1
+from .errors import ContractError, InputError
+
+SCHEMA_VERSION = 2
+READABLE_VERSIONS = (1, SCHEMA_VERSION)
+"""1 has no `mask_threshold` and no `mask_upsampling`."""
+SCHEMA_1_PROPOSALS = {"mask_threshold": 0.2, "mask_upsampling": 4}
+"""What schema 1 meant where its task was proposals: all of them were FastMask's."""
 METADATA_KEY = "maskrt.contract"
 
 Task = Literal["instances", "proposals"]
 Precision = Literal["fp32", "fp16", "int8"]
+
+Outputs = dict[str, npt.NDArray[np.generic]]
+"""What one run gives: the contract's outputs by name."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +81,10 @@ class Contract:
     operators: tuple[str, ...]
     """Custom operators (domain `maskrt`) the graph calls, empty when none."""
     checkpoint_sha256: str
+    mask_threshold: float = 0.5
+    """Mask probabilities at or above it are foreground, in (0, 1]."""
+    mask_upsampling: int = 1
+    """Masks are made this many times finer, as logits, before they are pasted; 1 or more."""
     measured: dict[str, float] = field(default_factory=dict)
     """Accuracy measured on the checkpoint, e.g. {"box_ap": 51.2}; empty when never measured."""
     versions: dict[str, str] = field(default_factory=dict)
@@ -89,6 +104,25 @@ class Contract:
         raise ContractError(f"{self.variant}: no output '{name}'; the artefact has {names}.")
 
 
+def contract_from_metadata(metadata: Mapping[str, str], where: str) -> Contract:
+    """The contract in the metadata of an ONNX file; `where` names the file in errors.
+
+    Args:
+        metadata: the file's `metadata_props` by key.
+        where: the file, for errors.
+
+    Raises:
+        InputError: there is none: something else than maskrt wrote the file.
+        ContractError: as `contract_from_json`.
+    """
+    if METADATA_KEY not in metadata:
+        raise InputError(
+            f"{where}: an ONNX file without a maskrt contract; expected one exported by maskrt. "
+            "Run maskrt export on a checkpoint."
+        )
+    return contract_from_json(metadata[METADATA_KEY], where)
+
+
 def contract_from_json(text: str, where: str) -> Contract:
     """Read a contract; `where` names the file in errors.
 
@@ -103,7 +137,7 @@ def contract_from_json(text: str, where: str) -> Contract:
             f"{where}: the maskrt contract in it is unreadable ({err}); expected one JSON object. "
             "Export or build the artefact again."
         ) from err
-    if version != SCHEMA_VERSION:
+    if version not in READABLE_VERSIONS:
         raise ContractError(
             f"{where}: contract schema {version}; this maskrt reads schema {SCHEMA_VERSION}. "
             "Export or build the artefact again with this version."
@@ -118,6 +152,9 @@ def contract_from_json(text: str, where: str) -> Contract:
 
 def _contract_from_dict(raw: dict[str, Any]) -> Contract:
     values = dict(raw)
+    if raw["schema_version"] == 1 and raw["task"] == "proposals":
+        values |= SCHEMA_1_PROPOSALS
+    values["schema_version"] = SCHEMA_VERSION
     values["resize"] = ResizeRule(**raw["resize"])
     for key in ("inputs", "outputs"):
         values[key] = tuple(TensorSpec(s["name"], tuple(s["shape"]), s["dtype"]) for s in raw[key])

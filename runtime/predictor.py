@@ -9,25 +9,24 @@ from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
-from .contract import Contract
+from .closing import Closing
+from .contract import Contract, Outputs
 from .errors import ContractError, InputError
 from .pictures.preprocess import Image, place_on_canvas
 from .results.instances import Instances
 from .results.mask_nms import check_mask_iou
 from .results.postprocess import instances_from_outputs
-from .sessions.interface import Outputs, Session
+from .sessions.interface import Session
 
 Sizes = npt.NDArray[np.int32]
 
 
-class Predictor:
-    """A session with its pre- and post-processing; a context manager that closes the session.
+class Predictor(Closing):
+    """A session with its pre- and post-processing; closing it closes the session.
 
     With `nms_iou`, in (0, 1], every result is `Instances.suppressed` at that mask IoU. FastMask's
     proposals are many per object and come unsuppressed: recall is measured on all of them, people
@@ -136,17 +135,6 @@ class Predictor:
     def close(self) -> None:
         """Release the session; the predictor cannot predict afterwards."""
         self.session.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _require_list(images: object, method: str) -> None:

@@ -10,9 +10,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ..runtime.errors import SessionError
-from ..runtime.sessions.interface import OnDevice, Outputs, check_inputs
-from ..runtime.sessions.open import check_session
+from ..runtime.closing import Closing
+from ..runtime.contract import Outputs
+from ..runtime.errors import SessionError, first_line
+from ..runtime.sessions.interface import Backend, OnDevice, check_inputs, closed_error
+from ..runtime.sessions.open import DEFAULTS, check_session
+from ..runtime.sessions.options import SessionOptions
 from .deploy.deployment import Shapes, deploy
 from .weights.checkpoint import load_checkpoint
 
@@ -25,23 +28,34 @@ SESSIONS: dict[str, tuple[bool, bool]] = {
 """By name: whether compiled, whether half; the first is what opens without a name."""
 
 
-def open_checkpoint(path: Path, session: str | None = None) -> TorchSession:
-    """Open a checkpoint in one of `SESSIONS`; errors as TorchSession, InputError for the name."""
-    compiled, half = SESSIONS[check_session(path, session, tuple(SESSIONS))]
-    return TorchSession(path, compiled=compiled, half=half)
+def open_checkpoint(
+    path: Path, session: str | None = None, options: SessionOptions = DEFAULTS
+) -> TorchSession:
+    """Open a checkpoint in one of `SESSIONS`.
 
+    Of the options it obeys `device` alone: torch has one number of threads for the whole process,
+    which is its caller's to set (`torch.set_num_threads`).
 
-class TorchSession:
-    """A checkpoint on the GPU where torch has one, else on the CPU. Implements `session.Session`.
-
-    `device` is set on a GPU only.
+    Raises:
+        InputError: an unknown session, or an option that it cannot obey; else as `TorchSession`.
     """
+    compiled, half = SESSIONS[check_session(path, session, tuple(SESSIONS))]
+    options.require_obeyed(str(path), (), ("cpu", "cuda"))
+    return TorchSession(path, device=options.device, compiled=compiled, half=half)
+
+
+class TorchSession(Closing):
+    """A checkpoint run by torch. Implements `interface.Session`; `on_device` on a GPU only."""
+
+    backend: Backend
+    on_device: OnDevice | None
 
     def __init__(
         self,
         path: Path,
         shapes: Shapes = Shapes(),  # noqa: B008 (frozen value)
         *,
+        device: str | None = None,
         compiled: bool = False,
         half: bool = False,
     ) -> None:
@@ -50,40 +64,36 @@ class TorchSession:
         Args:
             path: a `.safetensors` with its `.yaml`.
             shapes: of the deploy form.
+            device: "cpu", "cuda" or "cuda:N"; None takes the first GPU where torch has one.
             compiled: through `torch.compile`; the first run compiles, for a minute or more.
             half: convolutions and linear layers in FP16 (autocast); needs CUDA.
 
         Raises:
             InputError, ConfigError: the checkpoint or the shapes are not usable.
-            SessionError: half without CUDA.
+            SessionError: half or a GPU without CUDA.
         """
         deployment = deploy(load_checkpoint(path), shapes)
         self.contract = deployment.contract
-        self._on = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        if half and self._on.type == "cpu":
-            raise SessionError(
-                f"{path}: torch computes in FP16 on CUDA only, and no GPU is here. Use 'torch'."
-            )
-        module = deployment.module.to(self._on)
+        self._torch_device = _device(path, device, half)
+        module = deployment.module.to(self._torch_device)
         self._module: Any = torch.compile(module, fullgraph=True) if compiled else module
         self._half = half
-        words = ("torch", self._on.type, *["compile"] * compiled, *["fp16"] * half)
-        self.backend = "-".join(words)
+        self.backend = _backend(self._torch_device.type, compiled, half)
         self._inputs: tuple[Tensor, ...] = ()
-        self.device: OnDevice | None = self if self._on.type == "cuda" else None
+        self.on_device = self if self._torch_device.type == "cuda" else None
 
     def run(self, images: npt.NDArray[np.uint8], image_sizes: npt.NDArray[np.int32]) -> Outputs:
         """See `Session.run`.
 
         Raises:
-            SessionError: torch cannot compile or run it (its words are quoted).
+            SessionError: closed, or torch cannot compile or run it (its words are quoted).
         """
         check_inputs(self.contract, images, image_sizes)
         try:
             outputs = self._forward(*self._on_device(images, image_sizes))
         except RuntimeError as err:
             raise SessionError(
-                f"{self.contract.variant}: torch stopped ({_first_line(err)}). Compiling needs a "
+                f"{self.contract.variant}: torch stopped ({first_line(err)}). Compiling needs a "
                 "C++ compiler: install g++, or use session 'torch'."
             ) from err
         names = (spec.name for spec in self.contract.outputs)
@@ -96,22 +106,44 @@ class TorchSession:
     def execute(self) -> None:
         """See `OnDevice.execute`."""
         self._forward(*self._inputs)
-        torch.cuda.synchronize()
+        torch.cuda.synchronize(self._torch_device)
 
     def _on_device(self, *arrays: npt.NDArray[Any]) -> tuple[Tensor, ...]:
-        return tuple(torch.from_numpy(array).to(self._on) for array in arrays)
+        return tuple(torch.from_numpy(array).to(self._torch_device) for array in arrays)
 
     def _forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        half = torch.autocast(self._on.type, torch.float16, enabled=self._half)
+        module = self._module
+        if module is None:
+            raise closed_error(self.contract.variant)
+        half = torch.autocast(self._torch_device.type, torch.float16, enabled=self._half)
         with torch.inference_mode(), half:
-            outputs: tuple[Tensor, ...] = self._module(*inputs)
+            outputs: tuple[Tensor, ...] = module(*inputs)
         return outputs
 
     def close(self) -> None:
-        """Drop the network and what it made."""
-        del self._module
+        """Drop the network and what it made; a second call does nothing."""
+        self._module = self.on_device = None
         self._inputs = ()
 
 
-def _first_line(err: Exception) -> str:
-    return str(err).strip().partition("\n")[0][:300] or type(err).__name__
+def _device(path: Path, asked: str | None, half: bool) -> torch.device:
+    here = torch.cuda.is_available()
+    device = torch.device(asked or ("cuda" if here else "cpu"))
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise SessionError(
+            f"{path}: torch sees {torch.cuda.device_count()} GPUs; expected {device}. "
+            "Name a GPU that 'maskrt doctor' lists, or the CPU."
+        )
+    if half and device.type == "cpu":
+        found = "the CPU was asked for" if here else "no GPU is here"
+        raise SessionError(
+            f"{path}: torch computes in FP16 on CUDA only, and {found}. Use 'torch'."
+        )
+    return device
+
+
+def _backend(device: str, compiled: bool, half: bool) -> Backend:
+    label = "-".join(("torch", device, *["compile"] * compiled, *["fp16"] * half))
+    return Backend(
+        "torch", "cuda" if device == "cuda" else "cpu", "fp16" if half else "fp32", label
+    )

@@ -35,12 +35,10 @@ from ...runtime.contract import contract_from_metadata
 from ...runtime.errors import ExportError, InputError
 from ...runtime.files import atomic_path
 from ..operators.domain import DOMAIN, constants, import_domain, standard_opset
-from .fp16 import POLICY
-from .mixed_graph import TypedGraph
+from ..typed_graph import TypedGraph
+from .policy import FOLLOWERS
 
 ROUND_TO_HALF = "MaskrtRoundToHalf"
-# What only moves or selects values: halves in, the same halves out.
-_EXACT = frozenset(op for rule in POLICY if rule.when == "inputs" for op in rule.op_types)
 
 _CONSTANTS = constants(
     splitter=8193.0,
@@ -162,7 +160,7 @@ def _in_float(graph: TypedGraph, node: onnx.NodeProto) -> list[onnx.NodeProto]:
                 attribute.i = TensorProto.FLOAT
     nodes = [copy]
     for position, name in enumerate(node.output):
-        if graph.types.get(name) == TensorProto.FLOAT16 and node.op_type not in _EXACT:
+        if graph.types.get(name) == TensorProto.FLOAT16 and node.op_type not in FOLLOWERS:
             copy.output[position] = f"{name}_unrounded"
             nodes.append(_round(copy.output[position], name))
     return nodes

@@ -14,12 +14,11 @@ been run on a GPU**: the kernels are tested in Triton's interpreter.
 from __future__ import annotations
 
 import contextlib
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
+from ..closing import Closing
 from ..errors import ContractError
 from ..results.rle import Counts
 from . import cuda
@@ -74,7 +73,7 @@ def counts_from_marks(marks: Words, pixels: int) -> Counts:
     return np.diff(places, prepend=0, append=pixels).astype(np.int64)
 
 
-class GpuMasks:
+class GpuMasks(Closing):
     """The two kernels with memory that is kept from picture to picture. One thread at a time."""
 
     def __init__(self, stream: cuda.Stream, device: int = 0) -> None:
@@ -153,14 +152,3 @@ class GpuMasks:
     def close(self) -> None:
         """Free the memory; may be called twice."""
         self._resources.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

@@ -16,12 +16,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ..closing import Closing
 from ..contract import Contract, TensorSpec
 from ..errors import ContractError, SessionError
 from ..pictures.preprocess import EMPTY_SLOT_HW, Image, checked_image, scaled_size_hw
@@ -59,7 +59,7 @@ def place_picture_launch(
     return Launch(grid, (*picture_hw, *scaled_hw, slot, *canvas_hw))
 
 
-class GpuPictures:
+class GpuPictures(Closing):
     """The canvases of one artefact in GPU memory, at fixed addresses. One thread at a time.
 
     Work is queued on one stream; `images` and `image_sizes` tell readers to wait for it. The next
@@ -187,17 +187,6 @@ class GpuPictures:
         """Free the memory, and the stream if it is its own; may be called twice."""
         self._pictures, self._kept = [], []
         self._resources.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _size_hw(image: Image | DeviceArray) -> tuple[int, int]:

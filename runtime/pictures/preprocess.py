@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from ..contract import Contract, ResizeRule
 from ..errors import ContractError, InputError
+from .opencv import quiet_opencv
 
 Image = npt.NDArray[np.uint8]
 
@@ -61,15 +62,11 @@ def _decode(data: bytes) -> Image | None:
 
     if not data:
         return None
-    # OpenCV prints its own warnings about broken files; our caller says it in one sentence instead.
-    level = cv2.utils.logging.getLogLevel()
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:
-        bgr = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR)
+        with quiet_opencv():
+            bgr = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR)
     except cv2.error:  # e.g. more pixels than OpenCV accepts
         return None
-    finally:
-        cv2.utils.logging.setLogLevel(level)
     return None if bgr is None else np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 

@@ -15,8 +15,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..closing import Closing
 from ..errors import InputError
 from ..files import atomic_path
+from .opencv import quiet_opencv
 
 Image = npt.NDArray[np.uint8]
 
@@ -31,15 +33,15 @@ class BrokenVideoError(InputError):
     """A video cannot be read to its end."""
 
 
-class VideoReader:
-    """An opened video; a context manager that closes it."""
+class VideoReader(Closing):
+    """An opened video."""
 
     def __init__(self, path: Path) -> None:
         """Open `path`; BrokenVideoError when OpenCV cannot."""
         import cv2
 
         self.path = path
-        with _silenced():
+        with quiet_opencv():
             self._capture: Any = cv2.VideoCapture(str(path))
         if not self._capture.isOpened():
             raise _unreadable(path, "it cannot be opened")
@@ -58,7 +60,7 @@ class VideoReader:
 
         count = 0
         while True:
-            with _silenced():
+            with quiet_opencv():
                 found, bgr = self._capture.read()
             if not found:
                 break
@@ -67,10 +69,8 @@ class VideoReader:
         if count == 0 or count < WHOLE_SHARE * self.stated_frames:
             raise _unreadable(self.path, f"{count} of {self.stated_frames} frames can be read")
 
-    def __enter__(self) -> VideoReader:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """Let go of the file; a second call does nothing."""
         self._capture.release()
 
 
@@ -114,7 +114,7 @@ class _FrameWriter:
         if self._writer is None:
             size_wh = (frame.shape[1], frame.shape[0])
             codec = cv2.VideoWriter.fourcc(*"mp4v")
-            with _silenced():
+            with quiet_opencv():
                 self._writer = cv2.VideoWriter(str(self._path), codec, self._fps, size_wh)
         self._writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
         self._count += 1
@@ -132,19 +132,6 @@ class _FrameWriter:
             found = 0
         if found != self._count:
             raise OSError(f"the encoder kept {found} of {self._count} frames")
-
-
-@contextlib.contextmanager
-def _silenced() -> Iterator[None]:
-    """Keep OpenCV's own warnings back: the caller says it in one sentence."""
-    import cv2
-
-    level = cv2.utils.logging.getLogLevel()
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    try:
-        yield
-    finally:
-        cv2.utils.logging.setLogLevel(level)
 
 
 def _unreadable(path: Path, found: str) -> BrokenVideoError:

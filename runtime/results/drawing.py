@@ -1,22 +1,21 @@
 """Overlays: masks tinted and outlined, boxes, names with scores, one readable colour per instance.
 
-Separate from `Instances` so that the result type stays free of OpenCV.
+Separate from `Instances`, which hands over its arrays, so that the result type stays free of
+OpenCV.
 """
 
 from __future__ import annotations
 
 import colorsys
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import ContractError
-
-if TYPE_CHECKING:
-    from .instances import Instances
-
 Image = npt.NDArray[np.uint8]
+Crop = tuple[npt.NDArray[np.bool_], tuple[int, int]]
+"""A mask around its foreground, (h, w) bool, and its top left pixel (row, column)."""
 Colour = tuple[int, int, int]
 
 TINT = 0.45
@@ -25,23 +24,28 @@ GOLDEN_TURN = 0.618034
 """Successive hues this far apart on the circle stay distinct for any number of instances."""
 
 
-def draw_instances(instances: Instances, image: Image) -> Image:
-    """A copy of `image` (H, W, 3) uint8 RGB with every instance on it, the best one on top.
+def draw_overlay(
+    image: Image,
+    boxes: npt.NDArray[np.float32],
+    scores: npt.NDArray[np.float32],
+    names: Sequence[str],
+    mask_crop: Callable[[int], Crop],
+) -> Image:
+    """A copy of a picture with every instance on it, the best one on top.
 
-    Raises:
-        ContractError: the picture has another size than the instances'.
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        boxes: (N, 4) float32 xyxy in its pixels.
+        scores: (N,) float32.
+        names: N class names.
+        mask_crop: instance -> its mask; asked for one at a time, as all may not fit in memory.
     """
-    if image.shape != (*instances.image_hw, 3) or image.dtype != np.uint8:
-        raise ContractError(
-            f"draw: picture {image.shape} {image.dtype}; the instances belong to one of "
-            f"{(*instances.image_hw, 3)} uint8. Pass the picture that was predicted."
-        )
     canvas = image.copy()
-    worst_first = np.argsort(instances.scores, kind="stable")
+    worst_first = [int(index) for index in np.argsort(scores, kind="stable")]
     for index in worst_first:
-        _tint_mask(canvas, *instances.mask_crop(int(index)), _colour(int(index)))
+        _tint_mask(canvas, *mask_crop(index), _colour(index))
     for index in worst_first:
-        _draw_box(canvas, instances, int(index), _colour(int(index)))
+        _draw_box(canvas, boxes[index], f"{names[index]} {scores[index]:.2f}", _colour(index))
     return canvas
 
 
@@ -69,15 +73,14 @@ def _tint_mask(
     cv2.drawContours(canvas, outline, -1, colour, 1, offset=(left, top))
 
 
-def _draw_box(canvas: Image, instances: Instances, index: int, colour: Colour) -> None:
+def _draw_box(canvas: Image, box: npt.NDArray[np.float32], text: str, colour: Colour) -> None:
     """Box and name; sizes follow the picture so that text stays readable on large ones."""
     import cv2
 
-    unit = max(1, round(min(instances.image_hw) / 500))
-    x0, y0, x1, y1 = (round(float(value)) for value in instances.boxes[index])
+    unit = max(1, round(min(canvas.shape[:2]) / 500))
+    x0, y0, x1, y1 = (round(float(value)) for value in box)
     cv2.rectangle(canvas, (x0, y0), (x1 - 1, y1 - 1), colour, unit)
-    name = instances.class_names[instances.labels[index]]
-    _write(canvas, f"{name} {instances.scores[index]:.2f}", (x0, y0), colour, 0.45 * unit)
+    _write(canvas, text, (x0, y0), colour, 0.45 * unit)
 
 
 def _write(canvas: Image, text: str, corner: tuple[int, int], colour: Colour, scale: float) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import ContractError
+from .drawing import draw_overlay
 from .mask_nms import kept_by_mask_nms
 from .mask_upsampling import upsampled
 from .masks import foreground_box, paste_masks, paste_one
@@ -247,6 +248,11 @@ class Instances:
         Raises:
             ContractError: `image` is another size than `image_hw`.
         """
-        from .drawing import draw_instances
-
-        return draw_instances(self.above(score_threshold), image)
+        if image.shape != (*self.image_hw, 3) or image.dtype != np.uint8:
+            raise ContractError(
+                f"draw: picture {image.shape} {image.dtype}; the instances belong to one of "
+                f"{(*self.image_hw, 3)} uint8. Pass the picture that was predicted."
+            )
+        shown = self.above(score_threshold)
+        names = [self.class_names[label] for label in shown.labels]
+        return draw_overlay(image, shown.boxes, shown.scores, names, shown.mask_crop)

@@ -16,14 +16,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..contract import Contract
+from ..contract import Contract, Outputs
 from ..errors import ContractError
-from ..sessions.interface import Outputs
 from .instances import Instances
-
-PROPOSAL_THRESHOLD = 0.2
-PROPOSAL_UPSAMPLING = 4
-"""FastMask's published values: 40 x 40 cells become 160 x 160."""
 
 
 def instances_from_outputs(
@@ -73,6 +68,8 @@ def _detections(
         labels=slots["labels"][keep],
         mask_probs=slots["masks"][keep],
         class_names=contract.class_names,
+        mask_threshold=contract.mask_threshold,
+        mask_upsampling=contract.mask_upsampling,
     )
 
 
@@ -92,8 +89,8 @@ def _proposals(
         labels=np.zeros(len(windows), dtype=np.int32),
         mask_probs=slots["masks"],
         class_names=contract.class_names,
-        mask_threshold=PROPOSAL_THRESHOLD,
-        mask_upsampling=PROPOSAL_UPSAMPLING,
+        mask_threshold=contract.mask_threshold,
+        mask_upsampling=contract.mask_upsampling,
     ).tightened()
 
 

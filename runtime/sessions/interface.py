@@ -6,15 +6,40 @@ and the torch checkpoint each implement it in one file of their own.
 
 from __future__ import annotations
 
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Literal, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from ..contract import Contract
-from ..errors import ContractError
+from ..contract import Contract, Outputs
+from ..errors import ContractError, SessionError
 
-Outputs = dict[str, npt.NDArray[np.generic]]
+DeviceKind = Literal["cpu", "cuda"]
+Computes = Literal["fp32", "fp16", "bf16", "int8"]
+
+
+@dataclass(frozen=True)
+class Backend:
+    """What runs a session, where, and in which precision."""
+
+    runtime: str
+    """`torch`, `onnxruntime`, `openvino`, `tensorrt` or `tensorrt-rtx`."""
+    device: DeviceKind
+    precision: Computes
+    """What most of its products are computed in, whatever the file stores."""
+    label: str
+    """As tables and JSON show it, e.g. "onnxruntime-cpu", "torch-cuda-compile-fp16"."""
+
+    def __str__(self) -> str:
+        return self.label
+
+    @property
+    def half_precision(self) -> Computes:
+        """What computes a file's FP16 products here; CPUs have none, few have BF16."""
+        if self.device == "cuda":
+            return "fp16"
+        return "bf16" if self.precision == "bf16" else "fp32"
 
 
 class OnDevice(Protocol):
@@ -30,13 +55,15 @@ class OnDevice(Protocol):
 
 
 class Session(Protocol):
-    """A loaded model of fixed shapes. Threads may share one: `run` waits where it has to."""
+    """A loaded model of fixed shapes; a context manager that closes it.
+
+    Threads may share one: `run` waits where it has to.
+    """
 
     contract: Contract
-    backend: str
-    """What runs it, for tables: `torch-cpu`, `onnxruntime-cpu`, `tensorrt`, ..."""
-    device: OnDevice | None
-    """None where the session computes in host memory."""
+    backend: Backend
+    on_device: OnDevice | None
+    """None where the session computes in host memory, and once it is closed."""
 
     def run(self, images: npt.NDArray[np.uint8], image_sizes: npt.NDArray[np.int32]) -> Outputs:
         """Run one batch.
@@ -50,12 +77,24 @@ class Session(Protocol):
 
         Raises:
             ContractError: wrong shape or dtype.
+            SessionError: the session is closed, or its backend failed (its words are quoted).
         """
         ...
 
     def close(self) -> None:
-        """Release what the session holds; it cannot run afterwards."""
+        """Release what the session holds; it cannot run afterwards. A second call does nothing."""
         ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+def closed_error(what: object) -> SessionError:
+    """The error of a session that was closed before it was asked to run; `what` was opened."""
+    return SessionError(
+        f"{what}: the session is closed; expected an open one. Open the artefact again."
+    )
 
 
 def check_inputs(

@@ -1,7 +1,9 @@
-"""Open an artefact as a session: by its suffix, or by the session's name.
+"""Open an artefact as a session: by its suffix, or by the session's name, with options.
 
-    model.onnx              ONNX Runtime on CUDA where it can, else on the CPU
-    model.onnx@openvino     the same file in another session: `NAME@SESSION`
+    model.onnx                          ONNX Runtime on CUDA where it can, else on the CPU
+    model.onnx@openvino                 the same file in another session
+    model.onnx@openvino,threads=4       with options (`SessionOptions`)
+    model.engine@contexts=4             in the suffix's own session
 
 Each backend is imported only when one of its files is opened. Checkpoints are opened by
 `maskrt.load`: they need torch, which this folder never imports.
@@ -16,44 +18,63 @@ from pathlib import Path
 from ..errors import InputError
 from ..files import require_file
 from .interface import Session
+from .options import SessionOptions, options_from_words
 
 CHECKPOINT = ".safetensors"
+DEFAULTS = SessionOptions()
+
+Opener = Callable[[Path, SessionOptions], Session]
 
 
 @dataclass(frozen=True)
-class Model:
-    """A file, and the session to open it in (None: its suffix's own)."""
+class ModelRef:
+    """What names a model to open: a file, perhaps a session (None: its suffix's own), options."""
 
     path: Path
     session: str | None = None
+    options: SessionOptions = DEFAULTS
 
     def __str__(self) -> str:
         """As a command line writes it."""
-        return str(self.path) + (f"@{self.session}" if self.session else "")
+        return str(self.path) + self._after_path()
 
     @property
     def name(self) -> str:
         """What tables call it, e.g. "lsc.onnx@openvino"."""
-        return self.path.name + (f"@{self.session}" if self.session else "")
+        return self.path.name + self._after_path()
+
+    def _after_path(self) -> str:
+        words = ",".join(filter(None, (self.session, str(self.options))))
+        return f"@{words}" if words else ""
 
 
-def model_from_text(text: str | Path) -> Model:
-    """Read "model.onnx" or "model.onnx@openvino"; a file whose own name has an @ is that file."""
-    before, at, session = str(text).rpartition("@")
-    if not at or Path(text).exists() or "/" in session or "." in session:
-        return Model(Path(text))
-    return Model(Path(before), session)
+def model_from_text(text: str | Path) -> ModelRef:
+    """Read `FILE[@SESSION][,NAME=VALUE...]`; a file whose own name has an @ is that file.
+
+    Raises:
+        InputError: an option or its value is unknown.
+    """
+    before, at, after = str(text).rpartition("@")
+    if not at or Path(text).exists() or "/" in after or "." in after:
+        return ModelRef(Path(text))
+    first, *rest = after.split(",")
+    session, words = (None, [first, *rest]) if "=" in first else (first, rest)
+    return ModelRef(Path(before), session, options_from_words(words, str(text)))
 
 
-def open_artefact(path: str | Path, session: str | None = None) -> Session:
+def open_artefact(
+    path: str | Path, session: str | None = None, options: SessionOptions = DEFAULTS
+) -> Session:
     """Open an `.onnx` or `.engine` file made by maskrt.
 
     Args:
         path: the file.
         session: one of `SESSIONS[suffix]`; None takes the first of them.
+        options: device, threads and the like.
 
     Raises:
-        InputError: no such file, an empty one, another suffix or an unknown session.
+        InputError: no such file, an empty one, another suffix, an unknown session, an option that
+            the session cannot obey, or a file that maskrt did not make.
         SessionError: it cannot be opened on this machine; the sentence says what is missing.
         ContractError: its contract is unreadable or of another schema.
     """
@@ -61,7 +82,7 @@ def open_artefact(path: str | Path, session: str | None = None) -> Session:
     require_file(path, "an exported or built artefact", tuple(SESSIONS))
     known = SESSIONS[path.suffix.lower()]
     opener = known[check_session(path, session, tuple(known))]
-    return opener(path)
+    return opener(path, options)
 
 
 def check_session(path: Path, session: str | None, known: tuple[str, ...]) -> str:
@@ -78,31 +99,38 @@ def check_session(path: Path, session: str | None, known: tuple[str, ...]) -> st
     return session or known[0]
 
 
-def _onnxruntime(provider: str | None) -> Callable[[Path], Session]:
-    def open_it(path: Path) -> Session:
+def _onnxruntime(provider: str | None) -> Opener:
+    def open_it(path: Path, options: SessionOptions) -> Session:
         from .ort_session import OrtSession
 
-        return OrtSession(path, provider)
+        devices = {None: ("cpu", "cuda"), "cpu": ("cpu",)}.get(provider, ("cuda",))
+        options.require_obeyed(str(path), ("threads",), devices)
+        asked = provider or options.device_kind
+        return OrtSession(path, asked, options.threads, device_index=options.device_index)
 
     return open_it
 
 
-def _openvino(path: Path) -> Session:
+def _openvino(path: Path, options: SessionOptions) -> Session:
     from .openvino_session import OpenVinoSession
 
-    return OpenVinoSession(path)
+    options.require_obeyed(str(path), ("threads",), ("cpu",))
+    return OpenVinoSession(path, options.threads)
 
 
-def _tensorrt(contexts: int = 1, *, cuda_graph: bool = True) -> Callable[[Path], Session]:
-    def open_it(path: Path) -> Session:
-        from .trt.session import TrtSession
+def _tensorrt(path: Path, options: SessionOptions) -> Session:
+    from .trt.session import TrtSession
 
-        return TrtSession(path, contexts=contexts, cuda_graph=cuda_graph)
+    options.require_obeyed(str(path), ("contexts", "cuda_graph"), ("cuda",))
+    return TrtSession(
+        path,
+        options.device_index,
+        contexts=options.contexts,
+        cuda_graph=options.cuda_graph,
+    )
 
-    return open_it
 
-
-SESSIONS: Mapping[str, Mapping[str, Callable[[Path], Session]]] = {
+SESSIONS: Mapping[str, Mapping[str, Opener]] = {
     ".onnx": {
         "onnxruntime": _onnxruntime(None),
         "onnxruntime-cpu": _onnxruntime("cpu"),
@@ -111,10 +139,8 @@ SESSIONS: Mapping[str, Mapping[str, Callable[[Path], Session]]] = {
         "onnxruntime-tensorrt-rtx": _onnxruntime("tensorrt-rtx"),
         "openvino": _openvino,
     },
-    ".engine": {
-        "tensorrt": _tensorrt(),
-        "tensorrt-eager": _tensorrt(cuda_graph=False),
-        "tensorrt-4-contexts": _tensorrt(contexts=4),
-    },
+    ".engine": {"tensorrt": _tensorrt},
 }
 """By suffix, then by session; the first is what opens without a name."""
+
+Model = ModelRef  # until the command line and the workflows say ModelRef

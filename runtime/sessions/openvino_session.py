@@ -23,9 +23,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..contract import METADATA_KEY, Contract, contract_from_json
-from ..errors import SessionError
-from .interface import OnDevice, Outputs, check_inputs
+from ..closing import Closing
+from ..contract import Contract, Outputs, Precision, contract_from_metadata
+from ..errors import SessionError, pip_line
+from .interface import Backend, Computes, OnDevice, check_inputs, closed_error
 
 CPU = "CPU"
 NO_VALUES = ("Const", "Parameter", "Result")
@@ -42,12 +43,12 @@ NOISE = (
 KEEP = {"name": "DisablePrecisionConversion", "version": "0", "value": "dynamic:f16"}
 
 
-class OpenVinoSession:
-    """An exported ONNX file compiled for this CPU. Implements `session.Session`."""
+class OpenVinoSession(Closing):
+    """An exported ONNX file compiled for this CPU. Implements `interface.Session`."""
 
     contract: Contract
-    backend: str
-    device: OnDevice | None = None
+    backend: Backend
+    on_device: OnDevice | None = None
 
     def __init__(self, path: str | Path, threads: int | None = None) -> None:
         """Compile the file.
@@ -57,18 +58,20 @@ class OpenVinoSession:
             threads: CPU threads of one request; None leaves it to OpenVINO.
 
         Raises:
-            SessionError: openvino or onnx is missing, or the file is corrupt, carries no contract
-                or holds something that OpenVINO cannot run.
+            InputError: the file carries no contract.
+            SessionError: openvino or onnx is missing, or the file is corrupt or holds something
+                that OpenVINO cannot run.
             ContractError: its contract is unreadable or of another schema.
         """
         openvino, onnx = _modules()
         core = openvino_core(openvino)
         model = _inlined(onnx, Path(path))
-        self.contract = _contract(model, str(path))
+        metadata = {entry.key: entry.value for entry in model.metadata_props}
+        self.contract = contract_from_metadata(metadata, str(path))
         half = self.contract.precision == "fp16" and "BF16" in core.get_property(
             CPU, "OPTIMIZATION_CAPABILITIES"
         )
-        self.backend = "openvino-cpu-bf16" if half else "openvino-cpu"
+        self.backend = _backend(self.contract.precision, half)
         options: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": "bf16" if half else "f32",
@@ -89,21 +92,19 @@ class OpenVinoSession:
         self._one_at_a_time = threading.Lock()
 
     def run(self, images: npt.NDArray[np.uint8], image_sizes: npt.NDArray[np.int32]) -> Outputs:
-        """Run one batch; arguments, result and ContractError as `session.Session.run`.
+        """Run one batch; arguments, result and ContractError as `Session.run`.
 
         Raises:
             SessionError: the session is closed, or OpenVINO fails (its words are quoted).
         """
         check_inputs(self.contract, images, image_sizes)
-        if self._request is None:
-            raise SessionError(
-                f"{self.contract.variant}: the session is closed; expected an open one. "
-                "Open the artefact again."
-            )
         with self._one_at_a_time:
+            request = self._request
+            if request is None:
+                raise closed_error(self.contract.variant)
             try:
                 inputs = {"images": images, "image_sizes": image_sizes}
-                results = self._request.infer(inputs, share_inputs=True)
+                results = request.infer(inputs, share_inputs=True)
             except RuntimeError as err:
                 raise SessionError(
                     f"{self.contract.variant}: OpenVINO stopped ({_words(err)}). "
@@ -126,7 +127,7 @@ def _modules() -> tuple[Any, Any]:
     except ImportError as err:
         raise SessionError(
             f"OpenVINO: not usable ({err}); expected the packages openvino and onnx. "
-            'pip install "maskrt[openvino]"'
+            + pip_line("openvino")
         ) from err
     return openvino, onnx
 
@@ -153,14 +154,11 @@ def _inlined(onnx: Any, path: Path) -> Any:
         ) from err
 
 
-def _contract(model: Any, where: str) -> Contract:
-    text = next((p.value for p in model.metadata_props if p.key == METADATA_KEY), None)
-    if text is None:
-        raise SessionError(
-            f"{where}: an ONNX file without a maskrt contract; expected one exported by maskrt. "
-            "Run maskrt export on a checkpoint."
-        )
-    return contract_from_json(text, where)
+def _backend(precision: Precision, half: bool) -> Backend:
+    if half:
+        return Backend("openvino", "cpu", "bf16", "openvino-cpu-bf16")
+    computes: Computes = "fp32" if precision == "fp16" else precision
+    return Backend("openvino", "cpu", computes, "openvino-cpu")
 
 
 def _with_islands(openvino: Any, core: Any, model: Any) -> Any:

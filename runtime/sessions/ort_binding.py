@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..contract import Contract, TensorSpec
-from .interface import Outputs
+from ..contract import Contract, Outputs, TensorSpec
 
 
 class OrtBinding:

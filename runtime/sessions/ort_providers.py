@@ -42,13 +42,20 @@ PROVIDERS: Mapping[str, tuple[str, ...]] = {
 """By our name: what is tried for each node, in this order."""
 
 
-def provider_options(provider: str, precision: Precision) -> Options:
+def provider_options(provider: str, precision: Precision, device_index: int) -> Options:
     """The options of one provider.
 
     Args:
         provider: ONNX Runtime's name.
         precision: of the file's contract.
+        device_index: of the GPU; the CPU provider has none.
     """
+    if provider == CPU:
+        return {}
+    return {"device_id": str(device_index), **_own_options(provider, precision)}
+
+
+def _own_options(provider: str, precision: Precision) -> Options:
     if provider == CUDA:
         return CUDA_OPTIONS
     if provider == TENSORRT:
@@ -62,9 +69,7 @@ def provider_options(provider: str, precision: Precision) -> Options:
             "trt_fp16_enable": str(int(precision == "fp16")),
             "trt_int8_enable": str(int(precision == "int8")),
         }
-    if provider == TENSORRT_RTX:
-        return {"nv_runtime_cache_path": str(cache_folder())}
-    return {}
+    return {"nv_runtime_cache_path": str(cache_folder())}
 
 
 def cache_folder() -> Path:

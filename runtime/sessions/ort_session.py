@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..contract import METADATA_KEY, Contract, Precision, TensorSpec, contract_from_json
-from ..errors import SessionError
-from .interface import OnDevice, Outputs, check_inputs
+from ..closing import Closing
+from ..contract import Contract, Outputs, Precision, TensorSpec, contract_from_metadata
+from ..errors import SessionError, pip_line
+from .interface import Backend, OnDevice, check_inputs, closed_error
 from .ort_binding import OrtBinding
 from .ort_providers import CPU, CUDA, PROVIDERS, TENSORRT, cache_folder, provider_options
 
@@ -31,12 +32,14 @@ DTYPES = {"float": "float32", "double": "float64"}
 """ONNX Runtime's spelling where it differs from numpy's."""
 
 
-class OrtSession:
-    """An exported ONNX file loaded into ONNX Runtime. Implements `session.Session`."""
+class OrtSession(Closing):
+    """An exported ONNX file loaded into ONNX Runtime. Implements `interface.Session`."""
 
     contract: Contract
-    backend: str
-    device: OnDevice | None
+    backend: Backend
+    provider: str
+    """What runs it, by our name (`ort_providers.py`)."""
+    on_device: OnDevice | None
     """Runs that leave inputs and outputs on the GPU; None on a CPU, which has no other side."""
 
     def __init__(
@@ -44,6 +47,8 @@ class OrtSession:
         path: str | Path,
         provider: str | None = None,
         threads: int | None = None,
+        *,
+        device_index: int = 0,
         profile_prefix: Path | None = None,
     ) -> None:
         """Load the file and check it against its own contract.
@@ -53,17 +58,18 @@ class OrtSession:
             provider: `cpu`, `cuda`, `tensorrt` or `tensorrt-rtx` (`ort_providers.py`); None takes
                 CUDA where this ONNX Runtime offers it, else the CPU.
             threads: CPU threads inside one operator; None uses the physical cores.
+            device_index: of the GPU, where the provider runs on one.
             profile_prefix: where ONNX Runtime's profiler writes; None leaves it off.
 
         Raises:
-            SessionError: onnxruntime or a provider is missing, the file is corrupt, or it carries
-                no contract.
+            InputError: the file carries no contract.
+            SessionError: onnxruntime or a provider is missing, or the file is corrupt.
             ContractError: its contract is unreadable or of another schema.
         """
         runtime = _onnxruntime()
         chain = _chain(runtime, provider)
         options = _options(runtime, threads, profile_prefix)
-        self._session: Any = _load(runtime, Path(path), chain, options)
+        self._session: Any = _load(runtime, Path(path), chain, options, device_index)
         self.contract = _contract(self._session, str(path))
         self._output_names = [spec.name for spec in self.contract.outputs]
         running = self._session.get_providers()[0]
@@ -74,42 +80,38 @@ class OrtSession:
                     "Check its driver and libraries, or ask for the CPU."
                 )
             log.warning("%s: %s could not start; running on %s.", path, chain[0], running)
-        self.backend = f"onnxruntime-{NAMES[running]}"
+        self.provider = NAMES[running]
+        self.backend = _backend(self.provider, self.contract.precision)
         self._one_at_a_time = threading.Lock()
         self._binding: OrtBinding | None = None
         if running != CPU:
-            self._binding = OrtBinding(runtime, self._session, self.contract, "cuda")
-        self.device = self._binding
+            self._binding = OrtBinding(runtime, self._session, self.contract, "cuda", device_index)
+        self.on_device = self._binding
 
     def run(self, images: npt.NDArray[np.uint8], image_sizes: npt.NDArray[np.int32]) -> Outputs:
-        """Run one batch; arguments, result and ContractError as `session.Session.run`.
+        """Run one batch; arguments, result and ContractError as `Session.run`.
 
         Raises:
             SessionError: the session is closed, or ONNX Runtime fails (its words are quoted).
         """
         check_inputs(self.contract, images, image_sizes)
-        if self._session is None:
-            raise SessionError(
-                f"{self.contract.variant}: the session is closed; expected an open one. "
-                "Open the artefact again."
-            )
+        session, binding = self._session, self._binding
+        if session is None:
+            raise closed_error(self.contract.variant)
+        inputs = {"images": images, "image_sizes": image_sizes}
         try:
-            return self._run(images, image_sizes)
+            if binding is None:
+                arrays = session.run(self._output_names, inputs)
+                return dict(zip(self._output_names, arrays, strict=True))
+            with self._one_at_a_time:  # there is one set of buffers
+                binding.upload(images, image_sizes)
+                binding.execute()
+                return binding.download()
         except Exception as err:  # its errors share no base class
             raise SessionError(
                 f"{self.contract.variant}: ONNX Runtime stopped ({_one_line(err)}). "
                 "Try a smaller batch or canvas, or another provider."
             ) from err
-
-    def _run(self, images: npt.NDArray[np.uint8], image_sizes: npt.NDArray[np.int32]) -> Outputs:
-        if self._binding is not None:
-            with self._one_at_a_time:  # there is one set of buffers
-                self._binding.upload(images, image_sizes)
-                self._binding.execute()
-                return self._binding.download()
-        inputs = {"images": images, "image_sizes": image_sizes}
-        arrays = self._session.run(self._output_names, inputs)
-        return dict(zip(self._output_names, arrays, strict=True))
 
     def placement(self) -> dict[str, int]:
         """How many nodes each provider was given, by our name for it; empty before 1.24."""
@@ -126,7 +128,7 @@ class OrtSession:
 
     def close(self) -> None:
         """Release the model's memory; a second call does nothing."""
-        self._session = self._binding = self.device = None
+        self._session = self._binding = self.on_device = None
 
 
 def _onnxruntime() -> Any:
@@ -135,7 +137,7 @@ def _onnxruntime() -> Any:
     except ImportError as err:
         raise SessionError(
             "ONNX Runtime: not installed; .onnx files need it. "
-            'pip install "maskrt[cpu]", or "maskrt[gpu]" for CUDA.'
+            f'{pip_line("cpu")}, or ".[gpu]" for CUDA.'
         ) from err
     return onnxruntime
 
@@ -154,7 +156,7 @@ def _chain(runtime: Any, asked: str | None) -> tuple[str, ...]:
     if chain[0] not in offered:
         raise SessionError(
             f"ONNX Runtime: provider {chain[0]} is not in this build; it offers "
-            f'{", ".join(offered)}. pip install "maskrt[gpu]" for CUDA and TensorRT.'
+            f"{', '.join(offered)}. {pip_line('gpu')} for CUDA and TensorRT."
         )
     return tuple(name for name in chain if name in offered)
 
@@ -171,11 +173,19 @@ def _options(runtime: Any, threads: int | None, profile_prefix: Path | None) -> 
     return options
 
 
-def _load(runtime: Any, path: Path, chain: tuple[str, ...], options: Any) -> Any:
+def _backend(provider: str, precision: Precision) -> Backend:
+    label = f"onnxruntime-{provider}"
+    if provider != "cpu":
+        return Backend("onnxruntime", "cuda", precision, label)
+    # its CPU provider computes FP16 files in FP32, between casts
+    return Backend("onnxruntime", "cpu", "fp32" if precision == "fp16" else precision, label)
+
+
+def _load(runtime: Any, path: Path, chain: tuple[str, ...], options: Any, device_index: int) -> Any:
     precision = _precision(runtime, path) if chain[0] == TENSORRT else "fp32"
     if len(chain) > 1:
         cache_folder().mkdir(parents=True, exist_ok=True)
-    providers = [(name, provider_options(name, precision)) for name in chain]
+    providers = [(name, provider_options(name, precision, device_index)) for name in chain]
     try:
         return runtime.InferenceSession(str(path), options, providers=providers)
     except Exception as err:  # its errors share no base class
@@ -204,13 +214,7 @@ def _default_threads() -> int:
 
 def _contract(session: Any, where: str) -> Contract:
     """The contract in the file's metadata, checked against the graph it is about."""
-    text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
-    if text is None:
-        raise SessionError(
-            f"{where}: an ONNX file without a maskrt contract; expected one exported by maskrt. "
-            "Run maskrt export on a checkpoint."
-        )
-    contract = contract_from_json(text, where)
+    contract = contract_from_metadata(session.get_modelmeta().custom_metadata_map, where)
     stated = {*contract.inputs, *contract.outputs}
     found = {_spec(value) for value in (*session.get_inputs(), *session.get_outputs())}
     if stated != found:

@@ -97,6 +97,8 @@ def proposal_contract(tiny_contract: Contract) -> Contract:
             TensorSpec("counts", (1,), "int32"),
         ),
         operators=("MaskrtWindowAlign",),
+        mask_threshold=0.2,
+        mask_upsampling=4,
     )
 
 

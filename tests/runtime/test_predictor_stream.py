@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from maskrt.runtime.closing import Closing
+from maskrt.runtime.contract import Outputs
 from maskrt.runtime.errors import ContractError, InputError, SessionError
 from maskrt.runtime.predictor import Predictor
 from maskrt.runtime.results.instances import Instances
-from maskrt.runtime.sessions.interface import Outputs
 from maskrt.runtime.sessions.ort_session import OrtSession
 
 
@@ -110,14 +111,14 @@ def test_a_source_that_fails_reaches_the_consumer(tiny: Predictor) -> None:
     assert threads() == []
 
 
-class MeetingSession:
+class MeetingSession(Closing):
     """Runs only when another batch is prepared or finished meanwhile."""
 
-    device = None
-    backend = "meeting"
+    on_device = None
 
     def __init__(self, session: OrtSession) -> None:
         self._session, self.contract = session, session.contract
+        self.backend = session.backend
         self.both = threading.Barrier(2, timeout=30)
 
     def run(self, images: Any, image_sizes: Any) -> Outputs:

@@ -114,7 +114,8 @@ def _mask_rcnn_contract(
         TensorSpec("masks", (batch, slots, 2 * cells, 2 * cells), "float32"),
         TensorSpec("counts", (batch,), "int32"),
     )
-    return _contract(checkpoint, canvas_hw, batch, "instances", outputs, "MaskrtRoiAlign")
+    contract = _contract(checkpoint, canvas_hw, batch, "instances", outputs, "MaskrtRoiAlign")
+    return dataclasses.replace(contract, mask_threshold=0.5, mask_upsampling=1)
 
 
 def _fastmask_contract(
@@ -127,7 +128,9 @@ def _fastmask_contract(
         TensorSpec("masks", (batch, slots, cells, cells), "float32"),
         TensorSpec("counts", (batch,), "int32"),
     )
-    return _contract(checkpoint, canvas_hw, batch, "proposals", outputs, "MaskrtWindowAlign")
+    contract = _contract(checkpoint, canvas_hw, batch, "proposals", outputs, "MaskrtWindowAlign")
+    # as published: 40 x 40 cells become 160 x 160 before they are cut at 0.2
+    return dataclasses.replace(contract, mask_threshold=0.2, mask_upsampling=4)
 
 
 def _contract(

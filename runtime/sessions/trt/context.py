@@ -21,11 +21,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...contract import TensorSpec
+from ...contract import Outputs, TensorSpec
 from ...errors import SessionError
 from ...gpu import cuda
 from ...gpu.device_array import DeviceArray, device_array_from
-from ..interface import Outputs, check_inputs
+from ..interface import check_inputs
 from .engine import LoadedEngine
 from .runtime_cache import RuntimeCache
 from .tensorrt_module import tensorrt_logger

@@ -13,25 +13,26 @@ import queue
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
+from ...closing import Closing
+from ...contract import Outputs
 from ...errors import InputError, SessionError
 from ...gpu import cuda
 from ...gpu.device_array import DeviceArray
-from ..interface import OnDevice, Outputs
+from ..interface import Backend, OnDevice
 from .context import TrtContext
 from .engine import load_engine, require_contract_tensors
 from .runtime_cache import RuntimeCache, has_runtime_config
 
 
-class TrtSession:
+class TrtSession(Closing):
     """An engine ready to run. Threads may share one; `run` waits for an idle context."""
 
-    device: OnDevice | None
+    backend: Backend
+    on_device: OnDevice | None
     """The first context, for measuring the engine without its copies; None once closed."""
     graph: str
     """`captured`, `inside TensorRT-RTX`, `off`, or why runs are queued call by call."""
@@ -74,7 +75,8 @@ class TrtSession:
         loaded = load_engine(engine_path, device)
         require_contract_tensors(loaded)
         self.contract = loaded.sidecar.contract
-        self.backend = loaded.sidecar.fingerprint.runtime
+        runtime = loaded.sidecar.fingerprint.runtime
+        self.backend = Backend(runtime, "cuda", self.contract.precision, runtime)
         cache = RuntimeCache(loaded) if has_runtime_config(loaded) else None
         opened: list[TrtContext] = []
         with contextlib.ExitStack() as stack:
@@ -97,7 +99,7 @@ class TrtSession:
         self._contexts = opened
         for context in opened:
             self._idle.put(context)
-        self.device = opened[0]
+        self.on_device = opened[0]
         self.graph = "; ".join(dict.fromkeys(context.graph for context in opened))
         self.device_memory_bytes = sum(context.device_memory_bytes for context in opened)
 
@@ -139,25 +141,14 @@ class TrtSession:
     def close(self) -> None:
         """Wait for runs under way, then release all GPU memory; may be called twice."""
         with self._closing:
-            if self.device is None:
+            if self.on_device is None:
                 return
-            self.device = None
+            self.on_device = None
             for _ in self._contexts:
                 self._idle.get()
             self._idle.put(None)
             self._contexts.clear()
             self._resources.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _check_contexts(path: Path, contexts: int, stream: object | None) -> None:

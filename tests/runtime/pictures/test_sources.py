@@ -1,236 +1,40 @@
-"""Prediction of files: the tiny artefact gives two instances, their score the peak pixel / 255."""
-
 from __future__ import annotations
 
-import contextlib
-import io
-import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import cv2
-import numpy as np
 import pytest
 
-from maskrt.runtime.contract import Contract
 from maskrt.runtime.errors import InputError
-from maskrt.runtime.pictures.preprocess import read_image
-from maskrt.runtime.pictures.sources import Written, predict_sources
-from maskrt.runtime.pictures.video import VideoReader
-from maskrt.runtime.predictor import Predictor
-from maskrt.runtime.sessions.ort_session import OrtSession
-
-FRAMES = 5
+from maskrt.runtime.pictures.sources import source_files
 
 
 @pytest.fixture
-def predictor(write_onnx: Callable[[str | None], Path], tiny_contract: Contract) -> Predictor:
-    return Predictor(OrtSession(write_onnx(tiny_contract.to_json()), provider="cpu", threads=1))
+def folder(tmp_path: Path) -> Path:
+    for name in ("c.PNG", "a.jpg", "clip.mp4", "notes.txt"):
+        (tmp_path / name).write_bytes(b"")
+    return tmp_path
 
 
-@pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    """Three bright pictures, two kinds of file, and a file that is none."""
-    folder = tmp_path / "pictures"
-    picture(folder / "c.png", (40, 60))
-    picture(folder / "a.jpg", (64, 96))
-    picture(folder / "b.bmp", (50, 30))
-    (folder / "notes.txt").write_text("no picture")
-    return folder
-
-
-def picture(path: Path, hw: tuple[int, int], value: int = 255) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    assert cv2.imwrite(str(path), np.full((*hw, 3), value, np.uint8))
-    return path
-
-
-def video(path: Path, hw: tuple[int, int] = (64, 96), frames: int = FRAMES) -> Path:
-    width_height = (hw[1], hw[0])
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 10.0, width_height)
-    rng = np.random.default_rng(0)
-    for _ in range(frames):
-        writer.write(rng.integers(0, 256, (*hw, 3), dtype=np.uint8))
-    writer.release()
-    return path
-
-
-def run(predictor: Predictor, sources: list[Path], out: Path, score: float = 0.5) -> Written:
-    return predict_sources(predictor, sources, out, score, progress=False)
-
-
-def results(out: Path) -> dict[str, Any]:
-    read: dict[str, Any] = json.loads((out / "results.json").read_text())
-    return read
-
-
-def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
-
-
-def test_a_folder_gives_one_overlay_per_picture_in_the_order_of_names(
-    predictor: Predictor, pictures: Path, tmp_path: Path
-) -> None:
-    out = tmp_path / "out"
-    written = run(predictor, [pictures], out)
-    assert written == Written(3, 6, str(out / "results.json"))
-    assert names(out) == ["a.jpg", "b.png", "c.png", "results.json"]
-    images = results(out)["images"]
-    assert [Path(i["file_name"]).name for i in images] == ["a.jpg", "b.bmp", "c.png"]
-    assert [(i["id"], i["height"], i["width"]) for i in images] == [
-        (1, 64, 96),
-        (2, 50, 30),
-        (3, 40, 60),
-    ]
-
-
-def test_the_overlay_is_the_picture_with_its_instances_drawn(
-    predictor: Predictor, pictures: Path, tmp_path: Path
-) -> None:
-    run(predictor, [pictures / "c.png"], tmp_path / "out")
-    image = read_image(pictures / "c.png")
-    expected = predictor.predict([image])[0].draw(image)
-    assert np.array_equal(read_image(tmp_path / "out" / "c.png"), expected)
-    assert not np.array_equal(expected, image)
-
-
-def test_instances_below_the_score_are_kept_in_the_results_but_not_drawn(
-    predictor: Predictor, tmp_path: Path
-) -> None:
-    dim = picture(tmp_path / "dim.png", (64, 96), 102)  # score 0.4
-    written = run(predictor, [dim], tmp_path / "out", score=0.5)
-    assert written.instances == 0
-    assert np.array_equal(read_image(tmp_path / "out" / "dim.png"), read_image(dim))
-    scores = [row["score"] for row in results(tmp_path / "out")["annotations"]]
-    assert scores == pytest.approx([0.4, 0.4], abs=1e-6)
-
-
-def test_pycocotools_loads_the_results(
-    predictor: Predictor, pictures: Path, tmp_path: Path
-) -> None:
-    from pycocotools.coco import COCO
-
-    run(predictor, [pictures], tmp_path / "out")
-    found = results(tmp_path / "out")
-    with contextlib.redirect_stdout(io.StringIO()):
-        truth = COCO()
-        truth.dataset = {"images": found["images"], "categories": found["categories"]}
-        truth.createIndex()
-        loaded = truth.loadRes(found["annotations"])
-    assert sorted(loaded.getImgIds()) == [1, 2, 3]
-    whole = loaded.loadAnns(loaded.getAnnIds(imgIds=[1]))[0]
-    assert loaded.annToMask(whole).shape == (64, 96)
-    assert whole["bbox"] == pytest.approx([0, 0, 96, 64])
-    assert {c["id"]: c["name"] for c in found["categories"]} == {1: "disc", 2: "star"}
-
-
-def test_equal_names_from_two_folders_do_not_overwrite_each_other(
-    predictor: Predictor, tmp_path: Path
-) -> None:
-    first = picture(tmp_path / "one" / "a.jpg", (64, 96))
-    second = picture(tmp_path / "two" / "A.JPG", (40, 60))
-    third = picture(tmp_path / "two" / "a_2.jpg", (30, 30))
-    run(predictor, [first, tmp_path / "two"], tmp_path / "out")
-    assert names(tmp_path / "out") == ["A_2.jpg", "a.jpg", "a_2_2.jpg", "results.json"]
-    found = results(tmp_path / "out")["images"]
-    assert [i["file_name"] for i in found] == [str(first), str(second), str(third)]
-    for entry in found:
-        overlay = read_image(tmp_path / "out" / entry["overlay"])
-        assert overlay.shape[:2] == (entry["height"], entry["width"])
-
-
-def test_a_video_gives_a_video_and_an_image_per_frame(predictor: Predictor, tmp_path: Path) -> None:
-    clip = video(tmp_path / "clip.avi")
-    written = run(predictor, [clip], tmp_path / "out")
-    assert (written.pictures, written.instances) == (FRAMES, 2 * FRAMES)
-    assert names(tmp_path / "out") == ["clip.mp4", "results.json"]
-    with VideoReader(tmp_path / "out" / "clip.mp4") as overlay:
-        frames = list(overlay.frames())
-        assert overlay.fps == pytest.approx(10)
-    assert [frame.shape for frame in frames] == [(64, 96, 3)] * FRAMES
-    images = results(tmp_path / "out")["images"]
-    assert [(i["id"], i["frame"]) for i in images] == [(n + 1, n) for n in range(FRAMES)]
-
-
-def test_pictures_and_videos_keep_the_order_given(predictor: Predictor, tmp_path: Path) -> None:
-    a = picture(tmp_path / "a.png", (40, 60))
-    clip = video(tmp_path / "clip.mp4", frames=1)
-    b = picture(tmp_path / "b.png", (40, 60))
-    run(predictor, [b, clip, a], tmp_path / "out")
-    found = [i["file_name"] for i in results(tmp_path / "out")["images"]]
-    assert found == [str(b), str(clip), str(a)]
-
-
-def test_a_broken_picture_is_named_and_the_others_are_finished(
-    predictor: Predictor, pictures: Path, tmp_path: Path
-) -> None:
-    (pictures / "b.bmp").write_text("text, renamed")
-    with pytest.raises(InputError, match=r"b\.bmp: not a whole picture .* holds the other 2"):
-        run(predictor, [pictures], tmp_path / "out")
-    assert names(tmp_path / "out") == ["a.jpg", "c.png", "results.json"]
-    assert [i["id"] for i in results(tmp_path / "out")["images"]] == [1, 2]
-
-
-def test_several_broken_pictures_are_counted(
-    predictor: Predictor, pictures: Path, tmp_path: Path
-) -> None:
-    for name in ("a.jpg", "b.bmp", "c.png"):
-        (pictures / name).write_bytes((pictures / name).read_bytes()[:30])
-    with pytest.raises(InputError, match=r"a\.jpg: not a whole picture.* 2 more files are broken"):
-        run(predictor, [pictures], tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize("suffix", [".mp4", ".avi"])
-def test_a_cut_video_is_refused_and_leaves_nothing_of_itself(
-    predictor: Predictor, tmp_path: Path, suffix: str
-) -> None:
-    clip = video(tmp_path / f"clip{suffix}")
-    clip.write_bytes(clip.read_bytes()[: clip.stat().st_size * 6 // 10])
-    whole = picture(tmp_path / "a.png", (40, 60))
-    with pytest.raises(InputError, match=rf"clip\{suffix}: not a whole video"):
-        run(predictor, [clip, whole], tmp_path / "out")
-    assert names(tmp_path / "out") == ["a.png", "results.json"]
-    found = results(tmp_path / "out")
-    assert [i["file_name"] for i in found["images"]] == [str(whole)]
-    assert {row["image_id"] for row in found["annotations"]} == {1}
+def test_a_folder_gives_its_pictures_by_name_and_files_keep_their_place(folder: Path) -> None:
+    clip = folder / "clip.mp4"
+    found = source_files([clip, folder])
+    assert found == [clip, folder / "a.jpg", folder / "c.PNG"]
 
 
 @pytest.mark.parametrize(
     ("name", "found"),
-    [("absent.jpg", "no such file or folder"), ("a.txt", "suffix '.txt'"), ("empty", "no picture")],
+    [
+        ("absent.jpg", "no such file or folder"),
+        ("notes.txt", "suffix '.txt'"),
+        ("empty", "no picture in this folder"),
+    ],
 )
-def test_a_wrong_source_is_refused_before_anything_is_written(
-    predictor: Predictor, pictures: Path, tmp_path: Path, name: str, found: str
-) -> None:
-    (tmp_path / "a.txt").write_text("text")
-    (tmp_path / "empty").mkdir()
+def test_a_wrong_source_is_named(folder: Path, name: str, found: str) -> None:
+    (folder / "empty").mkdir()
     with pytest.raises(InputError, match=rf"{name}: {found}"):
-        run(predictor, [pictures, tmp_path / name], tmp_path / "out")
-    assert not (tmp_path / "out").exists()
+        source_files([folder / "a.jpg", folder / name])
 
 
-def test_overlays_never_go_where_a_source_is(predictor: Predictor, pictures: Path) -> None:
-    before = names(pictures)
-    with pytest.raises(InputError, match=r"holds the source a\.jpg.* Choose another --out"):
-        run(predictor, [pictures], pictures)
-    assert names(pictures) == before
-
-
-def test_a_file_in_the_place_of_the_folder_is_refused(predictor: Predictor, pictures: Path) -> None:
-    with pytest.raises(InputError, match="a file; expected a folder"):
-        run(predictor, [pictures], pictures / "notes.txt")
-
-
-@pytest.mark.parametrize("score", [-0.1, 1.1, float("nan")])
-def test_a_score_outside_its_range_is_refused(
-    predictor: Predictor, pictures: Path, tmp_path: Path, score: float
-) -> None:
-    with pytest.raises(InputError, match="--score"):
-        run(predictor, [pictures], tmp_path / "out", score)
-
-
-def test_no_source_is_refused(predictor: Predictor, tmp_path: Path) -> None:
+def test_no_source_is_refused() -> None:
     with pytest.raises(InputError, match="no source"):
-        run(predictor, [], tmp_path / "out")
+        source_files([])

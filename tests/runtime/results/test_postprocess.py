@@ -3,10 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from maskrt.runtime.contract import Contract
+from maskrt.runtime.contract import Contract, Outputs
 from maskrt.runtime.errors import ContractError
 from maskrt.runtime.results.postprocess import instances_from_outputs
-from maskrt.runtime.sessions.interface import Outputs
 
 
 @pytest.fixture

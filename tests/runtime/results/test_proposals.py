@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
 from pycocotools import mask as coco_mask
 
-from maskrt.runtime.contract import Contract
+from maskrt.runtime.closing import Closing
+from maskrt.runtime.contract import Contract, Outputs
 from maskrt.runtime.errors import ContractError, InputError
-from maskrt.runtime.pictures.preprocess import read_image
-from maskrt.runtime.pictures.sources import predict_sources
 from maskrt.runtime.predictor import Predictor
 from maskrt.runtime.results.instances import Instances
 from maskrt.runtime.results.mask_upsampling import upsampled
 from maskrt.runtime.results.masks import paste_masks
 from maskrt.runtime.results.postprocess import instances_from_outputs
-from maskrt.runtime.sessions.interface import Outputs, check_inputs
+from maskrt.runtime.sessions.interface import Backend, check_inputs
 
 Float = npt.NDArray[np.float32]
 
@@ -126,12 +122,12 @@ def test_nan_is_not_passed_over(
         instances_from_outputs(proposals_outputs, 0, (96, 96), (32, 48), proposal_contract)
 
 
-class WindowSession:
+class WindowSession(Closing):
     """A `Session` whose windows cover the valid area: the whole of it, the same again, its left
     half, and one that starts outside; as many of them as `count` says."""
 
-    backend = "scripted"
-    device = None
+    backend = Backend("scripted", "cpu", "fp32", "scripted")
+    on_device = None
 
     def __init__(self, contract: Contract, count: int = 4) -> None:
         self.contract, self.count = contract, count
@@ -172,9 +168,7 @@ def test_pictures_of_any_shape_go_through(
     assert found.to_coco(1)[0]["bbox"] == whole
 
 
-def test_a_picture_without_proposals_goes_through(
-    proposal_contract: Contract, tmp_path: Path
-) -> None:
+def test_a_picture_without_proposals_goes_through(proposal_contract: Contract) -> None:
     image = np.zeros((40, 60, 3), np.uint8)
     predictor = Predictor(WindowSession(proposal_contract, count=0), nms_iou=0.5)
     (found,) = predictor.predict([image])
@@ -184,41 +178,10 @@ def test_a_picture_without_proposals_goes_through(
     assert np.array_equal(found.draw(image), image)
 
 
-def test_grey_and_rotated_pictures_go_through(proposal_contract: Contract, tmp_path: Path) -> None:
-    grey = tmp_path / "grey.png"
-    assert cv2.imwrite(str(grey), np.full((30, 40), 120, np.uint8))
-    turned = tmp_path / "turned.jpg"
-    turned.write_bytes(with_orientation(np.full((20, 60, 3), 120, np.uint8), 6))
-    assert read_image(turned).shape == (60, 20, 3)
-    predictor = Predictor(WindowSession(proposal_contract))
-    written = predict_sources(predictor, [grey, turned], tmp_path / "out", 0.5, progress=False)
-    assert (written.pictures, written.instances) == (2, 8)
-    assert read_image(tmp_path / "out" / "turned.jpg").shape == (60, 20, 3)
-
-
-def with_orientation(image: npt.NDArray[np.uint8], orientation: int) -> bytes:
-    """A JPEG whose EXIF asks to be turned."""
-    _, data = cv2.imencode(".jpg", image)
-    jpeg = data.tobytes()
-    tiff = b"II*\0\x08\0\0\0\x01\0" + b"\x12\x01\x03\0\x01\0\0\0" + bytes([orientation, 0, 0, 0])
-    body = b"Exif\0\0" + tiff + b"\0\0\0\0"
-    return jpeg[:2] + b"\xff\xe1" + (len(body) + 2).to_bytes(2, "big") + body + jpeg[2:]
-
-
-def test_suppression_is_an_option_of_predictor_and_sources(
-    proposal_contract: Contract, tmp_path: Path
-) -> None:
+def test_suppression_is_an_option_of_the_predictor(proposal_contract: Contract) -> None:
     session, image = WindowSession(proposal_contract), np.zeros((40, 60, 3), np.uint8)
     (kept,) = Predictor(session, nms_iou=0.7).predict([image])
     assert kept.scores.tolist() == pytest.approx([0.9, 0.7])
-    path = tmp_path / "a.png"
-    assert cv2.imwrite(str(path), image)
-    out = tmp_path / "out"
-    written = predict_sources(Predictor(session), [path], out, 0.0, nms_iou=0.7, progress=False)
-    assert written.instances == 2
-    assert predict_sources(Predictor(session), [path], out, 0.0, progress=False).instances == 4
-    kept_by_predictor = predict_sources(Predictor(session, 0.7), [path], out, 0.0, progress=False)
-    assert kept_by_predictor.instances == 2
 
 
 @pytest.mark.parametrize("nms_iou", [0.0, -1.0, 1.1, float("nan")])

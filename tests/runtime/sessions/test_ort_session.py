@@ -12,7 +12,7 @@ import onnxruntime
 import pytest
 
 from maskrt.runtime.contract import Contract, TensorSpec
-from maskrt.runtime.errors import ContractError, SessionError
+from maskrt.runtime.errors import ContractError, InputError, SessionError
 from maskrt.runtime.sessions.ort_binding import OrtBinding
 from maskrt.runtime.sessions.ort_providers import CPU, CUDA, TENSORRT
 from maskrt.runtime.sessions.ort_session import OrtSession
@@ -28,7 +28,7 @@ def session(write_onnx: Writer, tiny_contract: Contract) -> OrtSession:
 
 def test_the_contract_comes_from_the_file(session: OrtSession, tiny_contract: Contract) -> None:
     assert session.contract == tiny_contract
-    assert session.backend == "onnxruntime-cpu"
+    assert str(session.backend) == "onnxruntime-cpu"
 
 
 def test_a_batch_gives_the_contracts_outputs(session: OrtSession) -> None:
@@ -43,34 +43,14 @@ def test_a_batch_gives_the_contracts_outputs(session: OrtSession) -> None:
     assert outputs["scores"][:, 0].tolist() == pytest.approx([0.2, 0.0])
 
 
-def test_outputs_are_the_callers_to_keep(session: OrtSession) -> None:
-    images = np.zeros((2, 32, 48, 3), np.uint8)
-    first = session.run(images, SIZES)["boxes"]
-    before = first.copy()
-    session.run(images, SIZES[::-1].copy())
-    assert np.array_equal(first, before)
-
-
-def test_wrong_inputs_never_reach_onnx_runtime(session: OrtSession) -> None:
-    with pytest.raises(ContractError, match="input 'images' got"):
-        session.run(np.zeros((1, 32, 48, 3), np.uint8), SIZES)
-
-
-def test_a_closed_session_says_so(session: OrtSession) -> None:
-    session.close()
-    session.close()
-    with pytest.raises(SessionError, match="the session is closed"):
-        session.run(np.zeros((2, 32, 48, 3), np.uint8), SIZES)
-
-
 def test_default_provider_runs_here(write_onnx: Writer, tiny_contract: Contract) -> None:
     session = OrtSession(str(write_onnx(tiny_contract.to_json())))
-    assert session.backend in {"onnxruntime-cpu", "onnxruntime-cuda"}
+    assert session.backend.device in {"cpu", "cuda"}
     assert session.run(np.zeros((2, 32, 48, 3), np.uint8), SIZES)["counts"].tolist() == [2, 2]
 
 
 def test_a_foreign_onnx_file_is_refused(write_onnx: Writer) -> None:
-    with pytest.raises(SessionError, match=r"tiny\.onnx: an ONNX file without a maskrt contract"):
+    with pytest.raises(InputError, match=r"tiny\.onnx: an ONNX file without a maskrt contract"):
         OrtSession(write_onnx(None))
 
 
@@ -108,7 +88,7 @@ def test_a_provider_this_build_lacks_names_the_extra(
     path = write_onnx(tiny_contract.to_json())
     if TENSORRT in onnxruntime.get_available_providers():
         pytest.skip("this onnxruntime has them all")
-    with pytest.raises(SessionError, match=r'TensorrtExecutionProvider is not .* "maskrt\[gpu\]"'):
+    with pytest.raises(SessionError, match=r'TensorrtExecutionProvider is not .* "\.\[gpu\]"'):
         OrtSession(path, provider="tensorrt")
     with pytest.raises(SessionError, match="provider 'rocket' found; expected one of cpu, cuda"):
         OrtSession(path, provider="rocket")
@@ -144,7 +124,7 @@ def test_missing_onnxruntime_names_the_extra(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(SessionError, match=r'pip install "maskrt\[cpu\]"'):
+    with pytest.raises(SessionError, match=r'pip install "\.\[cpu\]"'):
         OrtSession(tmp_path / "any.onnx")
 
 
@@ -160,7 +140,7 @@ def test_a_cuda_provider_that_cannot_start_is_not_hidden(
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA, CPU])
     monkeypatch.setattr("warnings.warn", lambda *_, **__: None)  # onnxruntime's own, not ours
     with caplog.at_level(logging.WARNING):
-        assert OrtSession(path).backend == "onnxruntime-cpu"
+        assert OrtSession(path).provider == "cpu"
     assert "CUDAExecutionProvider could not start" in caplog.text
     with pytest.raises(SessionError, match="fell back to CPUExecutionProvider"):
         OrtSession(path, provider="cuda")

@@ -59,6 +59,6 @@ def test_a_failed_profiled_run_says_so(write_engine: Any, engine: Any) -> None:
 
 def test_a_closed_context_cannot_be_profiled(write_engine: Any, engine: Any) -> None:
     with TrtSession(write_engine(), cuda_graph=False) as session:
-        context = session.device
+        context = session.on_device
     with pytest.raises(SessionError, match="the context is closed"):
         context.execute_profiled(SimpleNamespace(), 1)  # type: ignore[union-attr]

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from maskrt.runtime.errors import ContractError, InputError, SessionError
+from maskrt.runtime.errors import InputError, SessionError
 from maskrt.runtime.sessions.trt.session import TrtSession
 
 IMAGES = np.zeros((1, 4, 4, 3), np.uint8)
@@ -26,7 +26,7 @@ def test_outputs_are_copied_and_stay_the_callers(
 ) -> None:
     before = set(host_cuda.live)
     with TrtSession(write_engine(), **way.options) as session:
-        assert (session.backend, session.contract.variant) == ("tensorrt", "tiny")
+        assert (str(session.backend), session.contract.variant) == ("tensorrt", "tiny")
         first = session.run(IMAGES, SIZES)
         second = session.run(IMAGES, SIZES - 1)
         # two memories per tensor, two graphs, a stream unless it is the caller's
@@ -34,25 +34,6 @@ def test_outputs_are_copied_and_stay_the_callers(
     assert first["doubled"].tolist() == [[8, 6]]
     assert second["doubled"].tolist() == [[6, 4]]
     assert set(host_cuda.live) == before
-
-
-def test_closed_session_says_so_and_closes_twice(write_engine: Any, engine: Any) -> None:
-    session = TrtSession(write_engine())
-    session.close()
-    session.close()
-    for _ in range(2):
-        with pytest.raises(SessionError, match="the session is closed"):
-            session.run(IMAGES, SIZES)
-    assert session.device is None
-
-
-def test_wrong_arrays_are_contract_errors(write_engine: Any, engine: Any) -> None:
-    with TrtSession(write_engine()) as session:
-        with pytest.raises(ContractError, match=r"'images' got \(1, 4, 4, 3\) float32"):
-            session.run(IMAGES.astype(np.float32), SIZES)  # type: ignore[arg-type]
-        with pytest.raises(ContractError, match=r"'image_sizes' got \(2,\)"):
-            session.run(IMAGES, SIZES[0])
-        assert session.run(IMAGES, SIZES)["doubled"].tolist() == [[8, 6]]
 
 
 def test_run_that_tensorrt_refuses_is_an_error_with_its_words(
@@ -138,10 +119,10 @@ def test_the_engine_alone_runs_without_copies(
     write_engine: Any, host_cuda: Any, engine: Any
 ) -> None:
     with TrtSession(write_engine()) as session:
-        assert session.device is not None
-        session.device.upload(IMAGES, SIZES)
+        assert session.on_device is not None
+        session.on_device.upload(IMAGES, SIZES)
         host_cuda.log.clear()
-        session.device.execute()
+        session.on_device.execute()
         assert host_cuda.log == ["launch", "engine", "synchronize"]
         with session.lease() as context:
             doubled = context.outputs["doubled"]
