@@ -1,0 +1,59 @@
+"""The batches of a run: epoch after epoch, augmented as the recipe says, from any step on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ...runtime.contract import ResizeRule
+from ...runtime.errors import InputError
+from ..recipes.fastmask import FastMaskInput, FastMaskRecipe
+from ..recipes.recipe import Recipe
+from .augment import Augmentation
+from .batches import Batch, loader, steps_per_epoch
+from .dataset import CocoInstances
+
+
+def endless_batches(
+    dataset: CocoInstances, recipe: Recipe, step: int, workers: int, shard: tuple[int, int]
+) -> Iterator[Batch]:
+    """Batches of one rank from `step` on.
+
+    Args:
+        dataset: the split to train on.
+        recipe: its input and solver decide.
+        step: steps already done.
+        workers: decoding processes; 0 decodes in this one.
+        shard: (rank, number of ranks).
+
+    Raises:
+        InputError: fewer pictures than ranks; while iterating, a picture that cannot be read.
+    """
+    size = max(recipe.solver.batch // shard[1], 1)
+    per_epoch = steps_per_epoch(dataset, size, shard[1])
+    if not per_epoch:
+        raise InputError(f"the train split holds {len(dataset)} pictures; expected at least one.")
+    multiple_px = recipe.input.multiple_px if isinstance(recipe, FastMaskRecipe) else 32
+    epoch, done = divmod(step, per_epoch)
+    while True:
+        yield from loader(
+            dataset,
+            size,
+            recipe.solver.seed,
+            epoch,
+            workers,
+            augmentation=_augmentation(recipe),
+            multiple_px=multiple_px,
+            first_step=done,
+            shard=shard,
+        )
+        epoch, done = epoch + 1, 0
+
+
+def _augmentation(recipe: Recipe) -> Augmentation:
+    source = recipe.input
+    return Augmentation(
+        ResizeRule(source.short_side_px, source.long_side_px, source.multiple_px),
+        source.train_short_sides_px,
+        source.train_long_side_px if isinstance(source, FastMaskInput) else None,
+        jitter=source.color_jitter,
+    )

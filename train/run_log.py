@@ -1,0 +1,83 @@
+"""What a run writes down as it goes: `log.csv`, and TensorBoard events where that is installed."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import importlib.util
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TextIO
+
+from ..runtime.errors import TrainError
+from ..runtime.files import write_bytes
+
+LOG_EVERY = 20
+"""Steps."""
+
+
+class Log:
+    """One row every `LOG_EVERY` steps, begun with the first row.
+
+    TensorBoard is the extra `tensorboard`; without it the numbers are in the CSV alone. The CSV row
+    goes first: a disk that refuses it is reported here, where TensorBoard's own writer, a thread,
+    would print its traceback.
+    """
+
+    def __init__(self, out: Path, first_step: int) -> None:
+        self._out, self._first_step = out, first_step
+        self._stream: TextIO | None = None
+        self._board: Any = None
+
+    def write(self, step: int, rate: float, terms: dict[str, float]) -> None:
+        """Log one step when its turn has come; TrainError when the disk refuses."""
+        if step % LOG_EVERY and step != 1:
+            return
+        with self._reported():
+            stream = self._stream = self._stream or self._open()
+            rows = csv.writer(stream)
+            if stream.tell() == 0:
+                rows.writerow(["step", "lr", *terms])
+            rows.writerow([step, f"{rate:.6g}", *(f"{v:.9g}" for v in terms.values())])
+            stream.flush()
+            self._add_scalars(step, {"lr": rate, **terms, "total": sum(terms.values())})
+
+    def _open(self) -> TextIO:
+        path = self._out / "log.csv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            _forget_rows_after(self._first_step, path)
+        return path.open("a", newline="", encoding="utf-8")
+
+    def _add_scalars(self, step: int, values: dict[str, float]) -> None:
+        if importlib.util.find_spec("tensorboard") is None:
+            return
+        from torch.utils.tensorboard import SummaryWriter
+
+        if self._board is None:
+            self._board = SummaryWriter(str(self._out), purge_step=self._first_step)
+        for name, value in values.items():
+            self._board.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        """Flush and close both."""
+        with self._reported(), contextlib.ExitStack() as stack:
+            for part in (self._stream, self._board):
+                if part is not None:
+                    stack.callback(part.close)
+
+    @contextlib.contextmanager
+    def _reported(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as err:
+            raise TrainError(
+                f"{self._out / 'log.csv'}: could not be written ({err.strerror or err}); the last "
+                "saved state is whole. Free some space, then use --resume or start again."
+            ) from err
+
+
+def _forget_rows_after(step: int, path: Path) -> None:
+    """Drop what a run that was cut off had logged since its last checkpoint."""
+    head, *rows = path.read_bytes().splitlines(keepends=True) or [b""]
+    write_bytes(path, head + b"".join(row for row in rows if int(row.split(b",")[0]) <= step))
