@@ -10,16 +10,11 @@ dataclasses; `to_json` makes plain JSON values of any of them.
 """
 
 from .coco.accuracy import AP_NAMES, AR_NAMES, NO_TRUTH, Accuracy
+from .coco.annotations import ImageRecord, read_record
 from .coco.ap import coco_ap
 from .coco.ar import CocoRecall, coco_ar
-from .coco.data import CocoData, ImageRecord, load_coco
-from .coco.predictions import (
-    Prediction,
-    coco_rows,
-    predict_data,
-    prediction_from_instances,
-    read_record,
-)
+from .coco.data import CocoData, load_coco
+from .coco.predictions import Prediction, coco_rows, predict_data, prediction_from_instances
 from .machine.environment import environment, has_gpu
 from .machine.gpu import gpu_state
 from .parity.gates import Hop, Parity, check_gates, compare

@@ -9,7 +9,7 @@ from ..runtime.errors import InputError
 
 if TYPE_CHECKING:
     from ..eval import CocoData
-    from ..eval.coco.data import Split
+    from ..eval.coco.annotations import Split
 
 
 def draw_data(out: Path, images: int = 2000, val_images: int = 200, seed: int = 0) -> Path:

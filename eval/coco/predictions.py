@@ -14,12 +14,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...runtime.errors import InputError
-from ...runtime.pictures.preprocess import read_image
 from ...runtime.predictor import Predictor
 from ...runtime.results.instances import Instances
 from ...runtime.results.rle import Rle
-from .data import CocoData, ImageRecord, category_ids_for
+from .annotations import ImageRecord, read_record
+from .data import CocoData, category_ids_for
 
 Float = npt.NDArray[np.float32]
 
@@ -89,17 +88,6 @@ def predict_data(
             for record, instances in zip(records, results, strict=True)
         ]
     return found
-
-
-def read_record(record: ImageRecord) -> npt.NDArray[np.uint8]:
-    """Decode one picture: (H, W, 3) uint8 RGB; InputError when its size is not the recorded one."""
-    image = read_image(record.path)
-    if image.shape[:2] != record.image_hw:
-        raise InputError(
-            f"{record.path}: the picture is {image.shape[0]}x{image.shape[1]}, the annotations say "
-            f"{record.image_hw[0]}x{record.image_hw[1]} (height x width). Make one match the other."
-        )
-    return image
 
 
 def coco_rows(

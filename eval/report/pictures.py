@@ -21,8 +21,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ..coco.accuracy import Metric
-from ..coco.data import CocoData, ImageRecord
-from ..coco.predictions import Prediction, read_record
+from ..coco.annotations import ImageRecord, read_record
+from ..coco.data import CocoData
+from ..coco.predictions import Prediction
 
 Image = npt.NDArray[np.uint8]
 Colour = tuple[int, int, int]

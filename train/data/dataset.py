@@ -1,18 +1,13 @@
 """COCO-format pictures with their instances, as the annotations give them.
 
-Two folder layouts are read: DATA/{train,val}/ with annotations/instances_{train,val}.json, and
-COCO's own DATA/{train,val}2017/ with annotations/instances_{train,val}2017.json.
+    eval's read_split -> CocoInstances -> Sample -> augment -> Sample -> batches.loader -> Batch
 
-    CocoInstances -> Sample -> augment.augment -> Sample -> batches.loader -> Batch
-
-Sources: pycocotools for the format; Wu et al., detectron2 data/ @02b5c4e, for which annotations
-count.
+Source: Wu et al., detectron2 data/ @02b5c4e, for which annotations count.
 """
 
 from __future__ import annotations
 
-import contextlib
-import io
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,16 +15,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from pycocotools import mask as coco_mask
-from pycocotools.coco import COCO
 from torch.utils.data import Dataset
 
+from ...eval.coco.annotations import (
+    Annotation,
+    ImageRecord,
+    Segmentation,
+    read_record,
+    read_split,
+)
 from ...runtime.errors import InputError
-from ...runtime.pictures.preprocess import read_image
 
 Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
-Segmentation = list[list[float]] | dict[str, Any]
-"""COCO's own: polygons [[x, y, x, y, ...], ...] in pixel-edge coordinates, or an RLE."""
 
 
 @dataclass(frozen=True)
@@ -67,27 +65,27 @@ class CocoInstances(Dataset[Sample]):
         Raises:
             InputError: folder, annotation file or one of its parts is missing or unreadable.
         """
-        self._images_dir, annotation_file = _find_split(data, split)
-        coco = _read_annotations(annotation_file)
-        category_ids = sorted(coco.cats)
-        self.category_ids: tuple[int, ...] = tuple(category_ids)
+        found = read_split(data, split)
+        self.category_ids: tuple[int, ...] = tuple(c.category_id for c in found.categories)
         """COCO's id of each label."""
-        self.class_names: tuple[str, ...] = tuple(coco.cats[i]["name"] for i in category_ids)
+        self.class_names: tuple[str, ...] = tuple(c.name for c in found.categories)
         """Name of each label, in order of category id."""
-        self._label_of = {category_id: label for label, category_id in enumerate(category_ids)}
-        self._images = [coco.imgs[i] for i in sorted(coco.imgs)]
-        self._annotations = [coco.imgToAnns.get(i, []) for i in sorted(coco.imgs)]
+        self._label_of = {category_id: label for label, category_id in enumerate(self.category_ids)}
+        images = {image.image_id: image for image in found.images}
+        self._images = [images[image_id] for image_id in sorted(images)]
+        self._annotations: dict[int, list[Annotation]] = defaultdict(list)
+        for annotation in found.annotations:
+            self._annotations[annotation.image_id].append(annotation)
 
     def __len__(self) -> int:
         return len(self._images)
 
     def __getitem__(self, index: int) -> Sample:
         """Decode picture `index`; InputError when it is missing, broken or of another size."""
-        entry = self._images[index]
-        path, size_hw = self._images_dir / entry["file_name"], self.size_hw(index)
-        image = _image_of_size(path, size_hw)
-        found = [self._instance(raw, path, size_hw) for raw in self._annotations[index]]
-        kept = [instance for instance in found if instance is not None]
+        record = self._images[index]
+        image = read_record(record)
+        annotations = self._annotations.get(record.image_id, ())
+        kept = [example for a in annotations if (example := self._example(a, record)) is not None]
         limit = np.array([image.shape[1], image.shape[0]] * 2, np.float32)
         boxes = np.array([k[0] for k in kept], np.float32).reshape(-1, 4).clip(0, limit)
         whole = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
@@ -97,30 +95,32 @@ class CocoInstances(Dataset[Sample]):
             labels=np.array([k[1] for k in kept], np.int64)[whole],
             iscrowd=np.array([k[2] for k in kept], np.bool_)[whole],
             segmentations=tuple(k[3] for k, ok in zip(kept, whole, strict=True) if ok),
-            image_id=int(entry["id"]),
+            image_id=record.image_id,
         )
 
     def size_hw(self, index: int) -> tuple[int, int]:
         """Height and width of picture `index` as annotated, without decoding it."""
-        return int(self._images[index]["height"]), int(self._images[index]["width"])
+        return self._images[index].image_hw
 
-    def _instance(
-        self, raw: Any, path: Path, size_hw: tuple[int, int]
+    def _example(
+        self, annotation: Annotation, record: ImageRecord
     ) -> tuple[list[float], int, bool, Segmentation] | None:
         """Box xyxy, label, crowd flag and segmentation; None without an area to learn from."""
-        x, y, w, h = raw["bbox"]
-        segmentation = raw.get("segmentation")
+        x, y, w, h = annotation.bbox
+        segmentation = annotation.segmentation
         if isinstance(segmentation, list):
             segmentation = [p for p in segmentation if len(p) >= 6]  # three corners at least
-        if w <= 0 or h <= 0 or not segmentation or raw.get("area", 1) <= 0:
+        without_area = annotation.area is not None and annotation.area <= 0
+        if w <= 0 or h <= 0 or not segmentation or without_area:
             return None
-        if isinstance(segmentation, dict) and tuple(segmentation["size"]) != size_hw:
+        if isinstance(segmentation, dict) and tuple(segmentation["size"]) != record.image_hw:
             raise InputError(
-                f"{path}: annotation {raw['id']} has an RLE of {segmentation['size']}; expected "
-                f"{list(size_hw)}, the picture's height and width. Correct the annotations."
+                f"{record.path}: annotation {annotation.number} has an RLE of "
+                f"{segmentation['size']}; expected {list(record.image_hw)}, the picture's height "
+                "and width. Correct the annotations."
             )
-        label = self._label_of[raw["category_id"]]
-        return [x, y, x + w, y + h], label, bool(raw.get("iscrowd", 0)), segmentation
+        label = self._label_of[annotation.category_id]
+        return [x, y, x + w, y + h], label, annotation.iscrowd, segmentation
 
 
 def rle_of(segmentation: Segmentation, size_hw: tuple[int, ...]) -> Any:
@@ -130,66 +130,3 @@ def rle_of(segmentation: Segmentation, size_hw: tuple[int, ...]) -> Any:
     if isinstance(segmentation["counts"], list):  # uncompressed, as COCO writes crowds
         return coco_mask.frPyObjects(segmentation, *size_hw)
     return segmentation
-
-
-def _image_of_size(path: Path, size_hw: tuple[int, int]) -> Bytes:
-    """A picture as (H, W, 3) uint8 RGB, checked against its annotated size."""
-    image = read_image(path)
-    if image.shape[:2] != size_hw:
-        raise InputError(
-            f"{path}: {image.shape[0]}x{image.shape[1]} pixels; the annotations say "
-            f"{size_hw[0]}x{size_hw[1]}. Replace the picture or its annotations."
-        )
-    return image
-
-
-def _find_split(data: Path, split: str) -> tuple[Path, Path]:
-    """Picture folder and annotation file of `split`."""
-    for name in (split, f"{split}2017"):
-        annotation_file = data / "annotations" / f"instances_{name}.json"
-        if annotation_file.is_file() and (data / name).is_dir():
-            return data / name, annotation_file
-    raise InputError(
-        f"{data}: no '{split}' split of a COCO-format data set; expected {split}/ with "
-        f"annotations/instances_{split}.json, or both named {split}2017. Check the folder, or draw "
-        "a data set with `maskrt data shapes --out DIR`."
-    )
-
-
-def _read_annotations(path: Path) -> COCO:
-    """An annotation file through pycocotools, which prints its progress: that is swallowed."""
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            coco = COCO(str(path))
-    except (OSError, ValueError, KeyError, TypeError, AssertionError) as err:
-        raise InputError(
-            f"{path}: unreadable as COCO annotations ({type(err).__name__}: {err}); expected JSON "
-            "with images, annotations and categories. Make or download the file again."
-        ) from err
-    if not coco.imgs or not coco.cats:
-        raise InputError(
-            f"{path}: {len(coco.imgs)} images and {len(coco.cats)} categories; expected some of "
-            "each. Make or download the file again."
-        )
-    _check_references(path, coco)
-    return coco
-
-
-def _check_references(path: Path, coco: COCO) -> None:
-    """Every image has a size and a file, every annotation a box and a known category."""
-    for kind, entries, keys in (
-        ("image", coco.imgs, ("file_name", "height", "width")),
-        ("annotation", coco.anns, ("bbox", "category_id")),
-    ):
-        for number, entry in entries.items():
-            missing = [key for key in keys if key not in entry]
-            if missing:
-                raise InputError(
-                    f"{path}: {kind} {number} has no {' and no '.join(missing)}; expected COCO's "
-                    "instance format. Make or download the file again."
-                )
-            if entry.get("category_id", next(iter(coco.cats))) not in coco.cats:
-                raise InputError(
-                    f"{path}: annotation {number} has category {entry['category_id']}, which "
-                    "categories does not list. Make or download the file again."
-                )

@@ -1,7 +1,8 @@
 """Both networks with the kernels at their operators' places pass the gates of an engine's hop.
 
 An engine with plugins runs on a GPU only. What it does differently from the portable one is the
-operator, and the kernel runs here in Triton's interpreter, inside the torch deploy form.
+operator, and the kernel runs here in Triton's interpreter, inside the torch deploy form. In FP16,
+as engines are built: FP32 differs in the kernels' numbers alone, which `test_kernels` checks.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy as np
 import pytest
 
 from maskrt.eval import CocoData, hop_between, load_coco, measure
-from maskrt.eval.coco.predictions import read_record
+from maskrt.eval.coco.annotations import read_record
 from maskrt.runtime.pictures.preprocess import place_on_canvas
 from maskrt.runtime.predictor import Predictor
 from maskrt.train.deploy.deployment import Shapes
@@ -25,7 +26,6 @@ from maskrt.train.shapes.drawing import draw_shapes
 from maskrt.train.torch_session import TorchSession
 
 CHECKPOINTS = Path(__file__).parents[3] / "train" / "checkpoints"
-PICTURES = 3
 # The interpreter takes 0.1 s per box, so there are fewer of them than in the recipes.
 SLOTS = {"lsc_mask_rcnn_tiny": (30, 10), "fastmask_tiny": (40, 0)}
 
@@ -53,32 +53,26 @@ class Replayed:
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> CocoData:
+def one_picture(tmp_path_factory: pytest.TempPathFactory) -> CocoData:
+    """Of several shapes: Mask R-CNN finds six."""
     folder = tmp_path_factory.mktemp("shapes")
-    draw_shapes(folder, 1, PICTURES, 5)
+    draw_shapes(folder, 1, 1, 5)
     return load_coco(folder, "val")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("half", [False, True], ids=["fp32", "fp16"])
 @pytest.mark.parametrize("name", SLOTS)
 def test_a_network_with_the_kernels_passes_the_gates(
-    name: str, half: bool, pictures: CocoData, tmp_path: Path
+    name: str, one_picture: CocoData, tmp_path: Path
 ) -> None:
     pytest.importorskip("triton", reason="triton is not installed")
     checkpoint = CHECKPOINTS / f"{name}.safetensors"
     proposals, detections = SLOTS[name]
     shapes = Shapes(proposals=proposals, detections=detections or None)
     torch_session = TorchSession(checkpoint, shapes)
-    images = [read_record(record) for record in pictures.images]
-    canvases = [place_on_canvas([image], torch_session.contract) for image in images]
-    np.savez(
-        tmp_path / "in.npz",
-        images=np.concatenate([canvas for canvas, _ in canvases]),
-        sizes=np.concatenate([size for _, size in canvases]),
-        half=half,
-        slots=SLOTS[name],
-    )
+    images = [read_record(record) for record in one_picture.images]
+    canvases, sizes = place_on_canvas(images, torch_session.contract)
+    np.savez(tmp_path / "in.npz", images=canvases, sizes=sizes, half=True, slots=SLOTS[name])
     script = Path(__file__).with_name("predict_by_kernels.py")
     done = subprocess.run(
         [sys.executable, script, checkpoint, tmp_path / "in.npz", tmp_path / "out.npz"],
@@ -88,16 +82,14 @@ def test_a_network_with_the_kernels_passes_the_gates(
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    contract = torch_session.contract
-    if half:
-        contract = dataclasses.replace(contract, precision="fp16")
+    contract = dataclasses.replace(torch_session.contract, precision="fp16")
     by_kernels = Replayed(contract, dict(np.load(tmp_path / "out.npz")))
-    reference = measure(Predictor(torch_session), checkpoint, pictures)
-    candidate = measure(Predictor(by_kernels), checkpoint, pictures)
+    reference = measure(Predictor(torch_session), checkpoint, one_picture)
+    candidate = measure(Predictor(by_kernels), checkpoint, one_picture)
     hop = hop_between(reference, candidate)
     assert not hop.failures
-    assert hop.parity.reference_counted >= PICTURES
+    assert hop.parity.reference_counted >= 5
     assert hop.parity.matched == 1.0
-    # boxes of proposals are whole pixels
-    assert hop.parity.box_delta_max_px <= (1.0 if half else 0.001)
-    assert hop.parity.mask_iou_mean > (0.99 if half else 0.9999)
+    # found: 0.0006 px and 0.99993; a box of FastMask is a window, exactly
+    assert hop.parity.box_delta_max_px <= 0.01
+    assert hop.parity.mask_iou_mean > 0.999
