@@ -1,7 +1,7 @@
 """Recipes: read from YAML, changed by `key=value`, written back resolved.
 
-A recipe in `recipes/*.yaml` mirrors its family's dataclass key for key (`config.py`,
-`fastmask_config.py`); keys left out keep the defaults there. No includes, no inheritance, no class
+A recipe in `recipes/*.yaml` mirrors its family's dataclass key for key (`mask_rcnn.py`,
+`fastmask.py`); keys left out keep the defaults there. No includes, no inheritance, no class
 paths. Unknown keys are errors that offer the nearest known name.
 """
 
@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from ...runtime.errors import ConfigError
+from ...runtime.errors import ConfigError, first_line
 from .fastmask import FastMaskRecipe
 from .mask_rcnn import MaskRCNNRecipe
 
@@ -45,7 +45,7 @@ def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Reci
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as err:
-        raise ConfigError(f"{path}: not valid YAML ({str(err).splitlines()[0]}).") from err
+        raise ConfigError(f"{path}: not valid YAML ({first_line(err)}).") from err
     if not isinstance(raw, dict):
         raise ConfigError(f"{path}: holds no mapping; expected a recipe with keys like 'model:'.")
     for text in overrides:
@@ -81,8 +81,7 @@ def _override(raw: dict[str, Any], text: str) -> None:
     try:
         raw[leaf] = yaml.safe_load(value)
     except yaml.YAMLError as err:
-        reason = str(err).splitlines()[0]
-        raise ConfigError(f"'{text}': the value is not valid YAML ({reason}).") from err
+        raise ConfigError(f"'{text}': the value is not valid YAML ({first_line(err)}).") from err
 
 
 def _build(cls: type[Any], raw: Any, where: str, prefix: str) -> Any:

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from ...runtime.errors import InputError
+from ...runtime.errors import InputError, first_line
 
 NUMBER_KINDS = "fiub"
 """numpy kinds that may be read: floats, integers, unsigned ones, booleans; no objects, no text."""
@@ -146,8 +146,7 @@ def _refusal(path: Path, name: str) -> InputError:
 
 
 def _unreadable(path: Path, what: str, err: Exception) -> InputError:
-    reason = (str(err) or type(err).__name__).splitlines()[0]
     return InputError(
-        f"{path}: not a readable {what} ({reason[:120]}); expected trained weights. The file is "
+        f"{path}: not a readable {what} ({first_line(err)}); expected trained weights. The file is "
         "cut short or of another kind: download it again."
     )
