@@ -24,10 +24,12 @@ from .results.instances import Instances
 from .results.masks import paste_masks, paste_one
 from .results.postprocess import instances_from_outputs
 from .results.rle import rle_from_crop
-from .sessions.interface import Session, check_inputs
+from .sessions.interface import Backend, Session, check_inputs
 from .sessions.open import open_artefact
+from .sessions.options import SessionOptions
 
 __all__ = [
+    "Backend",
     "BuildError",
     "ConfigError",
     "Contract",
@@ -41,6 +43,7 @@ __all__ = [
     "ResizeRule",
     "Session",
     "SessionError",
+    "SessionOptions",
     "TensorSpec",
     "check_inputs",
     "contract_from_json",

@@ -107,22 +107,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=8)
     parser.add_argument("--out", type=Path, help="write the JSON here too")
     arguments = parser.parse_args(argv)
+    model = arguments.model
     rng = np.random.default_rng(0)
     images = [rng.integers(0, 256, (240, 320, 3), dtype=np.uint8) for _ in range(16)]
-    with Predictor(open_artefact(arguments.model.path, arguments.model.session)) as predictor:
+    with Predictor(open_artefact(model.path, model.session, model.options)) as predictor:
         run = endure(predictor, images, arguments.pictures)
         differing = differing_pictures(predictor, images, arguments.threads)
     found = {
         **asdict(run),
         "threads": arguments.threads,
         "differing_pictures": differing,
-        "environment": environment([arguments.model.path]),
+        "environment": environment([model.path]),
     }
     text = json.dumps(found)
     if arguments.out is not None:
         write_text(arguments.out, text + "\n")
     print(
-        f"{arguments.model}: {run.pictures} pictures, resident set {run.growth:+.2%}, "
+        f"{model}: {run.pictures} pictures, resident set {run.growth:+.2%}, "
         f"{run.handle_growth:+d} handles; {len(differing)} of {len(images)} pictures differ "
         f"between 1 and {arguments.threads} threads"
     )

@@ -8,7 +8,7 @@ bytes to copy. The kernel computes what OpenCV's INTER_LINEAR computes for bytes
 (`engines/kernels/picture_kernel.py`) has the arithmetic. Tests hold it to one grey level of the
 CPU's canvas and 99 % equal values.
 
-Pictures are decoded on the host (`preprocess.read_image`), or on the GPU (`gpu_decode`), whose
+Pictures are decoded on the host (`preprocess.read_image`), or on the GPU (`decode`), whose
 arrays are taken without a copy.
 """
 

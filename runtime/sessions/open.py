@@ -142,5 +142,3 @@ SESSIONS: Mapping[str, Mapping[str, Opener]] = {
     ".engine": {"tensorrt": _tensorrt},
 }
 """By suffix, then by session; the first is what opens without a name."""
-
-Model = ModelRef  # until the command line and the workflows say ModelRef

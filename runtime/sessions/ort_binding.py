@@ -18,7 +18,7 @@ from ..contract import Contract, Outputs, TensorSpec
 
 
 class OrtBinding:
-    """One session's buffers. Implements `session.OnDevice`."""
+    """One session's buffers. Implements `interface.OnDevice`."""
 
     def __init__(
         self, runtime: Any, session: Any, contract: Contract, device: str, index: int = 0

@@ -52,3 +52,11 @@ def test_a_session_that_threads_disturb_is_seen(scripted):
 def test_too_few_pictures_are_refused(scripted):
     with pytest.raises(InputError, match=r"99 pictures .* at least 100"):
         endure(scripted(), PICTURES, 99)
+
+
+def test_a_long_run_leaves_nothing_behind(chain, tmp_path, capsys):
+    endurance.main([str(chain.onnx), "--pictures", "300", "--out", str(tmp_path / "run.json")])
+    printed = capsys.readouterr().out.splitlines()
+    assert "300 pictures" in printed[0]
+    assert "+0 handles; 0 of 16 pictures differ between 1 and 8 threads" in printed[0]
+    assert (tmp_path / "run.json").read_text() == printed[1] + "\n"

@@ -36,7 +36,7 @@ OFF = "off"
 
 
 class TrtContext:
-    """Runs one batch at a time; threads that share one wait. Implements `session.OnDevice`."""
+    """Runs one batch at a time; threads that share one wait. Implements `interface.OnDevice`."""
 
     inputs: dict[str, DeviceArray]
     """The engine's own input buffers: written in place, they are run without any copy."""

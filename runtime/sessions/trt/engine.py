@@ -1,7 +1,7 @@
 """Open an engine file: check every promise of its sidecar, then deserialize it.
 
 All is checked before a byte reaches TensorRT, because an engine of another version or file fails
-there without a reason. `trt_session.py` runs what is opened here; `maskrt inspect` reads it.
+there without a reason. `session.py` runs what is opened here; `maskrt inspect` reads it.
 Source: TensorRT 8.6 to 11 and TensorRT-RTX 1.7 Python API.
 """
 

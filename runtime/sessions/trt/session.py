@@ -2,7 +2,7 @@
 
     thread --run--> queue of idle contexts --> its own stream, buffers, graph --> queue
 
-`trt_engine.py` opens the file, `trt_context.py` runs a batch. The contexts of one engine share its
+`engine.py` opens the file, `context.py` runs a batch. The contexts of one engine share its
 weights and nothing else, so as many threads as there are contexts run at the same time.
 """
 
@@ -51,7 +51,7 @@ class TrtSession(Closing):
     ) -> None:
         """Load an engine, run it once and record it.
 
-        With PyCUDA see `pycuda_path.py`: its `stream` and `allocator` go in here.
+        With PyCUDA see `gpu/pycuda_path.py`: its `stream` and `allocator` go in here.
 
         Args:
             engine_path: made by `maskrt build`.
