@@ -145,8 +145,8 @@ def bench_models(
 
 def _check(html: Path | None, streams: int | None, allowed: float | None) -> None:
     """Options that fit neither each other nor anything, before anything is done."""
-    if html is not None and html.suffix != ".html":
-        raise InputError(f"{html}: a report ends in .html; found '{html.suffix}'. Rename it.")
+    if html is not None:
+        _require_page(html)
     if streams is not None and streams < 2:
         raise InputError(
             f"bench: --streams {streams} found; expected at least 2, as one stream is "
@@ -157,6 +157,14 @@ def _check(html: Path | None, streams: int | None, allowed: float | None) -> Non
             f"bench: --allow {allowed} found; expected a ratio above 0, e.g. 1.05 for 5 % "
             "slower. Give such a ratio."
         )
+
+
+def _require_page(html: Path) -> None:
+    from ..eval import require_report
+
+    if html.suffix != ".html":
+        raise InputError(f"{html}: a report ends in .html; found '{html.suffix}'. Rename it.")
+    require_report()
 
 
 def _files(

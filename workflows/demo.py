@@ -79,12 +79,13 @@ def run_demo(out: Path, images: int = 60, *, on_step: Say = lambda line: None) -
         on_step: told what is being done.
 
     Raises:
-        InputError: `images` is below 1, or `out` cannot be written.
+        InputError: `images` is below 1, `out` cannot be written, or the extra `report` is missing.
         ExportError, BuildError: a shipped network cannot be exported or built here.
     """
-    from ..eval import report_tables, write_report
+    from ..eval import report_tables, require_report, write_report
 
     require_at_least_one(images=images)
+    require_report()
     folder = draw_data(out / f"shapes-{images}", images=1, val_images=images, seed=SEED)
     data = load_data(folder)
     found = _Measured()
