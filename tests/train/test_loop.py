@@ -55,17 +55,25 @@ def cut_off_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_log.Log, "write", interrupted)
 
 
+def run_and_cut(
+    recipe: Recipe, data: Path, folder: Path, step: int, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Path, Path]:
+    """A whole run and one that was cut off, every step of both logged."""
+    whole, cut = folder / "whole", folder / "cut"
+    monkeypatch.setattr(run_log, "LOG_EVERY", 1)
+    run(recipe, data, whole)
+    with monkeypatch.context() as patch:
+        cut_off_at(step, patch)
+        with pytest.raises(KeyboardInterrupt):
+            run(recipe, data, cut)
+    return whole, cut
+
+
 def test_a_resumed_run_repeats_the_uninterrupted_one(
     tiny: MakeRecipe, shapes_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = tiny(*SHORT, "solver.ema_decay=0.5")
-    whole, cut = tmp_path / "whole", tmp_path / "cut"
-    monkeypatch.setattr(run_log, "LOG_EVERY", 1)
-    run(recipe, shapes_folder, whole)
-    with monkeypatch.context() as patch:
-        cut_off_at(4, patch)
-        with pytest.raises(KeyboardInterrupt):
-            run(recipe, shapes_folder, cut)
+    whole, cut = run_and_cut(recipe, shapes_folder, tmp_path, 4, monkeypatch)
     assert [row["step"] for row in logged(cut)] == ["1", "2", "3"]
     assert load_tensors(cut / "resume.safetensors")[1]["step"] == "2"
     assert not (cut / "model.safetensors").exists()
@@ -181,13 +189,7 @@ def test_proposal_networks_train_and_resume(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     recipe = proposer(name, "solver.steps=2", "solver.checkpoint_every=1", "model.dropout=0.5")
-    whole, cut = tmp_path / "whole", tmp_path / "cut"
-    monkeypatch.setattr(run_log, "LOG_EVERY", 1)
-    run(recipe, shapes_folder, whole)
-    with monkeypatch.context() as patch:
-        cut_off_at(2, patch)
-        with pytest.raises(KeyboardInterrupt):
-            run(recipe, shapes_folder, cut)
+    whole, cut = run_and_cut(recipe, shapes_folder, tmp_path, 2, monkeypatch)
     path = run(recipe, shapes_folder, cut, resume=True)
     assert logged(cut) == logged(whole)
     assert same_weights(path, whole / "model.safetensors")

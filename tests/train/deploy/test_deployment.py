@@ -28,18 +28,17 @@ def untrained(tiny: MakeRecipe, tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
-@pytest.mark.parametrize("subnet", ["light", "c5"])
 @pytest.mark.parametrize(
-    "shapes",
+    ("subnet", "shapes"),
     [
-        Shapes(),
-        Shapes((64, 80), batch=2, proposals=30, detections=7),
-        Shapes((16, 16), 1, 900, 400),
+        ("light", Shapes()),
+        ("c5", Shapes((64, 80), batch=2, proposals=30, detections=7)),
+        ("light", Shapes((16, 16), 1, 900, 400)),
     ],
     ids=["recipe", "asked for", "more slots than anchors"],
 )
 def test_outputs_are_those_of_the_contract(
-    untrained: Callable[..., Path], shapes: Shapes, subnet: str
+    untrained: Callable[..., Path], subnet: str, shapes: Shapes
 ) -> None:
     session = TorchSession(
         untrained(f"model.subnet={subnet}", "detections.score_threshold=0.0"), shapes
@@ -84,24 +83,6 @@ def test_inputs_are_checked(untrained: Callable[..., Path]) -> None:
         )
 
 
-@pytest.mark.parametrize(
-    ("shapes", "message"),
-    [
-        (Shapes((100, 96)), r"multiples of 16 px, 16 or more\. Use 112x96"),
-        (Shapes((0, 96)), r"Use 16x96"),
-        (Shapes(batch=0), "--batch 0: expected at least 1"),
-        (Shapes(proposals=0), "--proposals 0: expected at least 1"),
-        (Shapes(proposals=3841), "takes at most 3840"),
-        (Shapes(detections=0), "--detections 0: expected at least 1"),
-    ],
-)
-def test_impossible_sizes_are_refused(
-    untrained: Callable[..., Path], shapes: Shapes, message: str
-) -> None:
-    with pytest.raises(ConfigError, match=message):
-        deploy(load_checkpoint(untrained()), shapes)
-
-
 @pytest.fixture
 def proposals(proposer: MakeProposer, tmp_path: Path) -> Callable[..., Path]:
     def write(name: str = "fastmask_tiny", *overrides: str) -> Path:
@@ -115,13 +96,12 @@ WINDOWS_64_X_100 = 5 * 8 + 3 * 5 + 2 * 3  # strides 16, 32, 64
 CENTRED_INSIDE = 5 * 7 + 3 * 4 + 2 * 2  # the last column of each level is centred past 100 px
 
 
-@pytest.mark.parametrize("name", ["fastmask_tiny", "deepmask_tiny"])
 @pytest.mark.parametrize(
-    ("shapes", "slots"),
+    ("name", "shapes", "slots"),
     [
-        (Shapes(), 12),
-        (Shapes((64, 100), batch=2, proposals=7), 7),
-        (Shapes((64, 100), proposals=3840), WINDOWS_64_X_100),
+        ("fastmask_tiny", Shapes(), 12),
+        ("deepmask_tiny", Shapes((64, 100), batch=2, proposals=7), 7),
+        ("fastmask_tiny", Shapes((64, 100), proposals=3840), WINDOWS_64_X_100),
     ],
     ids=["recipe", "asked for", "more slots than windows"],
 )
@@ -162,22 +142,29 @@ def test_the_contract_of_proposals_says_what_the_recipe_says(
     assert contract_from_json(contract.to_json(), "test") == contract
 
 
-@pytest.mark.parametrize(
-    ("shapes", "message"),
-    [
-        (Shapes((98, 96)), r"multiples of 4 px, 16 or more\. Use 100x96"),
-        (Shapes((12, 96)), "Use 16x96"),
+def test_impossible_sizes_are_refused(
+    untrained: Callable[..., Path], proposals: Callable[..., Path]
+) -> None:
+    either = [
         (Shapes(batch=0), "--batch 0: expected at least 1"),
         (Shapes(proposals=0), "--proposals 0: expected at least 1"),
         (Shapes(proposals=3841), "takes at most 3840"),
+    ]
+    detector = [
+        (Shapes((100, 96)), r"multiples of 16 px, 16 or more\. Use 112x96"),
+        (Shapes((0, 96)), r"Use 16x96"),
+        (Shapes(detections=0), "--detections 0: expected at least 1"),
+    ]
+    proposer = [
+        (Shapes((98, 96)), r"multiples of 4 px, 16 or more\. Use 100x96"),
+        (Shapes((12, 96)), "Use 16x96"),
         (Shapes(detections=5), "fastmask_tiny gives proposals, not detections"),
-    ],
-)
-def test_impossible_sizes_of_proposals_are_refused(
-    proposals: Callable[..., Path], shapes: Shapes, message: str
-) -> None:
-    with pytest.raises(ConfigError, match=message):
-        deploy(load_checkpoint(proposals()), shapes)
+    ]
+    for path, cases in ((untrained(), either + detector), (proposals(), either + proposer)):
+        checkpoint = load_checkpoint(path)
+        for shapes, message in cases:
+            with pytest.raises(ConfigError, match=message):
+                deploy(checkpoint, shapes)
 
 
 ASKED = (Shapes((64, 80), proposals=5), Shapes(), Shapes((64, 80), proposals=5))
