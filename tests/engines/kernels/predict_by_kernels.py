@@ -1,8 +1,8 @@
 """Predict pictures with the Triton kernels in place of the operators: `... CKPT IN.npz OUT.npz`.
 
 A process of its own: Triton's interpreter is chosen before triton is imported. `images` (N, H, W,
-3) and `sizes` (N, 2) are canvases of the checkpoint's deploy form with the slots `shapes` gives;
-`half` says whether features are FP16 at the operators, as in an FP16 engine. The outputs are the
+3) and `sizes` (N, 2) are canvases of the checkpoint's deploy form, `slots` its proposals and
+detections. Features are FP16 at the operators, as in an FP16 engine. The outputs are the
 contract's, one batch after the other.
 """
 
@@ -17,34 +17,22 @@ from maskrt.train.deploy.deployment import Shapes, deploy
 from maskrt.train.weights.checkpoint import load_checkpoint
 
 
-def roi_align(half):
+def roi_align(features, rois, output_size, spatial_scale, sampling_ratio):
     """`roi_align_operator`, by the kernel."""
-    dtype, product = (torch.float16, "halves") if half else (torch.float32, "tf32x3")
-
-    def pool(features, rois, output_size, spatial_scale, sampling_ratio):
-        batch, boxes = rois.shape[:2]
-        cfg = (output_size, sampling_ratio, 1, round(1 / spatial_scale))
-        scalars = (batch, boxes, *features.shape[1:], *cfg)
-        rois = rois.float().contiguous()
-        x = features.to(dtype).contiguous()
-        return interpret_kernels.run_roi_align(x, rois, scalars, product).float()
-
-    return pool
+    batch, boxes = rois.shape[:2]
+    cfg = (output_size, sampling_ratio, 1, round(1 / spatial_scale))
+    scalars = (batch, boxes, *features.shape[1:], *cfg)
+    x, rois = features.half().contiguous(), rois.float().contiguous()
+    return interpret_kernels.run_roi_align(x, rois, scalars, "halves").float()
 
 
-def window_align(half):
+def window_align(pyramid, index, spatial_shapes, size=10):
     """`window_align_operator`, by the kernel, which moves 32-bit words."""
-    dtype = torch.float16 if half else torch.float32
-
-    def gather(pyramid, index, spatial_shapes, size=10):
-        x = pyramid.to(dtype).contiguous()
-        words = x.view(torch.int32)
-        sides = [*spatial_shapes, *[0] * (2 * interpret_kernels.LEVELS - len(spatial_shapes))]
-        scalars = (*index.shape, *words.shape[1:], size, *sides)
-        found = interpret_kernels.run_window_align(words, index.contiguous(), scalars)
-        return found.view(dtype).float()
-
-    return gather
+    words = pyramid.half().contiguous().view(torch.int32)
+    sides = [*spatial_shapes, *[0] * (2 * interpret_kernels.LEVELS - len(spatial_shapes))]
+    scalars = (*index.shape, *words.shape[1:], size, *sides)
+    windows = interpret_kernels.run_window_align(words, index.contiguous(), scalars)
+    return windows.view(torch.float16).float()
 
 
 def put(module, name, function):
@@ -56,9 +44,8 @@ def put(module, name, function):
 def main(checkpoint, inputs_path, outputs_path):
     interpret_kernels.mend_interpreter()
     given = np.load(inputs_path)
-    half = bool(given["half"])
-    put(mask_rcnn, "roi_align_operator", roi_align(half))
-    put(fastmask, "window_align_operator", window_align(half))
+    put(mask_rcnn, "roi_align_operator", roi_align)
+    put(fastmask, "window_align_operator", window_align)
     proposals, detections = (int(n) or None for n in given["slots"])
     shapes = Shapes(proposals=proposals, detections=detections)
     deployment = deploy(load_checkpoint(checkpoint), shapes)

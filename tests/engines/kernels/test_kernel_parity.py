@@ -27,7 +27,7 @@ from maskrt.train.torch_session import TorchSession
 
 CHECKPOINTS = Path(__file__).parents[3] / "train" / "checkpoints"
 # The interpreter takes 0.1 s per box, so there are fewer of them than in the recipes.
-SLOTS = {"lsc_mask_rcnn_tiny": (30, 10), "fastmask_tiny": (40, 0)}
+SLOTS = {"lsc_mask_rcnn_tiny": (20, 8), "fastmask_tiny": (20, 0)}
 
 
 class Replayed:
@@ -72,7 +72,7 @@ def test_a_network_with_the_kernels_passes_the_gates(
     torch_session = TorchSession(checkpoint, shapes)
     images = [read_record(record) for record in one_picture.images]
     canvases, sizes = place_on_canvas(images, torch_session.contract)
-    np.savez(tmp_path / "in.npz", images=canvases, sizes=sizes, half=True, slots=SLOTS[name])
+    np.savez(tmp_path / "in.npz", images=canvases, sizes=sizes, slots=SLOTS[name])
     script = Path(__file__).with_name("predict_by_kernels.py")
     done = subprocess.run(
         [sys.executable, script, checkpoint, tmp_path / "in.npz", tmp_path / "out.npz"],

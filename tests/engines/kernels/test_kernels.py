@@ -230,8 +230,7 @@ def test_ten_thousand_boxes_with_adaptive_sampling(
     assert_pooled(run(x, boxes, 7, 0), want, boxes, FP16_ERROR, 0)
 
 
-@pytest.mark.parametrize("samples", [0, 2])
-@pytest.mark.parametrize(("bins", "step"), [(14, 2), (7, 3)])
+@pytest.mark.parametrize(("bins", "step", "samples"), [(14, 2, 0), (7, 3, 2)])
 def test_the_body_leaves_bins_out(bins: int, step: int, samples: int) -> None:
     x, boxes = features(2), random_boxes(200)
     want = reference.roi_align(x, boxes, bins, 1 / STRIDE, samples, step)
@@ -301,24 +300,21 @@ class Pool:
 
 
 POOLS = {
-    "fp32": Pool(features(3), random_boxes(150), 7, 2, "ieee"),
+    "fp32": Pool(features(3), random_boxes(60), 7, 2, "ieee"),
     "fp32 on tensor cores": Pool(features(3), random_boxes(20, 1), 14, 2, "tf32x3"),
-    "fp16 on tensor cores": Pool(features(9, np.float16), random_boxes(40, 2), 14, 2, "halves"),
+    "fp16 on tensor cores": Pool(features(9, np.float16), random_boxes(20, 2), 14, 2, "halves"),
     "fp16": Pool(features(8, np.float16), random_boxes(20, 3), 7, 1, "ieee"),
-    "fp32 in halves": Pool(features(2), random_boxes(20, 4), 7, 3, "halves"),
-    "adaptive": Pool(features(2), random_boxes(40, 5), 7, 0, "ieee"),
-    "adaptive fp16": Pool(features(2, np.float16), random_boxes(40, 6), 14, 0, "halves"),
-    "every second bin": Pool(features(3), random_boxes(30, 10), 14, 2, "ieee", step=2),
-    "every third bin, adaptive": Pool(features(3), random_boxes(30, 11), 7, 0, "ieee", step=3),
+    "adaptive": Pool(features(2), random_boxes(20, 5), 7, 0, "ieee"),
+    "adaptive fp16": Pool(features(2, np.float16), random_boxes(20, 6), 14, 0, "halves"),
+    "every third bin, adaptive": Pool(features(3), random_boxes(20, 11), 7, 0, "ieee", step=3),
     "step and more than 16 bins": Pool(features(3), random_boxes(14, 12), 37, 1, "ieee", step=2),
-    "more than 16 bins": Pool(features(3), random_boxes(16, 7), 20, 2, "ieee"),
-    "stride of no power of two": Pool(features(1), random_boxes(40, 8), 5, 2, "ieee", 3),
+    "stride of no power of two": Pool(features(1), random_boxes(20, 8), 5, 2, "ieee", 3),
     "one cell": Pool(features(1, hw=(1, 1)), random_boxes(20, 9), 3, 2, "ieee"),
     "no boxes": Pool(features(1), random_boxes(20)[:, :0], 7, 2, "ieee"),
 }
 WINDOW_CASES = {
-    "windows": (6, np.float32, 30),
-    "half windows": (6, np.float16, 20),
+    "windows": (6, np.float32, 10),
+    "half windows": (6, np.float16, 10),
     "many channels": (130, np.float32, 7),
     "no windows": (6, np.float32, 0),
 }
