@@ -139,8 +139,10 @@ def test_other_classes_are_refused(tiny: MakeRecipe, shapes_folder: Path, tmp_pa
 
 
 def test_a_missing_data_set_is_refused(tiny: MakeRecipe, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no 'train' split"):
+    with pytest.raises(InputError, match="nothing: no such folder"):
         run(tiny(), tmp_path / "nothing", tmp_path / "run")
+    with pytest.raises(InputError, match="no 'train' split"):
+        run(tiny(), tmp_path, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
