@@ -13,6 +13,7 @@ import json
 import sys
 import tempfile
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -42,11 +43,11 @@ def profile(path: Path, runs: int = 5) -> tuple[list[Share], list[Share]]:
         for _ in range(runs + 1):
             session.run(images, sizes)
         events = json.loads(session.end_profiling().read_text(encoding="utf-8"))
-    return _shares(events, runs)
+    return shares(events, runs)
 
 
-def _shares(events: list[dict[str, Any]], runs: int) -> tuple[list[Share], list[Share]]:
-    """Add up kernel times, the first (warm-up) occurrence of every node left out."""
+def shares(events: list[dict[str, Any]], runs: int) -> tuple[list[Share], list[Share]]:
+    """Kernel times by operator kind and by node, the first (warm-up) of every node left out."""
     kinds: dict[str, float] = defaultdict(float)
     nodes: dict[str, float] = defaultdict(float)
     seen: set[str] = set()
@@ -68,20 +69,20 @@ def _sorted(times_ms: dict[str, float]) -> list[Share]:
     return [Share(name, ms, ms / total) for name, ms in ordered]
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Print both tables and the JSON line."""
     parser = argparse.ArgumentParser(description="ONNX Runtime time by operator")
     parser.add_argument("model", type=Path)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--rows", type=int, default=12)
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     kinds, nodes = profile(arguments.model, arguments.runs)
-    for title, shares in (("operator", kinds), ("node", nodes)):
+    for title, rows in (("operator", kinds), ("node", nodes)):
         print(f"{title:60} {'ms':>9} {'share':>6}")
-        for share in shares[: arguments.rows]:
+        for share in rows[: arguments.rows]:
             print(f"{share.name[:60]:60} {share.ms:9.2f} {share.share:6.1%}")
-    rows = {"kinds": kinds[: arguments.rows], "nodes": nodes[: arguments.rows]}
-    print(json.dumps({k: [asdict(s) for s in v] for k, v in rows.items()}))
+    printed = {"kinds": kinds[: arguments.rows], "nodes": nodes[: arguments.rows]}
+    print(json.dumps({k: [asdict(s) for s in v] for k, v in printed.items()}))
     return 0
 
 

@@ -17,6 +17,7 @@ Array = npt.NDArray[np.float64]
 
 RESAMPLES = 2000
 INTERVAL = (2.5, 97.5)
+_PARTS = 20
 
 
 @dataclass(frozen=True)
@@ -116,4 +117,6 @@ def _draws(samples_ms: Array, seed: int) -> npt.NDArray[np.int64]:
 
 
 def _medians(samples_ms: Array, draws: npt.NDArray[np.int64]) -> Array:
-    return np.array([np.median(samples_ms[draw]) for draw in draws])
+    """(R,) median of each of R draws of turns; a part at a time, all at once would fill memory."""
+    parts = (samples_ms[part].reshape(len(part), -1) for part in np.array_split(draws, _PARTS))
+    return np.concatenate([np.median(part, axis=1) for part in parts])
