@@ -9,6 +9,8 @@ MACs: Conv out * Cin / groups * kernel; ConvTranspose in * Cout / groups * kerne
 out * contracted length.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import prod
@@ -37,6 +39,8 @@ class NodeCost:
     output_shape: Shape
     half: bool
     """True where the node computes in FP16."""
+    int8: bool
+    """True where both factors are dequantized INT8."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,16 @@ class GraphCost:
         return sum(node.macs for node in self.nodes if node.weighted and node.half)
 
     @property
+    def half_layer_share(self) -> float:
+        """The same as a part of `layer_macs`, 0..1."""
+        return self.half_layer_macs / max(self.layer_macs, 1)
+
+    @property
+    def int8_share(self) -> float:
+        """The part of `macs` whose two factors are dequantized INT8, 0..1."""
+        return sum(node.macs for node in self.nodes if node.int8) / max(self.macs, 1)
+
+    @property
     def parameters(self) -> int:
         """Weights and biases of the layers; anchors and other constants are none."""
         return sum(node.parameters for node in self.nodes)
@@ -81,13 +95,16 @@ def graph_macs(model: onnx.ModelProto) -> GraphCost:
 
 
 class _Tensors:
-    """Shapes and types of every tensor of a graph, and which are stored."""
+    """Shapes and types of every tensor of a graph, and which are stored or dequantized."""
 
     def __init__(self, model: onnx.ModelProto) -> None:
         graph = model.graph
         self.nodes = graph.node
         self.stored: dict[str, Shape] = {t.name: tuple(t.dims) for t in graph.initializer}
         self.half = {t.name for t in graph.initializer if t.data_type == onnx.TensorProto.FLOAT16}
+        self.dequantized = {
+            name for n in graph.node if n.op_type == "DequantizeLinear" for name in n.output
+        }
         self.shapes: dict[str, Shape] = dict(self.stored)
         for value in (*graph.input, *graph.value_info, *graph.output):
             self._add(value)
@@ -144,6 +161,7 @@ def _costs(tensors: _Tensors) -> Iterator[NodeCost]:
             weighted=any(name in tensors.stored for name in node.input[:2]),
             output_shape=tensors.shape(node, node.output[0]),
             half=node.output[0] in tensors.half,
+            int8=tensors.dequantized.issuperset(node.input[:2]),
         )
 
 

@@ -1,4 +1,4 @@
-"""The last step of an export: the same picture through torch and through ONNX Runtime.
+"""The last step of an export: the same pictures through torch and through ONNX Runtime.
 
 Each detection of one side is looked for on the other: same label, box IoU at least 0.95 (or corners
 next to each other: the IoU of a sliver, as untrained networks find them, is a matter of rounding),
@@ -13,6 +13,7 @@ which rounds activations as a GPU does (emulation.py says why ONNX Runtime's CPU
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +26,6 @@ from ..runtime.errors import ExportError
 from ..runtime.pictures.preprocess import place_on_canvas
 from ..runtime.sessions.ort_session import OrtSession
 from ..train.deploy.deployment import Deployment
-from ..train.shapes.scenes import draw_scene
 from .precision.emulation import emulated_file
 
 SCORE_TOLERANCE = {"fp32": 1e-3, "fp16": 5e-2, "int8": 5e-2}
@@ -47,8 +47,21 @@ class Verification:
     found: int
 
 
-def verify(deployment: Deployment, path: Path, precision: Precision, name: str) -> Verification:
-    """Compare the ONNX file at `path` with its network; `name` stands for it in the error.
+def verify(
+    deployment: Deployment,
+    path: Path,
+    precision: Precision,
+    name: str,
+    pictures: Sequence[npt.NDArray[np.uint8]],
+) -> Verification:
+    """Compare the ONNX file at `path` with its network.
+
+    Args:
+        deployment: the network.
+        path: its ONNX file.
+        precision: of the file.
+        name: stands for the file in errors.
+        pictures: (H, W, 3) uint8 RGB, one for each canvas of the batch.
 
     Returns:
         What was compared; of an fp16 file, its emulation with every FP16 value rounded.
@@ -57,8 +70,7 @@ def verify(deployment: Deployment, path: Path, precision: Precision, name: str) 
         ExportError: outputs are not finite or the two do not agree.
     """
     contract = deployment.contract
-    scenes = [draw_scene(np.random.default_rng([7, i])).image for i in range(contract.batch)]
-    images, sizes = place_on_canvas(scenes, contract)
+    images, sizes = place_on_canvas(pictures, contract)
     with torch.inference_mode():
         values = deployment.module(torch.from_numpy(images), torch.from_numpy(sizes))
     names = (spec.name for spec in contract.outputs)
@@ -85,7 +97,7 @@ def _agreement(
 ) -> Verification:
     """How far two runs agree; ExportError where that is not enough."""
     _check_finite(found, name)
-    result = _compare(wanted, found, precision, contract)
+    result = compare_outputs(wanted, found, precision, contract)
     if result.found < WANTED_SHARE[precision] * result.asked:
         raise ExportError(
             f"{name}: ONNX Runtime gives {result.found} of {result.asked} {contract.task} that "
@@ -104,9 +116,18 @@ def _check_finite(outputs: Outputs, name: str) -> None:
             )
 
 
-def _compare(
+def compare_outputs(
     first: Outputs, second: Outputs, precision: Precision, contract: Contract
 ) -> Verification:
+    """Look for each detection or proposal of one run in the other, both directions.
+
+    Args:
+        first: outputs of the contract's shapes.
+        second: the same of another run on the same pictures.
+        precision: whose tolerances apply.
+        contract: of both.
+
+    """
     asked = found = 0
     tolerance = SCORE_TOLERANCE[precision]
     for image in range(contract.batch):

@@ -182,11 +182,10 @@ def _fastmask(recipe: FastMaskRecipe) -> tuple[str, Costs]:
 def _onnx(path: Path) -> OnnxFacts:
     from ..engines.inline import read_exported
     from ..export.macs import graph_macs
-    from ..export.precision.fp16 import precision_report
-    from ..export.precision.int8 import int8_mac_share
+    from ..export.precision.fp16 import half_node_share
 
     model, contract = read_exported(path)
-    cost, precision = graph_macs(model), precision_report(model)
+    cost = graph_macs(model)
     return OnnxFacts(
         path=path,
         sha256=sha256_of(path),
@@ -197,9 +196,9 @@ def _onnx(path: Path) -> OnnxFacts:
         parameters=cost.parameters,
         macs=cost.macs,
         layer_macs=cost.layer_macs,
-        fp16_mac_share=precision.mac_share,
-        fp16_node_share=precision.node_share,
-        int8_mac_share=int8_mac_share(model),
+        fp16_mac_share=cost.half_layer_share,
+        fp16_node_share=half_node_share(model),
+        int8_mac_share=cost.int8_share,
     )
 
 

@@ -1,12 +1,14 @@
-"""A model's graph with what a precision pass asks of it, and the writer of the mixed result.
+"""The writer of a mixed FP16/FP32 graph.
 
-precision.py decides which nodes compute in FP16; here their weights are converted and both worlds
+fp16.py decides which nodes compute in FP16; here their weights are converted and both worlds
 joined with one Cast per tensor and direction, placed before its first reader. Graph inputs and
 outputs keep names and types.
 """
 
+from __future__ import annotations
+
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -14,84 +16,11 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from ...runtime.errors import ExportError
-from ..operators.roi_align import ROI_ALIGN
+from ..typed_graph import FP32_INPUTS, TypedGraph
 
 log = logging.getLogger(__name__)
 
 HALF_MAX = float(np.finfo(np.float16).max)
-# Inputs that stay FP32 at an FP16 node: 11 bits cannot hold box coordinates.
-_FP32_INPUTS = {ROI_ALIGN: {1}}
-
-
-def scope_of(node: onnx.NodeProto) -> str:
-    """The path of the module that a node comes from, "" for the root or where nothing says.
-
-    Read from torch's dynamo exporter's metadata ("backbone.conv1"), else from a name like
-    "/backbone/conv1/Conv", else from the name of a stored input ("backbone.conv1.weight"): the
-    conversion to another opset drops the metadata.
-    """
-    declared = _declared_scope(node)
-    if declared is not None:
-        return declared
-    return next((name.rpartition(".")[0] for name in node.input[1:2] if "." in name), "")
-
-
-def _declared_scope(node: onnx.NodeProto) -> str | None:
-    """The module path the exporter wrote, None where it wrote none."""
-    for entry in node.metadata_props:
-        if entry.key == "namespace":
-            # ": pkg.Net/backbone: pkg.Block/backbone.conv1: torch...Conv2d/conv2d: aten.conv2d":
-            # "path: class" of each module from the root, then the call.
-            modules = entry.value.split("/")[:-1]
-            return modules[-1].partition(": ")[0] if modules else ""
-    return ".".join(node.name.split("/")[1:-1]) if node.name.startswith("/") else None
-
-
-class TypedGraph:
-    """A model's graph with the look-ups that precision needs."""
-
-    def __init__(self, model: onnx.ModelProto) -> None:
-        self.model = model
-        self.nodes = list(model.graph.node)
-        self.stored = {t.name: t for t in model.graph.initializer}
-        self.outputs = {value.name for value in model.graph.output}
-        self.types = {name: t.data_type for name, t in self.stored.items()}
-        for value in (*model.graph.input, *model.graph.value_info, *model.graph.output):
-            self.types[value.name] = value.type.tensor_type.elem_type
-        self.producer = {name: i for i, n in enumerate(self.nodes) for name in n.output if name}
-        self.consumers: dict[str, list[int]] = {}
-        for i, node in enumerate(self.nodes):
-            for name in node.input:
-                self.consumers.setdefault(name, []).append(i)
-        self.constant = _constant_names(self.nodes, self.stored)
-
-    def float_inputs(self, node: onnx.NodeProto) -> list[str]:
-        """The float inputs that share the node's precision."""
-        fixed = _FP32_INPUTS.get(node.op_type, set())
-        return [n for p, n in enumerate(node.input) if self.is_float(n) and p not in fixed]
-
-    def is_float(self, name: str) -> bool:
-        """Whether a tensor is FP32 in the source model."""
-        return self.types.get(name) == TensorProto.FLOAT
-
-    def is_weighted(self, node: onnx.NodeProto) -> bool:
-        """Whether the node is a layer: a stored factor, and not a constant of plain code.
-
-        A product with a stored matrix that the exporter places outside every module (a running
-        count by a triangle of ones, say) is no layer.
-        """
-        factors = node.input[1:2] if "Conv" in node.op_type else node.input[:2]
-        stored = any(name in self.constant and self.is_float(name) for name in factors)
-        return stored and ("Conv" in node.op_type or _declared_scope(node) != "")
-
-
-def _constant_names(nodes: Iterable[onnx.NodeProto], stored: Iterable[str]) -> set[str]:
-    """Tensors that are the same in every run: stored ones and what is computed from them alone."""
-    names = set(stored)
-    for node in nodes:
-        if node.input and all(name in names or not name for name in node.input):
-            names.update(node.output)
-    return names
 
 
 def lift_constants(graph: onnx.GraphProto) -> None:
@@ -166,7 +95,7 @@ class _Writer:
         return result
 
     def _wants_half(self, index: int, position: int) -> bool:
-        fixed = _FP32_INPUTS.get(self.graph.nodes[index].op_type, set())
+        fixed = FP32_INPUTS.get(self.graph.nodes[index].op_type, set())
         return index in self.half and position not in fixed
 
     def _is_half(self, name: str) -> bool:

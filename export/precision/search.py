@@ -2,13 +2,12 @@
 
     FP32 model -> to_fp16(kept groups) -> every FP16 value rounded -> the metric's verdict
 
-A group is a module of the network ("model.backbone.res3.0.conv1"), or a single node where no
-module of its own holds it (a residual sum, a RoIAlign). Groups form the tree of module paths. The
-search starts with all of them FP32, which is the reference itself, and puts back to FP16 what it
-can: a whole branch at once where the gate still passes, else each half of it by itself. So the
-set that is kept passes at every step, whether or not verdicts are monotone, and k culprits among n
-groups cost about 2 k log2 n evaluations (hierarchical delta debugging, Misherghi and Su 2006,
-taken from the passing side). A last pass puts every group that is left back by itself: none can go.
+Groups are the tree of module paths (groups.py). The search starts with all of them FP32, which is
+the reference itself, and puts back to FP16 what it can: a whole branch at once where the gate still
+passes, else each half of it by itself. So the set that is kept passes at every step, whether or not
+verdicts are monotone, and k culprits among n groups cost about 2 k log2 n evaluations (hierarchical
+delta debugging, Misherghi and Su 2006, taken from the passing side). A last pass puts every group
+that is left back by itself: none can go.
 
 Precision lives in the file, so what is found holds for every strongly typed TensorRT; no engine
 and no GPU is needed to find it. The metric is a callable: this folder measures no accuracy.
@@ -19,22 +18,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import numpy as np
 import onnx
-from onnx import TensorProto, numpy_helper, shape_inference
 
 from ...runtime.errors import ExportError, GateError
 from ..macs import graph_macs
 from .emulation import emulated_half
-from .fp16 import POLICY, precision_report, to_fp16
-from .mixed_graph import HALF_MAX, TypedGraph, scope_of
-
-Kept = frozenset[str]
-"""Names of groups in FP32; those of leaves of the tree only."""
-
-_LAYERS = frozenset(op for rule in POLICY if rule.when == "weighted" for op in rule.op_types)
-# What follows its input adds no rounding of its own, so it is no subject of the search.
-_FOLLOWERS = frozenset(op for rule in POLICY if rule.when == "inputs" for op in rule.op_types)
+from .fp16 import to_fp16
+from .groups import Group, Kept, group_tree
 
 
 @dataclass(frozen=True)
@@ -56,7 +46,7 @@ class Verdict:
 
 
 Measure = Callable[[onnx.ModelProto], Verdict]
-"""Judges a model of FP32 types in which every FP16 value is rounded (half_emulation.py)."""
+"""Judges a model of FP32 types in which every FP16 value is rounded (emulation.py)."""
 
 
 @dataclass(frozen=True)
@@ -91,18 +81,6 @@ class Found:
     """Candidates that the metric ran."""
 
 
-@dataclass(frozen=True)
-class Group:
-    """A branch of the tree of module paths."""
-
-    names: Kept
-    """Its leaves, as `to_fp16` takes them for `keep_fp32`."""
-    macs: int
-    """Multiply-accumulates of its layers, one run."""
-    parts: tuple[Group, ...] = ()
-    """The dearest first; none for a leaf."""
-
-
 def find_groups(
     model: onnx.ModelProto, measure: Measure, say: Callable[[str], None] = lambda _: None
 ) -> Found:
@@ -134,67 +112,10 @@ def find_groups(
             "FP32, or allow more with --gate."
         )
     costs = {name: _cost(trials, tree, kept, name) for name in sorted(kept)}
-    share = precision_report(to_fp16(model, sorted(kept))).mac_share
+    share = graph_macs(to_fp16(model, sorted(kept))).half_layer_share
     return Found(
         costs, before, trials.verdict(kept), share, len(tree.names), evaluations=trials.measured
     )
-
-
-def group_tree(model: onnx.ModelProto) -> Group:
-    """All that FP16 rounds in a model, by module path.
-
-    Raises:
-        ExportError: the model cannot be converted.
-
-    """
-    macs = {cost.name: cost.macs for cost in graph_macs(model).nodes}
-    return _branch("", [(scope_of(n), n.name, macs.get(n.name, 0)) for n in _rounding(model)])
-
-
-def _rounding(model: onnx.ModelProto) -> list[onnx.NodeProto]:
-    """The nodes that compute in FP16, and the layers that cannot: weights beyond half range."""
-    graph = TypedGraph(shape_inference.infer_shapes(model))
-    names = {node.name for node in graph.nodes if _is_beyond_half(graph, node)}
-    half = TypedGraph(to_fp16(model, sorted(names)))
-    names |= {
-        node.name
-        for node in half.nodes
-        if node.op_type not in _FOLLOWERS | {"Cast"}
-        and half.types.get(node.output[0]) == TensorProto.FLOAT16
-    }
-    return [node for node in graph.nodes if node.name in names]
-
-
-def _is_beyond_half(graph: TypedGraph, node: onnx.NodeProto) -> bool:
-    """Whether a layer's stored values would become infinite."""
-    if node.op_type not in _LAYERS or not graph.is_weighted(node):
-        return False
-    stored = [graph.stored[name] for name in graph.float_inputs(node) if name in graph.stored]
-    return any(np.abs(numpy_helper.to_array(t)).max(initial=0) > HALF_MAX for t in stored)
-
-
-def _branch(path: str, nodes: list[tuple[str, str, int]]) -> Group:
-    """The tree below a module path; `nodes` are (module path, node name, MACs) of all within."""
-    prefix = f"{path}." if path else ""
-    own = [Group(frozenset({name}), macs) for scope, name, macs in nodes if scope == path]
-    children: dict[str, list[tuple[str, str, int]]] = {}
-    for node in nodes:
-        if node[0] != path:
-            name = prefix + node[0].removeprefix(prefix).partition(".")[0]
-            children.setdefault(name, []).append(node)
-    if path and not children:
-        return Group(frozenset({path}), sum(macs for _, _, macs in nodes))
-    parts = [_branch(child, within) for child, within in children.items()]
-    return _joined([*parts, _joined(own)] if own else parts)
-
-
-def _joined(parts: list[Group]) -> Group:
-    """One branch of several, the dearest first: those are tried in FP16 before the others."""
-    if len(parts) == 1:
-        return parts[0]
-    names: Kept = frozenset().union(*(part.names for part in parts))
-    ordered = sorted(parts, key=lambda part: -part.macs)
-    return Group(names, sum(part.macs for part in parts), tuple(ordered))
 
 
 @dataclass
@@ -267,11 +188,5 @@ def _cost(trials: _Trials, tree: Group, kept: Kept, name: str) -> Cost:
         put_back=trials.verdict(kept - alone),
         only_fp16=trials.verdict(tree.names - alone),
         only_fp32=trials.verdict(alone),
-        mac_share=_leaf_macs(tree, name) / max(tree.macs, 1),
+        mac_share=tree.macs_of(name) / max(tree.macs, 1),
     )
-
-
-def _leaf_macs(tree: Group, name: str) -> int:
-    if not tree.parts:
-        return tree.macs
-    return next(_leaf_macs(part, name) for part in tree.parts if name in part.names)

@@ -18,39 +18,98 @@ of the light subnet: they read every bin.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from math import gcd
+from typing import Any
 
-from .pooled_graph import PooledGraph, Replacement, Site, attributes, changed, label, strides
+import onnx
+from onnx import helper
+
+from ..operators.roi_align import ROI_ALIGN
+from ..typed_graph import Replacement, TypedGraph, scope_of
 
 
-def pattern(graph: PooledGraph) -> list[Site]:
-    """Each RoIAlign by itself."""
-    return [(align,) for align in graph.aligns]
+def even_bins(graph: TypedGraph) -> Iterator[Replacement | str]:
+    """For each RoIAlign what takes its place and its readers', or why every bin is needed."""
+    for index, node in enumerate(graph.nodes):
+        if node.op_type == ROI_ALIGN:
+            yield _refusal(graph, index) or _rewritten(graph, index)
 
 
-def check(graph: PooledGraph, site: Site) -> str:
-    """Why every bin of this RoIAlign is needed; "" where some are not."""
-    (align,) = site
-    reason = graph.why_not_pointwise(align)
-    if not reason and _common_stride(graph, align) == 1:
-        dense = min(graph.readers(align), key=lambda i: min(strides(graph.nodes[i])))
-        sides = "x".join(map(str, strides(graph.nodes[dense])))
-        reason = f"{label(graph.nodes[dense])} of stride {sides} reads every bin"
+def _refusal(graph: TypedGraph, align: int) -> str:
+    """Why the readers of one RoIAlign need every bin; "" where they do not.
+
+    A convolution skips bins that has stored weights, a 1x1 kernel, no padding and a stride.
+    """
+    readers = _readers(graph, align)
+    if not readers or graph.outputs.intersection(graph.nodes[align].output):
+        return "the pooled regions are an output of the graph"
+    nodes = [graph.nodes[i] for i in readers]
+    reason = next(filter(None, (_not_pointwise(graph, node) for node in nodes)), "")
+    if not reason and _common_stride(nodes) == 1:
+        dense = min(nodes, key=lambda node: min(_strides(node)))
+        sides = "x".join(map(str, _strides(dense)))
+        reason = f"{_label(dense)} of stride {sides} reads every bin"
     return reason
 
 
-def rewrite(graph: PooledGraph, site: Site) -> Replacement:
-    """Move the common stride from the convolutions into the RoIAlign's bin step."""
-    (align,) = site
-    common = _common_stride(graph, align)
-    step = attributes(graph.nodes[align]).get("bin_step", 1)
-    result = {align: [changed(graph.nodes[align], bin_step=step * common)]}
-    for i in graph.readers(align):
-        left = [stride // common for stride in strides(graph.nodes[i])]
-        result[i] = [changed(graph.nodes[i], strides=left)]
+def _not_pointwise(graph: TypedGraph, node: onnx.NodeProto) -> str:
+    """Why bin (i, j) of a reader's result depends on more than one bin; "" where it does not."""
+    if node.op_type != "Conv":
+        return f"{_label(node)} also reads the regions, a {node.op_type} and no convolution"
+    if not all(name in graph.stored for name in node.input[1:] if name):
+        return f"{_label(node)} has computed weights"
+    kernel = graph.stored[node.input[1]].dims[2:]
+    if any(side != 1 for side in kernel):
+        return f"{_label(node)} is a {'x'.join(map(str, kernel))} convolution and mixes bins"
+    if any(_attribute(node, "pads", ())):
+        return f"{_label(node)} pads the regions"
+    return ""
+
+
+def _rewritten(graph: TypedGraph, align: int) -> Replacement:
+    """The common stride moved from the convolutions into the RoIAlign's bin step."""
+    pooling, readers = graph.nodes[align], _readers(graph, align)
+    common = _common_stride([graph.nodes[i] for i in readers])
+    step = _attribute(pooling, "bin_step", 1)
+    result = {align: _changed(pooling, bin_step=step * common)}
+    for i in readers:
+        left = [stride // common for stride in _strides(graph.nodes[i])]
+        result[i] = _changed(graph.nodes[i], strides=left)
     return result
 
 
-def _common_stride(graph: PooledGraph, align: int) -> int:
-    """The greatest divisor of every stride, on both axes, of the convolutions that read."""
-    return gcd(*(stride for i in graph.readers(align) for stride in strides(graph.nodes[i])))
+def _readers(graph: TypedGraph, align: int) -> list[int]:
+    """The nodes that read what a RoIAlign pooled, in graph order."""
+    return list(dict.fromkeys(graph.consumers.get(graph.nodes[align].output[0], ())))
+
+
+def _common_stride(convolutions: list[onnx.NodeProto]) -> int:
+    """The greatest divisor of every stride, on both axes."""
+    return gcd(*(stride for node in convolutions for stride in _strides(node)))
+
+
+def _strides(convolution: onnx.NodeProto) -> tuple[int, int]:
+    """Rows and columns between the bins that a convolution reads."""
+    rows, columns = _attribute(convolution, "strides", (1, 1))
+    return int(rows), int(columns)
+
+
+def _attribute(node: onnx.NodeProto, name: str, default: object) -> Any:
+    found = (helper.get_attribute_value(a) for a in node.attribute if a.name == name)
+    return next(found, default)
+
+
+def _changed(node: onnx.NodeProto, **values: int | list[int]) -> onnx.NodeProto:
+    """A copy of a node with some attributes set anew, its name and metadata kept."""
+    copy = onnx.NodeProto()
+    copy.CopyFrom(node)
+    del copy.attribute[:]
+    copy.attribute.extend(a for a in node.attribute if a.name not in values)
+    copy.attribute.extend(helper.make_attribute(name, value) for name, value in values.items())
+    return copy
+
+
+def _label(node: onnx.NodeProto) -> str:
+    """What a reader calls a node: its module's path, else its name, else its first output."""
+    return scope_of(node) or node.name or str(node.output[0])

@@ -1,15 +1,14 @@
-"""Exact rewrites of an exported graph: small named rules, applied to FP32 before precision.
+"""Exact rules: rewrites of an exported graph that change no result, applied before precision.
 
-A rule is a file of its own that opens with its mathematics and has three functions: `pattern`
-lists the places where it might act, `check` says why it does not act at one of them, and `rewrite`
-says what takes the place. So `maskrt export` can say of each rule what it did, or why not.
+A rule is a module of its own that opens with its mathematics, and one function: for each place of a
+graph where it might act it yields the nodes that take the place of others, or why it does not act
+there. So `maskrt export` can say of each rule what it did, or why not. A new one is added to RULES.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import onnx
 from onnx import shape_inference
@@ -17,30 +16,14 @@ from onnx import shape_inference
 from ...runtime.errors import InputError
 from ..operators.local_functions import add_functions
 from ..operators.roi_align import ROI_ALIGN
-from . import even_bins
-from .pooled_graph import PooledGraph, Replacement, Site
+from ..typed_graph import Replacement, TypedGraph
+from .even_bins import even_bins
 
+ExactRule = Callable[[TypedGraph], Iterator[Replacement | str]]
 
-class Rule(Protocol):
-    """What the file of a rule offers."""
-
-    def pattern(self, graph: PooledGraph) -> list[Site]:
-        """The places where the rule might act; no two share a node."""
-        ...
-
-    def check(self, graph: PooledGraph, site: Site) -> str:
-        """Why the rule does not act there; "" where it does."""
-        ...
-
-    def rewrite(self, graph: PooledGraph, site: Site) -> Replacement:
-        """What takes the place of the nodes there."""
-        ...
-
-
-RULES: dict[str, Rule] = {"even_bins": even_bins}
+RULES: dict[str, ExactRule] = {"even_bins": even_bins}
 """In the order in which they are applied."""
-ALL_RULES = tuple(RULES)
-DEFAULT_RULES = ("even_bins",)
+DEFAULT_RULES = tuple(RULES)
 
 
 @dataclass(frozen=True)
@@ -68,7 +51,7 @@ def rule_names(text: str) -> tuple[str, ...]:
         InputError: a name that no rule has.
 
     """
-    known: dict[str, tuple[str, ...]] = {"all": ALL_RULES, "none": ()}
+    known: dict[str, tuple[str, ...]] = {"all": tuple(RULES), "none": ()}
     names = known.get(text, tuple(name.strip() for name in text.split(",")))
     require_rules(names)
     return names
@@ -117,29 +100,25 @@ def apply_rules(
     return shape_inference.infer_shapes(model, data_prop=True), tuple(outcomes)
 
 
-def _apply(name: str, rule: Rule, model: onnx.ModelProto) -> tuple[onnx.ModelProto, Outcome]:
-    """One rule at every place where its check lets it act."""
-    graph = PooledGraph(model)
-    reasons = {site: rule.check(graph, site) for site in rule.pattern(graph)}
-    sites = [site for site, reason in reasons.items() if not reason]
-    refused = tuple(dict.fromkeys(reason for reason in reasons.values() if reason))
-    if not reasons:
-        refused = (f"the network has no {ROI_ALIGN}",)
-    replacement: Replacement = {}
-    for site in sites:
-        replacement |= rule.rewrite(graph, site)
-    return _replaced(model, replacement), Outcome(name, len(sites), refused)
+def _apply(name: str, rule: ExactRule, model: onnx.ModelProto) -> tuple[onnx.ModelProto, Outcome]:
+    """One rule at every place where it acts."""
+    found = list(rule(TypedGraph(model)))
+    reasons = [one for one in found if isinstance(one, str)]
+    replacements = [one for one in found if not isinstance(one, str)]
+    if not found:
+        reasons = [f"the network has no {ROI_ALIGN}"]
+    outcome = Outcome(name, len(replacements), tuple(dict.fromkeys(reasons)))
+    return _replaced(model, {i: n for one in replacements for i, n in one.items()}), outcome
 
 
 def _replaced(model: onnx.ModelProto, nodes: Replacement) -> onnx.ModelProto:
     """The model with other nodes at some indices, and no shape that may be wrong now."""
     result = onnx.ModelProto()
     result.CopyFrom(model)
-    old = list(model.graph.node)
-    stale = {name for index in nodes for name in old[index].output}
+    stale = {name for index in nodes for name in model.graph.node[index].output}
     kept = [value for value in model.graph.value_info if value.name not in stale]
-    del result.graph.node[:], result.graph.value_info[:]
-    for index, node in enumerate(old):
-        result.graph.node.extend(nodes.get(index, [node]))
+    del result.graph.value_info[:]
     result.graph.value_info.extend(kept)
+    for index, node in nodes.items():
+        result.graph.node[index].CopyFrom(node)
     return add_functions(result)  # writes the attributes for plugins anew

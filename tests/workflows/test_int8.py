@@ -12,6 +12,7 @@ import pytest
 
 import maskrt as package
 from maskrt.eval.parity.gates import check_gates, compare
+from maskrt.export.to_onnx import drawn_pictures
 from maskrt.export.verify import verify
 from maskrt.runtime.errors import ExportError
 from maskrt.train.deploy.deployment import Shapes, deploy
@@ -84,7 +85,9 @@ def refuses_ranges_far_too_wide(checkpoint: Path, out: Path) -> None:
     wrong = out.with_name("wrong.onnx")
     onnx.save(model, wrong)
     with pytest.raises(ExportError, match="ONNX Runtime gives"):
-        verify(deploy(load_checkpoint(checkpoint), Shapes()), wrong, "int8", "wrong")
+        verify(
+            deploy(load_checkpoint(checkpoint), Shapes()), wrong, "int8", "wrong", drawn_pictures(1)
+        )
 
 
 @pytest.mark.parametrize(("change", "failures"), [(0.3, 0), (-0.3, 0), (0.31, 1), (-0.31, 1)])

@@ -11,9 +11,11 @@ import pytest
 import torch
 from onnx import TensorProto, checker, inliner, numpy_helper, parser
 
+from maskrt.export.macs import graph_macs
 from maskrt.export.operators.local_functions import add_functions
-from maskrt.export.precision.fp16 import POLICY, precision_report, to_fp16
-from maskrt.export.precision.mixed_graph import scope_of
+from maskrt.export.precision.fp16 import half_node_share, to_fp16
+from maskrt.export.precision.policy import POLICY
+from maskrt.export.typed_graph import scope_of
 from maskrt.runtime.errors import ExportError
 
 HEADER = '<ir_version: 8, opset_import: ["" : 17, "maskrt" : 1]>'
@@ -314,22 +316,22 @@ def test_source_is_left_alone_and_result_is_valid() -> None:
     checker.check_model(mixed, full_check=True)
 
 
-def test_report_counts_nodes_and_macs() -> None:
-    full, mixed = precision_report(residual()), precision_report(to_fp16(residual()))
-    assert (full.half_nodes, full.mac_share) == (0, 0.0)
-    assert (mixed.half_nodes, mixed.nodes, mixed.mac_share) == (6, 7, 1.0)
+def test_shares_are_of_nodes_and_of_macs() -> None:
+    full, mixed = residual(), to_fp16(residual())
+    assert (half_node_share(full), graph_macs(full).half_layer_share) == (0, 0)
+    assert (half_node_share(mixed), graph_macs(mixed).half_layer_share) == (6 / 7, 1)
     kept = residual()
     kept.graph.node[0].name = "first"
-    assert precision_report(to_fp16(kept, ["first"])).mac_share == pytest.approx(2 / 3)
+    assert graph_macs(to_fp16(kept, ["first"])).half_layer_share == pytest.approx(2 / 3)
 
 
 def test_policy_gives_every_operator_one_precision() -> None:
-    # "weighted" rules share MatMul and Gemm with the rule for computed products; nothing else may.
-    seen = Counter(op for rule in POLICY if rule.when != "weighted" for op in rule.op_types)
+    # "weighted" lines share MatMul and Gemm with the line for computed products; nothing else may.
+    seen = Counter(op for line in POLICY if line.when != "weighted" for op in line.op_types)
     assert set(seen.values()) == {1}
-    assert not POLICY[-1].op_types, "the last rule takes what is left"
+    assert not POLICY[-1].op_types, "the last line takes what is left"
     assert POLICY[-1].precision == "fp32"
-    assert all(rule.reason for rule in POLICY)
+    assert all(line.reason for line in POLICY)
 
 
 def test_scope_of_a_wrapped_network_is_found_by_any_part_of_its_path() -> None:

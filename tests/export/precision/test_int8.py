@@ -12,10 +12,12 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, checker, numpy_helper, parser
 
-from maskrt.export.precision.int8 import FLOAT_LAYERS, LAYERS, to_int8
-from maskrt.export.precision.mixed_graph import TypedGraph, scope_of
+from maskrt.export.precision.int8 import EXEMPTIONS, to_int8
+from maskrt.export.precision.policy import LAYERS, is_layer
 from maskrt.export.rules.exact_rules import apply_rules
-from maskrt.export.to_onnx import export, onnx_from_torch
+from maskrt.export.to_onnx import export
+from maskrt.export.torch_graph import onnx_from_torch
+from maskrt.export.typed_graph import TypedGraph, scope_of
 from maskrt.runtime.contract import Contract, ResizeRule, TensorSpec
 from maskrt.runtime.errors import ExportError, InputError
 from maskrt.runtime.pictures.preprocess import place_on_canvas, read_image
@@ -68,7 +70,7 @@ def pair(
 
 def layers_of(model: onnx.ModelProto) -> dict[str, onnx.NodeProto]:
     graph = TypedGraph(onnx.shape_inference.infer_shapes(model))
-    return {n.name: n for n in graph.nodes if n.op_type in LAYERS and graph.is_weighted(n)}
+    return {n.name: n for n in graph.nodes if is_layer(graph, n)}
 
 
 def test_layers_read_symmetric_int8_and_biases_stay_float(pair: Pair) -> None:
@@ -204,7 +206,7 @@ def test_it_computes_on_rounded_weights_and_inputs(pictures: list[Path]) -> None
         x = Transpose <perm = [0, 3, 1, 2]> (pixels)
         a = Conv (x, w1, b1)
     }""")
-    int8, report = to_int8(model, contract(), pictures, rules=())
+    int8, report = to_int8(model, contract(), pictures, exemptions=())
     assert (report.layers, report.int8_layers, report.mac_share) == (1, 1, 1.0)
     stored = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
     scales = np.abs(stored["w1"]).max(axis=(1, 2, 3), keepdims=True) / 127
@@ -226,16 +228,14 @@ def test_it_computes_on_rounded_weights_and_inputs(pictures: list[Path]) -> None
 def test_layers_at_pixels_and_predictions_stay_float(pictures: list[Path]) -> None:
     model = row()
     int8, report = to_int8(model, contract(), pictures)
-    kept = {rule.name for rule in FLOAT_LAYERS} & {"pixels", "predictions"}
-    wanted = {"a": "pixels", "y": "predictions"}
-    assert report.left_out == {name: rule for name, rule in wanted.items() if rule in kept}
-    assert int8_layers(int8) == {"a", "b", "y"} - report.left_out.keys()
+    assert report.left_out == {"a": "pixels", "y": "predictions"}
+    assert int8_layers(int8) == {"b"}
 
 
 def test_weights_computed_from_stored_ones_stay_float(pictures: list[Path]) -> None:
     swapped = "t = Transpose <perm = [1, 0, 2, 3]> (w2)\nb = Conv (r, t)"
     text = ROW.replace("b = Conv (r, w2)", swapped)
-    int8, report = to_int8(row(text), contract(), pictures, rules=FLOAT_LAYERS[:2])
+    int8, report = to_int8(row(text), contract(), pictures, exemptions=EXEMPTIONS[:2])
     assert report.left_out == {"b": "computed weights"}
     assert int8_layers(int8) == {"a", "y"}
 
@@ -252,7 +252,7 @@ def test_a_bias_keeps_its_factor(pictures: list[Path], beta: float) -> None:
         y = Gemm (b, v2)
     }""".replace("BETA", f"{beta}")
     model = row(text, v1=(3, 4), v2=(4, 4))
-    int8, report = to_int8(model, contract(), pictures, rules=FLOAT_LAYERS[:2])
+    int8, report = to_int8(model, contract(), pictures, exemptions=EXEMPTIONS[:2])
     assert report.left_out == ({"b": "scaled biases"} if beta != 1 else {})
     (gemm,) = (n for n in int8.graph.node if n.name == "b")
     assert [a.f for a in gemm.attribute if a.name == "beta"] == [beta]
@@ -284,8 +284,8 @@ def test_source_is_left_alone_and_share_is_counted(pictures: list[Path]) -> None
 def test_batches_are_filled_with_pictures(pictures: list[Path]) -> None:
     """Three pictures in batches of two: the fourth place is no black canvas, whose range is 0."""
     text = ROW.replace("[1, 6", "[2, 6").replace("[1, 2]", "[2, 2]").replace("[1, 4", "[2, 4")
-    one, _ = to_int8(row(), contract(), [*pictures, pictures[0]], rules=FLOAT_LAYERS[:2])
-    two, report = to_int8(row(text), contract(2), pictures, rules=FLOAT_LAYERS[:2])
+    one, _ = to_int8(row(), contract(), [*pictures, pictures[0]], exemptions=EXEMPTIONS[:2])
+    two, report = to_int8(row(text), contract(2), pictures, exemptions=EXEMPTIONS[:2])
     assert report.pictures == 3
     assert scales(two).keys() == scales(one).keys()
     for name, value in scales(one).items():

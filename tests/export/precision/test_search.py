@@ -12,8 +12,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from maskrt.export.precision.fp16 import to_fp16
-from maskrt.export.precision.mixed_graph import scope_of
-from maskrt.export.precision.search import Verdict, find_groups, group_tree
+from maskrt.export.precision.groups import group_tree
+from maskrt.export.precision.search import Verdict, find_groups
+from maskrt.export.typed_graph import scope_of
 from maskrt.runtime.errors import GateError
 
 STAGES, LAYERS = 4, 8
