@@ -2,6 +2,7 @@
 
     X.onnx --inline--> portable ONNX --parse--> network --build--> X.engine + X.engine.json
 
-`builder.build_engine` is `maskrt build`, `inspection.engine_report` is `maskrt inspect X.engine`,
-`doctor.diagnose` is `maskrt doctor`. What differs between TensorRT's versions is in `flavours`.
+`builder.build_engine` is `maskrt build`, `layers.engine_report.engine_report` what `maskrt inspect`
+says of an engine, `doctor.diagnose` is `maskrt doctor`. What differs between TensorRT's versions is
+in `flavours`.
 """

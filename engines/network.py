@@ -76,11 +76,11 @@ def _quote(error: Any, model: onnx.ModelProto) -> str:
 def _require_contract(network: Any, contract: Contract, where: str) -> None:
     tensors = [network.get_input(i) for i in range(network.num_inputs)]
     tensors += [network.get_output(i) for i in range(network.num_outputs)]
-    found = {TensorSpec(t.name, tuple(t.shape), numpy_name(t.dtype)) for t in tensors}
-    odd = found ^ {*contract.inputs, *contract.outputs}
+    parsed = {TensorSpec(t.name, tuple(t.shape), numpy_name(t.dtype)) for t in tensors}
+    odd = parsed ^ {*contract.inputs, *contract.outputs}
     if odd:
-        spec = min(odd, key=lambda s: (s.name, s not in found))
-        side = "graph" if spec in found else "contract"
+        spec = min(odd, key=lambda s: (s.name, s not in parsed))
+        side = "graph" if spec in parsed else "contract"
         raise BuildError(
             f"{where}: graph and contract differ: only the {side} has '{spec.name}' {spec.shape} "
             f"{spec.dtype}; expected fixed shapes, the same in both. Export it again."
@@ -91,23 +91,23 @@ def _require_plugins(network: Any, model: onnx.ModelProto, where: str) -> None:
     """Every `maskrt` node left in `model` is a plugin's layer, of the shape its body makes."""
     layers = (network.get_layer(i) for i in range(network.num_layers))
     outputs = [layer.get_output(0) for layer in layers if layer.type.name in PLUGIN_LAYERS]
-    found = {tensor.name: tuple(tensor.shape) for tensor in outputs}
+    made_by_plugins = {tensor.name: tuple(tensor.shape) for tensor in outputs}
     specs = tensor_specs(model)
     for node in (n for n in model.graph.node if n.domain == NAMESPACE):
-        name = node.output[0]
-        if name not in found or not _agree(found[name], specs[name].shape):
-            made = f"makes {found[name]}" if name in found else "is no plugin's layer"
+        expected, made = specs[node.output[0]].shape, made_by_plugins.get(node.output[0])
+        if made is None or not _agree(made, expected):
+            instead = f"makes {made}" if made is not None else "is no plugin's layer"
             raise BuildError(
-                f"{where}: node '{node.name}' ({node.op_type}) {made} in TensorRT's network; "
-                f"expected a plugin's layer of shape {specs[name].shape}. "
+                f"{where}: node '{node.name}' ({node.op_type}) {instead} in TensorRT's network; "
+                f"expected a plugin's layer of shape {expected}. "
                 "Build with '--operators portable'."
             )
 
 
-def _agree(found: tuple[int, ...], inferred: tuple[int, ...]) -> bool:
+def _agree(made: tuple[int, ...], inferred: tuple[int, ...]) -> bool:
     """Whether two shapes are the same where inference, which gives 0 otherwise, knows the size."""
-    sizes = zip(found, inferred, strict=False)
-    return len(found) == len(inferred) and all(b in (a, 0) for a, b in sizes)
+    sizes = zip(made, inferred, strict=False)
+    return len(made) == len(inferred) and all(b in (a, 0) for a, b in sizes)
 
 
 def serialize_network(

@@ -15,7 +15,9 @@ SOURCES = (
     "compile.py",
     "mask_kernels.py",
     "picture_kernel.py",
+    "ptx_text.py",
     "roi_align_kernel.py",
+    "variants.py",
     "window_align_kernel.py",
 )
 

@@ -117,9 +117,9 @@ def _attributed(
     macs: dict[int, int] = defaultdict(int)
     unattributed = 0
     for part in network.layers:
-        found = [index for name in part.onnx for index in named[name]]
-        if found:
-            macs[max(found, key=lambda i: _claim(raw[i], layers[i]))] += part.macs
+        naming = [index for name in part.onnx for index in named[name]]
+        if naming:
+            macs[max(naming, key=lambda i: _claim(raw[i], layers[i]))] += part.macs
         else:
             unattributed += part.macs
     return macs, unattributed

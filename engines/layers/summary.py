@@ -100,8 +100,7 @@ def onnx_names(metadata: str) -> tuple[str, ...]:
 
 def widest_float(types: list[str]) -> str:
     """The widest float of some numpy type names, "" when none is a float."""
-    found = [name for name in FLOATS if name in types]
-    return found[0] if found else ""
+    return next((name for name in FLOATS if name in types), "")
 
 
 def _share(part: int, whole: int) -> float:

@@ -137,7 +137,8 @@ def test_a_kernel_is_compiled_to_its_shipped_files(name: str) -> None:
     triton = pytest.importorskip("triton", reason="triton is not installed")
     if triton.__version__ != manifest()["triton"]:
         pytest.skip(f"the files are of another triton than {triton.__version__}")
-    from maskrt.engines.kernels.compile import compile_variant, manifest_entry, variants
+    from maskrt.engines.kernels.compile import compile_variant, manifest_entry
+    from maskrt.engines.kernels.variants import variants
 
     (variant,) = (variant for variant in variants() if variant.name == name)
     texts = compile_variant(variant)
@@ -171,7 +172,7 @@ def ptx_with(parameters: int, body: str = "") -> str:
 
 def test_parameters_for_scratch_memory_are_dropped_only_when_unused() -> None:
     pytest.importorskip("triton", reason="triton is not installed")
-    from maskrt.engines.kernels.compile import clean, without_scratch
+    from maskrt.engines.kernels.ptx_text import clean, without_scratch
 
     assert without_scratch(ptx_with(5), 3) == ptx_with(3)
     for text in (ptx_with(4), ptx_with(5, "ld.param.b64 %rd1, [k_param_4];\n"), ptx_with(5) * 2):
@@ -184,7 +185,7 @@ def test_parameters_for_scratch_memory_are_dropped_only_when_unused() -> None:
 
 def test_what_ptxas_refuses_is_an_error() -> None:
     pytest.importorskip("triton", reason="triton is not installed")
-    from maskrt.engines.kernels.compile import assemble
+    from maskrt.engines.kernels.ptx_text import assemble
 
     with pytest.raises(BuildError, match="PTX for sm_80: ptxas refuses it"):
         assemble(".version 8.0\n.target sm_80\n.address_size 64\nnonsense\n", 80)
