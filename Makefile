@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check format clean
+.PHONY: demo test check format docs clean
 
 demo: $(READY)
 	$(BIN)/maskrt demo --out out/demo
@@ -33,6 +33,12 @@ $(READY): requirements.txt pyproject.toml
 build/link/maskrt:
 	mkdir -p build/link
 	ln -sfn "$(CURDIR)" $@
+
+# The pages into build/site; those of docs/reference are made from the parser and the docstrings.
+docs: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[docs]"
+	$(BIN)/python -m maskrt.tools.reference docs/reference
+	$(BIN)/zensical build --clean --strict
 
 clean:
 	rm -rf build out $(VENV)

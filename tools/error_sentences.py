@@ -7,6 +7,7 @@ braces is filled in when it is raised.
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,15 +103,11 @@ def error_page() -> str:
 
 
 def _entry(sentence: Sentence) -> str:
-    fix = f"  **Fix:** {_literal(sentence.fix)}\n" if sentence.fix else ""
-    return f"- {_literal(sentence.text)}\n{fix}  <small>{sentence.module}</small>\n"
+    fix = f"<br>**Fix:** {_literal(sentence.fix)}" if sentence.fix else ""
+    return f"- {_literal(sentence.text)}{fix}<br><small>{sentence.module}</small>\n"
 
 
 def _literal(text: str) -> str:
-    """Text that Markdown shows as it is: placeholders in code, its own marks escaped."""
-    text = " ".join(text.split())
-    for mark in "\\`*_<>[]#":
-        text = text.replace(
-            mark, f"\\{mark}" if mark not in "<>" else {"<": "&lt;", ">": "&gt;"}[mark]
-        )
-    return text
+    """Text that Markdown shows as it is."""
+    escaped = re.sub(r"([\\`*_\[\]#])", r"\\\1", " ".join(text.split()))
+    return escaped.replace("<", "&lt;").replace(">", "&gt;")

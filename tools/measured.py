@@ -49,9 +49,11 @@ def tiny_ap() -> str:
 
 def demo_gates() -> str:
     """Every hop of `make demo`, with its gate."""
+    hops = {"fp32": "checkpoint → FP32", "fp16": "FP32 → FP16"}
     rows = (
         [
-            f"{hop['reference']} → {hop['candidate']}",
+            hop["reference"].partition(".")[0].removesuffix("-fp32"),
+            hops[hop["precision"]],
             _changes(hop["parity"]["box_changes"]),
             _changes(hop["parity"]["mask_changes"]),
             f"{hop['parity']['matched']:.2%}",
@@ -59,7 +61,7 @@ def demo_gates() -> str:
         ]
         for hop in record("demo_cpu")["hops"]
     )
-    return table("hop | box, points | mask, points | matched instances | gate", rows)
+    return table("network | hop | box, points | mask, points | matched instances | gate", rows)
 
 
 def full_size() -> str:
@@ -140,6 +142,7 @@ def variants() -> str:
         ]
         for seed in ("seed_2026", "seed_31337")
         for row in record("fastmask_tiny_variants")["rows"]
+        if seed in row
     )
     return table("variant | seed | " + " | ".join(metrics) + " | box AR@100", rows)
 
@@ -187,14 +190,14 @@ def operators() -> str:
     """Every way to run the custom operators on a CPU."""
     rows = (
         [
-            case["title"],
+            "" if index else case["title"].removeprefix("Maskrt"),
             row["name"].removesuffix(", CPU FP32"),
             f"{row['summary']['p50_ms']:.0f}",
-            _ratio(row["speedup"]),
-            f"{row['max_difference']:.1e}",
+            _ratio(row["speedup"]) if case["rows"][0]["speedup"] else "-",
+            f"{row['max_difference']:.1e}" if row["max_difference"] else "0",
         ]
         for case in record("operators_cpu")["cases"]
-        for row in case["rows"]
+        for index, row in enumerate(case["rows"])
     )
     return table("case | how | ms | against ONNX Runtime's RoiAlign | largest difference", rows)
 
@@ -263,7 +266,7 @@ def _ratio(speedup: dict[str, float] | None) -> str:
 def _changes(points: dict[str, float]) -> str:
     """As "AP -0.41", or "AR@10 +0.27, AR@100 +0.02"; of equal neighbours the first."""
     shown = {name: value for name, value in points.items() if name != "AR@1000"}
-    return ", ".join(f"{name} {value:+.2f}" for name, value in shown.items())
+    return ", ".join(f"{name} {round(value, 2) + 0.0:+.2f}" for name, value in shown.items())
 
 
 TABLES: dict[str, Callable[[], str]] = {

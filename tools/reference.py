@@ -147,7 +147,7 @@ def _name(name: str, value: Any, level: int) -> str:
 
 
 def _signature(name: str, value: Any) -> str:
-    """As a Python fence, one parameter a line where it is long; errors' constructors say nothing."""
+    """As a fence, one parameter a line where it is long; of errors nothing."""
     if inspect.isclass(value) and issubclass(value, BaseException):
         return ""
     try:
