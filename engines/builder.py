@@ -121,10 +121,7 @@ def build_engine(
     }
     sidecar = Sidecar(contract, fingerprint, build)
     layers = built_summary(target, engine, sidecar, flavour.trt)
-    if isinstance(layers, LayerSummary):
-        _require_fp16(layers, contract, min_fp16, source)
-    elif min_fp16 is not None and contract.precision == "fp16":
-        notes += ("--min-fp16 was checked on the parsed network, not on the engine",)
+    notes += _check_engine_layers(layers, contract, min_fp16, source)
     sidecar = dataclasses.replace(
         sidecar, build={**build, "engine": to_record(layers), "notes": [*notes]}
     )
@@ -208,6 +205,18 @@ def _require_fp16(
         f"{summary.source}); expected at least {floor:.1%}. Largest others: "
         f"{', '.join(others) or 'none'}. Export with another precision policy, or lower --min-fp16."
     )
+
+
+def _check_engine_layers(
+    layers: LayerSummary | str, contract: Contract, floor: float | None, source: Path
+) -> tuple[str, ...]:
+    """The floor on the engine itself; a note for the user where nothing could read its layers."""
+    if isinstance(layers, LayerSummary):
+        _require_fp16(layers, contract, floor, source)
+        return ()
+    if floor is None or contract.precision != "fp16":
+        return ()
+    return ("--min-fp16 was checked on the parsed network, not on the engine",)
 
 
 def _layer_words(layer: Layer) -> str:
