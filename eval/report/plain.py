@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,8 +30,6 @@ def to_json(value: Any) -> Any:
         return [to_json(inner) for inner in value]
     if isinstance(value, np.ndarray):
         return np.round(value, _DECIMALS).tolist()
-    if isinstance(value, Path):
-        return str(value)
     if value is None or isinstance(value, (str, bool, int, float)):
         return value
     raise TypeError(f"{type(value).__name__} has no JSON value: {value!r}")

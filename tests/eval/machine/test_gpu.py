@@ -1,6 +1,7 @@
 """The driver's view of a GPU: NVIDIA's binding on a scripted driver, and the real one."""
 
 import ctypes
+import sys
 
 import pytest
 
@@ -104,8 +105,14 @@ def test_what_a_driver_does_not_support_is_left_out(driver):
     """As under WSL and on MIG parts: no reading is 0 MHz or 0 W."""
     driver(Driver("nvmlDeviceGetClockInfo", "nvmlDeviceGetPowerUsage"))
     assert gpu_state() == {k: STATE[k] for k in ("temperature_c", "throttled")}
-    driver(Driver("nvmlDeviceGetHandleByIndex_v2"))
-    assert gpu_state() == {}
+    driver(Driver("nvmlDeviceGetHandleByIndex_v2", "nvmlSystemGetDriverVersion"))
+    assert (gpu_names(), driver_version(), gpu_state()) == ([], "", {})
+
+
+def test_without_nvidias_binding_there_is_no_gpu(driver, monkeypatch):
+    driver(Driver())
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    assert (gpu_names(), driver_version(), gpu_state()) == ([], "", {})
 
 
 def test_drivers_before_r535_have_the_old_name_of_the_reasons(driver):
