@@ -37,8 +37,6 @@ _SCOPE_TITLES = {
     "model": "Model: host bytes in, results on host",
     "pipeline": "Pipeline: decoded picture in, run-length masks out",
 }
-
-
 _PICTURE_NOTES: dict[Metric, str] = {
     "AP": (
         f"Left: predicted, score {SHOWN_SCORE} and more; right: ground truth. One colour per class."
