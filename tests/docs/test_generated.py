@@ -51,10 +51,10 @@ def test_the_reference_has_every_public_name(module: str) -> None:
     assert all(f"\n### {name}\n" in page for name in names)
 
 
-def test_the_reference_has_the_workflows() -> None:
+def test_the_reference_says_what_fields_and_arguments_are() -> None:
     page = reference.python_page()
-    assert "\n#### evaluate\n" in page
-    assert "\n#### load\n" in page
+    assert "\n- `boxes`: (N, 4) float32 xyxy" in page
+    assert "\n**Raises**\n\n- `InputError`:" in page
 
 
 def test_the_error_table_has_what_is_raised() -> None:
