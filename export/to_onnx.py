@@ -24,7 +24,7 @@ from ..train.deploy.deployment import Deployment, Shapes, deploy
 from ..train.shapes.scenes import draw_scene
 from ..train.weights.checkpoint import load_checkpoint
 from .precision.fp16 import to_fp16
-from .precision.int8 import Int8Report, to_int8
+from .precision.int8 import Int8Report, require_pictures, to_int8
 from .rules.exact_rules import DEFAULT_RULES, Outcome, apply_rules, require_rules
 from .torch_graph import onnx_from_torch
 from .verify import Verification, verify
@@ -77,6 +77,8 @@ def export(
     for path in onnx_paths.values():
         if path.suffix != ".onnx":
             raise InputError(f"{path}: an export ends in .onnx; found '{path.suffix}'. Rename it.")
+    if "int8" in onnx_paths:
+        require_pictures(calibration)
     deployment = deploy(load_checkpoint(checkpoint_path), shapes)
     if pictures is None:
         pictures = drawn_pictures(deployment.contract.batch)

@@ -156,11 +156,7 @@ def to_int8(
     """
     import onnxruntime
 
-    if not pictures:
-        raise InputError(
-            "INT8: no pictures to calibrate on found; expected some dozens like those that the "
-            "network will see. Name a COCO-format folder with --calibrate."
-        )
+    require_pictures(pictures)
     graph = TypedGraph(shape_inference.infer_shapes(model))
     layers = [n for n in graph.nodes if is_layer(graph, n)]
     applying = {n.name: [e.name for e in exemptions if e.applies(graph, n)] for n in layers}
@@ -183,6 +179,20 @@ def to_int8(
         left_out=left_out,
         onnxruntime_version=onnxruntime.__version__,
     )
+
+
+def require_pictures(pictures: Sequence[Path]) -> None:
+    """Refuse a calibration on nothing.
+
+    Raises:
+        InputError: no picture is named.
+
+    """
+    if not pictures:
+        raise InputError(
+            "INT8: no pictures to calibrate on found; expected some dozens like those that the "
+            "network will see. Name a COCO-format folder with --calibrate."
+        )
 
 
 def _require_int8(model: onnx.ModelProto, names: list[str]) -> None:

@@ -1,14 +1,19 @@
 """Untrained but lively networks: random weights, heads turned up so that detections appear."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
 
+from maskrt.export.to_onnx import ExportReport, export
+from maskrt.train.deploy.deployment import Shapes
 from maskrt.train.networks.mask_rcnn import MaskRCNN
 from maskrt.train.recipes.recipe import load_recipe
-from maskrt.train.weights.checkpoint import save_checkpoint
+from maskrt.train.weights.checkpoint import new_checkpoint, save_checkpoint
 
 NARROW = (
     "model.stem_channels=8",
@@ -26,7 +31,29 @@ NARROW = (
     "classes=[a, b, c]",
 )
 
+SMALL_FASTMASK = (
+    "model.stem_channels=8",
+    "model.body_channels=16",
+    "model.reduced_channels=8",
+    "model.score_channels=16",
+    "model.score_hidden=16",
+    "model.mask_rank=16",
+    "input.canvas_hw=[128, 160]",
+    "windows.per_image=60",
+)
+LSC = "lsc_mask_rcnn_r50_512"
+
 MakeCheckpoint = Callable[..., Path]
+
+
+@dataclass(frozen=True)
+class Exported:
+    """One network in FP32 and FP16; read the files, never change them."""
+
+    checkpoint: Path
+    shapes: Shapes
+    fp32: ExportReport
+    fp16: ExportReport
 
 
 @pytest.fixture(scope="session")
@@ -47,3 +74,46 @@ def lively(tmp_path_factory: pytest.TempPathFactory) -> MakeCheckpoint:
         return path
 
     return make
+
+
+@pytest.fixture(scope="session")
+def untrained_fastmask(tmp_path_factory: pytest.TempPathFactory) -> MakeCheckpoint:
+    """`untrained_fastmask(*overrides)`: a checkpoint of a very small FastMask."""
+
+    def make(*overrides: str) -> Path:
+        path = tmp_path_factory.mktemp("fastmask") / "net.safetensors"
+        new_checkpoint(load_recipe("fastmask_tiny", [*SMALL_FASTMASK, *overrides]), path)
+        return path
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def baseline(lively: MakeCheckpoint, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """ResNet-50-C4, whose subnet the rule even_bins rewrites."""
+    return exported(lively("mask_rcnn_r50_c4"), Shapes(), tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def lsc(lively: MakeCheckpoint, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """Framework 1 of the paper, two portrait pictures at a time."""
+    checkpoint = lively(LSC, "model.separable_channels=16", "model.subnet_channels=32")
+    shapes = Shapes((96, 64), batch=2, proposals=15, detections=7)
+    return exported(checkpoint, shapes, tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def fastmask(
+    untrained_fastmask: MakeCheckpoint, tmp_path_factory: pytest.TempPathFactory
+) -> Exported:
+    """FastMask with two streams, two pictures at a time."""
+    return exported(untrained_fastmask(), Shapes(batch=2, proposals=30), tmp_path_factory)
+
+
+def exported(
+    checkpoint: Path, shapes: Shapes, tmp_path_factory: pytest.TempPathFactory
+) -> Exported:
+    folder = tmp_path_factory.mktemp("exported")
+    paths = {"fp32": folder / "fp32.onnx", "fp16": folder / "fp16.onnx"}
+    fp32, fp16 = export(checkpoint, paths, shapes=shapes)
+    return Exported(checkpoint, shapes, fp32, fp16)

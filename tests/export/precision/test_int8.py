@@ -14,30 +14,14 @@ from onnx import TensorProto, checker, numpy_helper, parser
 
 from maskrt.export.precision.int8 import EXEMPTIONS, to_int8
 from maskrt.export.precision.policy import LAYERS, is_layer
-from maskrt.export.rules.exact_rules import apply_rules
-from maskrt.export.to_onnx import export
-from maskrt.export.torch_graph import onnx_from_torch
 from maskrt.export.typed_graph import TypedGraph, scope_of
 from maskrt.runtime.contract import Contract, ResizeRule, TensorSpec
 from maskrt.runtime.errors import ExportError, InputError
 from maskrt.runtime.pictures.preprocess import place_on_canvas, read_image
-from maskrt.train.deploy.deployment import Shapes, deploy
-from maskrt.train.recipes.recipe import load_recipe
 from maskrt.train.shapes.scenes import draw_scene
-from maskrt.train.weights.checkpoint import load_checkpoint, new_checkpoint
 
-from ..conftest import MakeCheckpoint
+from ..conftest import Exported
 
-SMALL_FASTMASK = [
-    "model.stem_channels=8",
-    "model.body_channels=16",
-    "model.reduced_channels=8",
-    "model.score_channels=16",
-    "model.score_hidden=16",
-    "model.mask_rank=16",
-    "input.canvas_hw=[128, 160]",
-    "windows.per_image=60",
-]
 Pair = tuple[onnx.ModelProto, onnx.ModelProto]
 
 
@@ -50,22 +34,12 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return paths
 
 
-@pytest.fixture(scope="module", params=["lsc_mask_rcnn", "fastmask"])
-def pair(
-    request: pytest.FixtureRequest,
-    lively: MakeCheckpoint,
-    pictures: list[Path],
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Pair:
+@pytest.fixture(scope="module", params=["lsc", "fastmask"])
+def pair(request: pytest.FixtureRequest, pictures: list[Path]) -> Pair:
     """A narrow network in FP32 and in INT8."""
-    if request.param == "fastmask":
-        checkpoint = tmp_path_factory.mktemp("fastmask") / "net.safetensors"
-        new_checkpoint(load_recipe("fastmask_tiny", SMALL_FASTMASK), checkpoint)
-    else:
-        checkpoint = lively("lsc_mask_rcnn_tiny", "model.norm=frozen", "model.separable_channels=8")
-    deployment = deploy(load_checkpoint(checkpoint), Shapes())
-    model, _ = apply_rules(onnx_from_torch(deployment))
-    return model, to_int8(model, deployment.contract, pictures)[0]
+    network: Exported = request.getfixturevalue(request.param)
+    model = onnx.load(network.fp32.path)
+    return model, to_int8(model, network.fp32.contract, pictures)[0]
 
 
 def layers_of(model: onnx.ModelProto) -> dict[str, onnx.NodeProto]:
@@ -317,11 +291,3 @@ def test_the_quantizer_says_nothing_on_standard_output(
     captured = capfd.readouterr()
     assert captured.out == ""
     assert "WARNING" not in captured.err
-
-
-def test_export_to_int8_needs_pictures(lively: MakeCheckpoint, tmp_path: Path) -> None:
-    checkpoint = lively("lsc_mask_rcnn_tiny", "model.norm=frozen", "model.separable_channels=8")
-    out = tmp_path / "x.onnx"
-    with pytest.raises(InputError, match="no pictures to calibrate on found"):
-        export(checkpoint, {"int8": out})
-    assert not out.exists()

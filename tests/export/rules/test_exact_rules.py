@@ -9,7 +9,6 @@ import numpy.typing as npt
 import onnx
 import onnxruntime as ort
 import pytest
-import torch
 from onnx import checker, helper, numpy_helper, parser
 
 from maskrt.cli.main import parser as command_line
@@ -27,9 +26,9 @@ from maskrt.export.torch_graph import onnx_from_torch
 from maskrt.runtime.errors import InputError
 from maskrt.runtime.sessions.ort_session import OrtSession
 from maskrt.train.deploy.deployment import Shapes, deploy
-from maskrt.train.weights.checkpoint import load_checkpoint, load_tensors, save_tensors
+from maskrt.train.weights.checkpoint import load_checkpoint
 
-from ..conftest import MakeCheckpoint
+from ..conftest import Exported, MakeCheckpoint
 
 Floats = npt.NDArray[np.float32]
 
@@ -252,29 +251,6 @@ def test_unknown_rule_is_refused_before_any_work(maskrt: Any, tmp_path: Path) ->
     assert len(ran.err.splitlines()) == 1
 
 
-BASELINE = "mask_rcnn_r50_c4"
-
-
-@pytest.fixture(scope="module")
-def biased(lively: MakeCheckpoint, tmp_path_factory: pytest.TempPathFactory) -> MakeCheckpoint:
-    """`lively` with biases in every layer: untrained norms have none, and export drops zeros."""
-    folder = tmp_path_factory.mktemp("biased")
-
-    def make(recipe: str, *overrides: str) -> Path:
-        source = lively(recipe, *overrides)
-        tensors, metadata = load_tensors(source)
-        generator = torch.Generator().manual_seed(5)
-        for name, value in tensors.items():
-            if name.startswith("subnet") and name.endswith("bias"):
-                value.uniform_(-0.5, 0.5, generator=generator)
-        path = folder / source.name
-        save_tensors(path, tensors, metadata)
-        path.with_suffix(".yaml").write_bytes(source.with_suffix(".yaml").read_bytes())
-        return path
-
-    return make
-
-
 def outputs(path: Path) -> dict[str, npt.NDArray[Any]]:
     """What a 64x96 network finds on four pictures of noise, the last of them smaller."""
     session = OrtSession(path)
@@ -287,22 +263,19 @@ def outputs(path: Path) -> dict[str, npt.NDArray[Any]]:
     return {name: np.concatenate([one[name] for one in runs]) for name in runs[0]}
 
 
-def test_a_network_gives_what_it_gave_without_rules(biased: MakeCheckpoint, tmp_path: Path) -> None:
-    """Adaptive sampling: the body whose bins and samples are the furthest from a plain list."""
-    checkpoint = biased(BASELINE, "model.sampling_ratio=0")
-    plain, ruled = tmp_path / "plain.onnx", tmp_path / "ruled.onnx"
-    export(checkpoint, {"fp32": plain}, rules=())
-    (report,) = export(checkpoint, {"fp32": ruled}, rules=DEFAULT_RULES)
-    assert report.verification.asked > 0
-    assert report.rules == (Outcome("even_bins", 2, ()),)
-    wanted, found = outputs(plain), outputs(ruled)
+def test_a_network_gives_what_it_gave_without_rules(baseline: Exported, tmp_path: Path) -> None:
+    plain = tmp_path / "plain.onnx"
+    (report,) = export(baseline.checkpoint, {"fp32": plain}, rules=())
+    assert [outcome.rewritten for outcome in report.rules] == [0]
+    assert baseline.fp32.rules == (Outcome("even_bins", 2, ()),)
+    wanted, found = outputs(plain), outputs(baseline.fp32.path)
     assert wanted["counts"].min() > 0
     for name, value in wanted.items():
         np.testing.assert_allclose(found[name], value, rtol=0, atol=tolerance(value))
 
 
 def test_a_stride_in_the_3x3_convolution_leaves_every_bin_read(lively: MakeCheckpoint) -> None:
-    checkpoint = load_checkpoint(lively(BASELINE, "model.stride_in_1x1=false"))
+    checkpoint = load_checkpoint(lively("mask_rcnn_r50_c4", "model.stride_in_1x1=false"))
     _, outcomes = apply_rules(onnx_from_torch(deploy(checkpoint, Shapes())))
     reason = "model.subnet.res5.0.conv1 of stride 1x1 reads every bin"
     assert outcomes == (Outcome("even_bins", 0, (reason,)),)
