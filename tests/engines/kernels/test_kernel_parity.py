@@ -8,9 +8,7 @@ as engines are built: FP32 differs in the kernels' numbers alone, which `test_ke
 from __future__ import annotations
 
 import dataclasses
-import os
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -63,9 +61,8 @@ def one_picture(tmp_path_factory: pytest.TempPathFactory) -> CocoData:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SLOTS)
 def test_a_network_with_the_kernels_passes_the_gates(
-    name: str, one_picture: CocoData, tmp_path: Path
+    name: str, one_picture: CocoData, in_interpreter: Callable[..., None], tmp_path: Path
 ) -> None:
-    pytest.importorskip("triton", reason="triton is not installed")
     checkpoint = CHECKPOINTS / f"{name}.safetensors"
     proposals, detections = SLOTS[name]
     shapes = Shapes(proposals=proposals, detections=detections or None)
@@ -73,15 +70,7 @@ def test_a_network_with_the_kernels_passes_the_gates(
     images = [read_record(record) for record in one_picture.images]
     canvases, sizes = place_on_canvas(images, torch_session.contract)
     np.savez(tmp_path / "in.npz", images=canvases, sizes=sizes, slots=SLOTS[name])
-    script = Path(__file__).with_name("predict_by_kernels.py")
-    done = subprocess.run(
-        [sys.executable, script, checkpoint, tmp_path / "in.npz", tmp_path / "out.npz"],
-        env={**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    in_interpreter("predict_by_kernels.py", checkpoint, tmp_path / "in.npz", tmp_path / "out.npz")
     contract = dataclasses.replace(torch_session.contract, precision="fp16")
     by_kernels = Replayed(contract, dict(np.load(tmp_path / "out.npz")))
     reference = measure(Predictor(torch_session), checkpoint, one_picture)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -176,10 +173,8 @@ def case(
 
 
 @pytest.fixture(scope="module")
-def interpreted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Array]:
-    """What the kernels make of every case, all in one process."""
-    pytest.importorskip("triton", reason="triton is not installed")
-    folder = tmp_path_factory.mktemp("interpreter")
+def interpreted(interpret: Callable[[dict[str, Any]], dict[str, Array]]) -> dict[str, Array]:
+    """What the kernels make of every case."""
     arrays: dict[str, Any] = {}
     for name in PICTURES:
         arrays |= picture_case(name)
@@ -187,17 +182,7 @@ def interpreted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Array]:
         arrays |= paste_case(name)
     for name in RUNS_HW:
         arrays |= runs_case(name)
-    np.savez(folder / "cases.npz", **arrays)
-    script = Path(__file__).with_name("interpret_kernels.py")
-    done = subprocess.run(
-        [sys.executable, script, folder / "cases.npz", folder / "results.npz"],
-        env={**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return dict(np.load(folder / "results.npz"))
+    return interpret(arrays)
 
 
 @pytest.mark.parametrize("name", PICTURES)
