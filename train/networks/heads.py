@@ -1,8 +1,7 @@
 """Mask R-CNN C4 after the backbone: large separable convolution, RPN, per-RoI trunk, branches.
 
-Sources: the LSC paper (sections on the separable block and the re-designed subnet; its open
-questions are read as reference notes 4.6 of the design do), Peng et al. 2017 and Light-Head
-R-CNN's `global_context_module` for the separable block, Detectron2
+Sources: the LSC paper (sections on the separable block and the re-designed subnet), Peng et al.
+2017 and Light-Head R-CNN's `global_context_module` for the separable block, Detectron2
 modeling/{proposal_generator,roi_heads} at 02b5c4e2 for the rest.
 
 Letters: B images, K RoIs per image, C classes, A anchors per cell, P RoI cells per side, m mask

@@ -24,11 +24,11 @@ so both stay bounds whatever came before. With R rounds a block, `fixpoint_nms` 
 
 - is exact when no chain *inside a block* has more than R - 1 links (R in the last block). Earlier
   results count as settled, so a chain that goes on in the next block starts there anew. Real
-  pictures need 12 at most (1000 to 3000 boxes in one block at t = 0.7, see design);
+  pictures need 12 at most (1000 to 3000 boxes in one block at t = 0.7);
 - never loses a box that greedy NMS keeps, past that limit too; it then keeps boxes of a chain
   beyond its R-th link, and of what follows that chain in later blocks, that greedy NMS suppresses.
 
-Why not ONNX NonMaxSuppression: data-dependent shapes, see design section 2.
+Why not ONNX NonMaxSuppression: the shape of what it gives depends on the data.
 """
 
 from __future__ import annotations
