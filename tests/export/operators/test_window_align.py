@@ -1,7 +1,5 @@
 """`MaskrtWindowAlign` in ONNX Runtime against the torch operator, and as TensorRT-RTX reads it."""
 
-from pathlib import Path
-
 import numpy as np
 import onnx
 import onnxruntime
@@ -11,7 +9,6 @@ from onnx import TensorProto, helper
 
 from maskrt.export.operators.domain import DOMAIN
 from maskrt.export.operators.local_functions import add_functions
-from maskrt.export.operators.roi_align import roi_align_attributes
 from maskrt.export.operators.window_align import WINDOW_ALIGN, window_align_attributes
 from maskrt.runtime.errors import ExportError
 from maskrt.train.networks.windows import window_align, window_count
@@ -45,8 +42,7 @@ def model(batch: int, slots: int, channels: int, kind: int = TensorProto.FLOAT) 
     return add_functions(bare)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float16])
-@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize(("dtype", "batch"), [(np.float32, 2), (np.float16, 1)])
 def test_every_window_is_exact_in_onnx_runtime(batch: int, dtype: type) -> None:
     rng = np.random.default_rng(batch)
     count = window_count(LEVELS)
@@ -91,33 +87,8 @@ def test_impossible_attributes_are_refused(size: int, shapes: list[int]) -> None
         window_align_attributes(size, shapes)
 
 
-def test_a_node_without_its_shapes_is_refused() -> None:
-    bare = helper.make_model(
-        helper.make_graph(
-            [helper.make_node(WINDOW_ALIGN, ["X", "index"], ["Y"], "w", domain=DOMAIN, size=10)],
-            "one",
-            [],
-            [],
-        )
-    )
-    with pytest.raises(ExportError, match="spatial_shapes missing"):
-        add_functions(bare)
-
-
-def test_one_file_may_call_both_operators() -> None:
-    one = model(1, 3, 2)
-    roi_align = helper.make_node(
-        "MaskrtRoiAlign", ["F", "rois"], ["Z"], domain=DOMAIN, **roi_align_attributes(7, 1 / 16, 2)
-    )
-    one.graph.node.append(roi_align)
-    both = add_functions(one)
-    assert [f.name for f in both.functions] == [WINDOW_ALIGN, "MaskrtRoiAlign"]
-    assert len(add_functions(both).functions) == 2
-
-
-@pytest.mark.parametrize("kind", [TensorProto.FLOAT, TensorProto.FLOAT16])
-@pytest.mark.parametrize("batch", [1, 2])
-def test_tensorrt_rtx_builds_the_body(batch: int, kind: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("kind", "batch"), [(TensorProto.FLOAT, 2), (TensorProto.FLOAT16, 1)])
+def test_tensorrt_rtx_builds_the_body(batch: int, kind: int) -> None:
     trt = pytest.importorskip("tensorrt_rtx")
     inlined = onnx.inliner.inline_local_functions(model(batch, 6, 8, kind))
     logger = trt.Logger(trt.Logger.ERROR)
