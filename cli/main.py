@@ -83,5 +83,5 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
         top.error(f"unrecognized arguments: {' '.join(rest)}")
     if late:
         arguments.overrides = [*arguments.overrides, *late]
-    arguments.command = shlex.join(["maskrt", *words])
+    arguments.command, arguments.parser = shlex.join(["maskrt", *words]), top
     return arguments

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -35,6 +37,7 @@ NARROW = (
     "solver.precision=fp32",
 )
 """Seconds to export and build, and every layer of the family is still there."""
+DEMO_PICTURES = 8
 
 
 @dataclass(frozen=True)
@@ -107,6 +110,27 @@ def maskrt(capsys: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
         return Ran(code, *capsys.readouterr())
 
     return run
+
+
+@dataclass(frozen=True)
+class DemoRun:
+    """What `maskrt demo` left, once per run of the tests; read it, never change it."""
+
+    out: Path
+    """Its folder: NAME-fp32.onnx, NAME-fp16.onnx, NAME-fp16.engine, report.html, pictures."""
+    data: Path
+    """The drawn val pictures that it measured on."""
+    ran: Ran
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> DemoRun:
+    """The main job through the command line, on few pictures: minutes of two cores."""
+    out, printed, told = tmp_path_factory.mktemp("demo"), io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(told):
+        code = main(["demo", "--out", str(out), "--images", str(DEMO_PICTURES), "--json"])
+    ran = Ran(code, printed.getvalue(), told.getvalue())
+    return DemoRun(out, out / f"shapes-{DEMO_PICTURES}", ran)
 
 
 @pytest.fixture

@@ -25,7 +25,8 @@ from maskrt.runtime.errors import ExportError
 from maskrt.runtime.files import sha256_of
 from maskrt.runtime.sessions.open import ModelRef
 from maskrt.train.shapes.drawing import draw_shapes
-from maskrt.workflows import bisection, verbs
+from maskrt.workflows import bisection
+from maskrt.workflows.measure import measured
 
 Run = Callable[..., Any]
 Copy = Callable[[Path, Path, Callable[[dict[str, Any]], None]], Path]
@@ -93,8 +94,8 @@ def test_an_unsafe_layer_is_found_and_the_repaired_model_passes_its_gate(
     assert json.loads(precision.read_text())["groups"] == ran.json["groups"]
 
     assert maskrt(*half, "--keep-fp32", precision).code == 0
-    reference = verbs.measured(ModelRef(shipped), pictures)
-    hop = hop_between(reference, verbs.measured(ModelRef(repaired), pictures))
+    reference = measured(ModelRef(shipped), pictures)
+    hop = hop_between(reference, measured(ModelRef(repaired), pictures))
     assert hop.precision == "fp16"
     assert not hop.failures
     assert hop.parity.reference_counted >= PICTURES

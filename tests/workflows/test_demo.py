@@ -1,0 +1,51 @@
+"""The main job: `maskrt demo` exports, builds, measures, gates and reports the shipped networks."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from maskrt.runtime.gpu.cuda import missing_device
+from maskrt.workflows.demo import OVERLAYS, SHIPPED
+
+pytestmark = pytest.mark.slow
+
+
+def test_every_gate_passes_and_every_artefact_is_there(demo: Any) -> None:
+    assert demo.ran.code == demo.ran.json["exit_code"] == 0, demo.ran.out
+    assert "Parity gates passed: 6 of 6." in demo.ran.out or missing_device() is None
+    for name in SHIPPED:
+        for end in ("-fp32.onnx", "-fp16.onnx", "-fp16.engine", "-fp16.engine.json"):
+            assert (demo.out / f"{name}{end}").stat().st_size > 1000
+        assert len(list((demo.out / "pictures" / name).glob("*.jpg"))) == OVERLAYS
+    assert [Path(path).name for path in demo.ran.json["engines"]] == [
+        f"{name}-fp16.engine" for name in SHIPPED
+    ]
+
+
+def test_accuracy_is_of_trained_networks(demo: Any) -> None:
+    accuracy = demo.ran.json["accuracy"]
+    assert accuracy["lsc_mask_rcnn_tiny.safetensors"]["box"]["AP"] > 35
+    assert accuracy["fastmask_tiny.safetensors"]["mask"]["AR@100"] > 25
+    for name in SHIPPED:
+        kinds = {f"{name}.safetensors", f"{name}-fp32.onnx", f"{name}-fp16.onnx"}
+        assert kinds <= set(accuracy)
+
+
+def test_the_report_holds_what_was_measured(demo: Any) -> None:
+    page = Path(demo.ran.json["report"])
+    report = json.loads(page.with_suffix(".json").read_text())
+    measured = {row["name"]: row for row in report["accuracy"]}
+    told = demo.ran.json["accuracy"]
+    assert {name: row["box"] for name, row in measured.items()} == {
+        name: values["box"] for name, values in told.items()
+    }
+    rows = [backend["name"] for backend in report["latency"]["backends"]]
+    assert {f"{name}-fp32.onnx" for name in SHIPPED} <= set(rows)
+    html = page.read_text()
+    assert all(name in html for name in (*SHIPPED, *rows))
+    assert "<script" not in html
+    assert page.with_suffix(".md").read_text().startswith("# maskrt demo")
