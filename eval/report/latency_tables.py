@@ -123,7 +123,7 @@ def _latency_cells(backend: BackendLatency) -> tuple[str, ...]:
         backend.name,
         backend.backend,
         *(_median(backend, scope) for scope in SCOPES),
-        _speedup(backend),
+        str(backend.speedups.get("model", "1 (first)")),
     )
 
 
@@ -152,11 +152,3 @@ def _median(backend: BackendLatency, scope: str) -> str:
         return NOT_AVAILABLE
     summary = backend.summaries[scope]
     return f"{summary.p50_ms:.2f} ± {(summary.p50_high_ms - summary.p50_low_ms) / 2:.2f}"
-
-
-def _speedup(backend: BackendLatency) -> str:
-    if "model" not in backend.speedups:
-        return "1 (first)"
-    ratio = backend.speedups["model"]
-    text = f"{ratio.value:.2f}x {ratio.low:.2f}-{ratio.high:.2f}"
-    return text if ratio.certain else f"({text})"

@@ -49,6 +49,11 @@ class Ratio:
         """Whether the interval leaves out 1, i.e. one of the two really is faster."""
         return self.low > 1.0 or self.high < 1.0
 
+    def __str__(self) -> str:
+        """As a table shows it, in brackets where the interval includes 1."""
+        text = f"{self.value:.2f}x {self.low:.2f}-{self.high:.2f}"
+        return text if self.certain else f"({text})"
+
 
 @dataclass(frozen=True)
 class Rate:

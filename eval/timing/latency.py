@@ -138,7 +138,8 @@ def bench(
             clock_log.append(clock_probe())
         meter.round()
 
-    take_turns(runners, options, tell, after_round)
+    turns = [(runner.candidate.name, runner.turn) for runner in runners]
+    take_turns(turns, options, tell, after_round)
     return Bench(
         backends=_results(runners, options.seed),
         options=options,

@@ -172,7 +172,8 @@ def bench_operator(
         tell(0.0, f"warming up {one.name}")
         clocks.append(_Clocked(one, options))
     if clocks:
-        take_turns(clocks, options, tell)
+        turns = [(clocked.implementation.name, clocked.turn) for clocked in clocks]
+        take_turns(turns, options, tell)
     return OperatorCase(
         title=title,
         rows=tuple(
@@ -205,24 +206,15 @@ class _Clocked:
 
     def __init__(self, implementation: Implementation, options: BenchOptions) -> None:
         self.implementation = implementation
-        self.name = implementation.name
         self.samples_ms: list[list[float]] = []
         self.warm_up = warm_up(implementation.time_ms, options, _WARM_WINDOW)
 
-    @property
-    def turns(self) -> int:
-        """Turns taken."""
-        return len(self.samples_ms)
-
-    @property
-    def recorded_ms(self) -> float:
-        """Time of all recorded calls."""
-        return sum(map(sum, self.samples_ms))
-
-    def turn(self, calls: int) -> None:
-        """One unrecorded call, then `calls` recorded ones."""
+    def turn(self, calls: int) -> float:
+        """One unrecorded call, then `calls` recorded ones, in ms."""
         self.implementation.time_ms()
-        self.samples_ms.append([self.implementation.time_ms() for _ in range(calls)])
+        samples_ms = [self.implementation.time_ms() for _ in range(calls)]
+        self.samples_ms.append(samples_ms)
+        return sum(samples_ms)
 
 
 def _timing(
@@ -282,12 +274,5 @@ def _cells(row: OperatorTiming) -> tuple[str, ...]:
         f"{row.floor_ms:.3f}",
         f"{row.floor_share:.0%}",
         f"{row.max_difference:.1e}",
-        _speedup(row.speedup),
+        str(row.speedup or "-"),
     )
-
-
-def _speedup(ratio: Ratio | None) -> str:
-    if ratio is None:
-        return "-"
-    text = f"{ratio.value:.2f}x {ratio.low:.2f}-{ratio.high:.2f}"
-    return text if ratio.certain else f"({text})"

@@ -42,28 +42,17 @@ class Runner:
     ) -> None:
         self.candidate = candidate
         self.images = images
-        self.recorded_ms = 0.0
         self._turns: list[list[dict[str, float]]] = []
         self._next_picture = 0
         self.warm_up = warm_up(lambda: self._call(self._batch())["pipeline"], options, _WINDOW)
         self._next_picture = 0
 
-    @property
-    def name(self) -> str:
-        """The candidate's."""
-        return self.candidate.name
-
-    @property
-    def turns(self) -> int:
-        """Turns taken."""
-        return len(self._turns)
-
-    def turn(self, calls: int) -> None:
-        """One unrecorded call, then `calls` recorded ones on the pictures that follow."""
+    def turn(self, calls: int) -> float:
+        """One unrecorded call, then `calls` recorded ones on the pictures that follow, in ms."""
         self._call(self._batch(advance=False))
         samples = [self._call(self._batch()) for _ in range(calls)]
-        self.recorded_ms += sum(sample["pipeline"] for sample in samples)
         self._turns.append(samples)
+        return sum(sample["pipeline"] for sample in samples)
 
     def samples(self) -> dict[str, Array]:
         """All samples as (T, n) arrays by scope and phase."""

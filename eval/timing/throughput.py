@@ -74,7 +74,8 @@ def measure_throughput(
             for count in (1, streams)
         ]
         calls = max(options.turn_calls, CALLS_PER_STREAM * streams)
-        take_turns(loads, replace(options, turn_calls=calls), lambda _fraction, _text: None)
+        turns = [(load.candidate.name, load.turn) for load in loads]
+        take_turns(turns, replace(options, turn_calls=calls), lambda _fraction, _text: None)
     pairs = zip(loads[::2], loads[1::2], strict=True)
     return tuple(load.result(one, options.seed) for one, many in pairs for load in (one, many))
 
@@ -89,27 +90,13 @@ class _Load:
         self.turns_s: list[float] = []
         self.samples_ms: list[list[float]] = []
 
-    @property
-    def name(self) -> str:
-        """The candidate's."""
-        return self.candidate.name
-
-    @property
-    def turns(self) -> int:
-        """Turns taken."""
-        return len(self.turns_s)
-
-    @property
-    def recorded_ms(self) -> float:
-        """From each turn's first call to its last one's end."""
-        return 1e3 * sum(self.turns_s)
-
-    def turn(self, calls: int) -> None:
-        """One unrecorded call per stream, then `calls` recorded ones."""
+    def turn(self, calls: int) -> float:
+        """One unrecorded call per stream, then `calls` recorded ones; from the first to the end."""
         list(self.pool.map(self._call, range(self.streams)))
         began = time.perf_counter()
         self.samples_ms.append(list(self.pool.map(self._call, range(calls))))
         self.turns_s.append(time.perf_counter() - began)
+        return 1e3 * self.turns_s[-1]
 
     def _call(self, number: int) -> float:
         """Predict the batch of call `number`, in milliseconds."""

@@ -13,7 +13,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
@@ -21,6 +20,8 @@ from ...runtime.errors import InputError
 
 Tell = Callable[[float, str], None]
 """Told the fraction done in [0, 1] and what is being done."""
+Turn = Callable[[int], float]
+"""One unrecorded call, then so many recorded ones; gives the milliseconds of these."""
 
 
 @dataclass(frozen=True)
@@ -92,46 +93,32 @@ def _stable(times: list[float], window: int, within: float) -> bool:
     return abs(float(np.median(newer)) / float(np.median(older)) - 1.0) < within
 
 
-class Timed(Protocol):
-    """What takes turns."""
-
-    @property
-    def name(self) -> str:
-        """What the reader calls it."""
-        ...
-
-    @property
-    def turns(self) -> int:
-        """Turns taken."""
-        ...
-
-    @property
-    def recorded_ms(self) -> float:
-        """Time of all recorded calls."""
-        ...
-
-    def turn(self, calls: int) -> None:
-        """One unrecorded call, then `calls` recorded ones."""
-        ...
-
-
 def take_turns(
-    runners: Sequence[Timed],
+    turns: Sequence[tuple[str, Turn]],
     options: BenchOptions,
     tell: Tell,
     after_round: Callable[[], None] = lambda: None,
 ) -> None:
-    """A B B A until there is enough; turns stay equal in number, hence comparable."""
-    while (fraction := _done(runners, options)) < 1.0:
-        for runner in (*runners, *reversed(runners)):
-            tell(fraction, f"timing {runner.name}")
-            runner.turn(options.turn_calls)
+    """A B B A until there is enough; all take equally many turns, hence comparable.
+
+    Args:
+        turns: what the reader calls it, and its turn; at least one.
+        options: how long.
+        tell: told before every turn.
+        after_round: called after every A B B A.
+    """
+    rounds, recorded_ms = 0, 0.0
+    while (fraction := _done(2 * rounds, recorded_ms / len(turns), options)) < 1.0:
+        for name, turn in (*turns, *reversed(turns)):
+            tell(fraction, f"timing {name}")
+            recorded_ms += turn(options.turn_calls)
+        rounds += 1
         after_round()
     tell(1.0, "done")
 
 
-def _done(runners: Sequence[Timed], options: BenchOptions) -> float:
+def _done(turns: int, recorded_ms: float, options: BenchOptions) -> float:
+    """The fraction done, after so many turns and milliseconds of each."""
     if options.seconds is not None:
-        recorded_ms = sum(runner.recorded_ms for runner in runners)
-        return recorded_ms / 1000.0 / (options.seconds * len(runners))
-    return runners[0].turns * options.turn_calls / options.samples
+        return recorded_ms / 1000.0 / options.seconds
+    return turns * options.turn_calls / options.samples
