@@ -13,6 +13,7 @@ import pytest
 
 from maskrt.eval import Candidate
 from maskrt.runtime.gpu.cuda import missing_device
+from maskrt.runtime.sessions.interface import Backend
 from maskrt.runtime.sessions.openvino_session import openvino_core
 from maskrt.workflows.floor import CHAINS, Layers, chain_model, probes_for, works_of
 
@@ -225,7 +226,7 @@ def test_a_probe_multiplies_what_it_says(chain_of: Layers) -> None:
 
 
 def test_probes_are_of_what_the_rows_compute_on() -> None:
-    probes = probes_for(["onnxruntime-cpu", "torch-cpu"])
+    probes = probes_for([Backend(name, "cpu", "fp32", name) for name in ("onnxruntime", "torch")])
     assert {(probe.device, probe.precision) for probe in probes} == {("cpu", "fp32")}
     assert [probe.macs for probe in probes] == [chain.macs for chain in CHAINS["cpu", "fp32"]]
 
@@ -233,14 +234,14 @@ def test_probes_are_of_what_the_rows_compute_on() -> None:
 def test_without_cuda_in_onnxruntime_a_gpu_row_has_no_peak() -> None:
     if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
         pytest.skip("this ONNX Runtime has CUDA")
-    assert probes_for(["tensorrt"]) == []
+    assert probes_for([Backend("tensorrt", "cuda", "fp16", "tensorrt")]) == []
 
 
 def test_bfloat_rows_are_held_against_bfloat_products() -> None:
     openvino = pytest.importorskip("openvino", reason="openvino is not installed")
     if "BF16" not in openvino_core(openvino).get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         pytest.skip("this CPU has no BF16 products")
-    probes = probes_for(["openvino-cpu-bf16"])
+    probes = probes_for([Backend("openvino", "cpu", "bf16", "openvino-cpu-bf16")])
     assert {probe.precision for probe in probes} == {"fp32", "bf16"}
     for probe in probes:
         probe.run()
