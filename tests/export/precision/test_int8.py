@@ -12,6 +12,7 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, checker, numpy_helper, parser
 
+from maskrt.export.macs import graph_macs
 from maskrt.export.precision.int8 import EXEMPTIONS, to_int8
 from maskrt.export.precision.policy import LAYERS, is_layer
 from maskrt.export.typed_graph import TypedGraph, scope_of
@@ -245,11 +246,12 @@ def test_a_model_without_layers_for_int8_is_refused(pictures: list[Path]) -> Non
 def test_source_is_left_alone_and_share_is_counted(pictures: list[Path]) -> None:
     model = row()
     before = model.SerializeToString()
-    _, report = to_int8(model, contract(), pictures)
+    int8, report = to_int8(model, contract(), pictures)
     assert model.SerializeToString() == before
     macs = {"a": 12, "b": 16, "y": 16}
     done = sum(macs[name] for name in macs if name not in report.left_out)
     assert report.mac_share == pytest.approx(done / 44)
+    assert graph_macs(int8).int8_share == report.mac_share
     assert f"of 3 layers, {report.mac_share:.1%} of their MACs, calibrated on 3 pictures" in str(
         report
     )

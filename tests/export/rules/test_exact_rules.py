@@ -22,13 +22,10 @@ from maskrt.export.rules.exact_rules import (
     rule_names,
 )
 from maskrt.export.to_onnx import export
-from maskrt.export.torch_graph import onnx_from_torch
 from maskrt.runtime.errors import InputError
 from maskrt.runtime.sessions.ort_session import OrtSession
-from maskrt.train.deploy.deployment import Shapes, deploy
-from maskrt.train.weights.checkpoint import load_checkpoint
 
-from ..conftest import Exported, MakeCheckpoint
+from ..conftest import Exported
 
 Floats = npt.NDArray[np.float32]
 
@@ -272,13 +269,6 @@ def test_a_network_gives_what_it_gave_without_rules(baseline: Exported, tmp_path
     assert wanted["counts"].min() > 0
     for name, value in wanted.items():
         np.testing.assert_allclose(found[name], value, rtol=0, atol=tolerance(value))
-
-
-def test_a_stride_in_the_3x3_convolution_leaves_every_bin_read(lively: MakeCheckpoint) -> None:
-    checkpoint = load_checkpoint(lively("mask_rcnn_r50_c4", "model.stride_in_1x1=false"))
-    _, outcomes = apply_rules(onnx_from_torch(deploy(checkpoint, Shapes())))
-    reason = "model.subnet.res5.0.conv1 of stride 1x1 reads every bin"
-    assert outcomes == (Outcome("even_bins", 0, (reason,)),)
 
 
 def tolerance(values: npt.NDArray[Any]) -> float:
