@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -208,8 +209,7 @@ def test_a_verb_without_json_prints_no_json(maskrt: Run, chain: Any) -> None:
 def test_the_command_line_and_the_verbs_are_the_same_set(maskrt: Run) -> None:
     ran = maskrt("--help")
     assert ran.code == 0
-    listed = [line.split()[0] for line in ran.out.splitlines() if line.startswith("    ")]
-    verbs = [word for word in listed if word.islower() and not word.startswith("-")]
+    verbs = re.findall(r"^ {4}([a-z]+)\b", ran.out, flags=re.MULTILINE)
     assert len(verbs) == len(VERBS)
     for verb in verbs:
         assert maskrt(verb, "--help").code == 0

@@ -13,15 +13,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import onnx
 import pytest
 
 import maskrt as package
 from maskrt.eval import CocoData, hop_between, load_coco
-from maskrt.export.precision.fp16 import to_fp16
 from maskrt.export.precision.precision_file import PrecisionFile, write_precision_file
-from maskrt.runtime.contract import METADATA_KEY, contract_from_json
-from maskrt.runtime.errors import ExportError
 from maskrt.runtime.files import sha256_of
 from maskrt.runtime.sessions.open import ModelRef
 from maskrt.train.shapes.drawing import draw_shapes
@@ -78,7 +74,6 @@ def test_an_unsafe_layer_is_found_and_the_repaired_model_passes_its_gate(
     precision, repaired = tmp_path / "p.json", tmp_path / "repaired.onnx"
     half = ("export", checkpoint, "-o", repaired, "--precision", "fp16")
 
-    assert_half_fails(unsafe, checkpoint, pictures, maskrt)
     refused = maskrt(*half)
     assert refused.code == 2, "export verifies what it writes"
     assert not repaired.exists()
@@ -101,24 +96,6 @@ def test_an_unsafe_layer_is_found_and_the_repaired_model_passes_its_gate(
     assert hop.parity.reference_counted >= PICTURES
     built = maskrt("build", repaired, "-o", tmp_path / "repaired.engine", "--json")
     assert built.code == 0, built.err
-
-
-def assert_half_fails(unsafe: Unsafe, checkpoint: Path, pictures: CocoData, maskrt: Run) -> None:
-    """FP16 without a precision file: not writable, or written past export's own check, failing."""
-    fp32, fp16 = checkpoint.with_suffix(".fp32.onnx"), checkpoint.with_suffix(".fp16.onnx")
-    assert maskrt("export", checkpoint, "-o", fp32).code == 0
-    model = onnx.load(fp32)
-    if unsafe is WEIGHTS:
-        with pytest.raises(ExportError, match="half reaches 65504"):
-            to_fp16(model)
-        return
-    half = to_fp16(model)
-    contract = contract_from_json(model.metadata_props[0].value, str(fp32))
-    text = dataclasses.replace(contract, precision="fp16").to_json()
-    onnx.helper.set_model_props(half, {METADATA_KEY: text})
-    onnx.save(half, fp16)
-    ran = maskrt("eval", fp16, "--data", pictures.folder, "--against", fp32)
-    assert ran.code != 0, ran.out
 
 
 def surer_of_class_0(tensors: dict[str, Any]) -> None:

@@ -1,8 +1,8 @@
 """The shipped networks pass the parity gates with every choice that an exported file leaves open.
 
-Choices: the rules that rewrite the graph, the body of RoIAlign, and what runs the file. Defaults are
-in test_demo.py, whose files are measured here again in other ways; the plugins' kernels in
-tests/engines/kernels/test_kernel_parity.py.
+Choices: the body of RoIAlign, and what runs the file. The defaults are in test_demo.py, whose files
+are measured here again in other ways. Elsewhere: rules change no bit (tests/export/rules), the
+plugins' kernels (tests/engines/kernels/test_kernel_parity.py).
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import pytest
 from maskrt.eval import CocoData, Measurement, hop_between
 from maskrt.export.operators.grid_sample_body import grid_sample_function
 from maskrt.export.operators.roi_align import ROI_ALIGN
-from maskrt.export.to_onnx import export
 from maskrt.runtime.sessions.open import ModelRef
 from maskrt.workflows.data import load_data
 from maskrt.workflows.demo import CHECKPOINTS
@@ -51,16 +50,6 @@ def test_the_other_body_of_roi_align_passes(
     for precision in ("fp32", "fp16"):
         changed = with_grid_sample(demo.out / f"{name}-{precision}.onnx", tmp_path)
         assert_passes(reference(name), changed, pictures)
-
-
-def test_a_graph_without_rules_passes(
-    pictures: CocoData, reference: Callable[[str], Measurement], tmp_path: Path
-) -> None:
-    name = "mask_rcnn_tiny"
-    paths = {p: tmp_path / f"{p}.onnx" for p in ("fp32", "fp16")}
-    export(CHECKPOINTS / f"{name}.safetensors", paths, rules=())
-    for path in paths.values():
-        assert_passes(reference(name), path, pictures)
 
 
 def assert_passes(reference: Measurement, path: Path, pictures: CocoData) -> None:

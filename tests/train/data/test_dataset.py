@@ -344,7 +344,10 @@ def test_samples_are_values(drawn: CocoInstances) -> None:
         ("[]", "unreadable as COCO annotations"),
         ("{}", "0 images and 0 categories"),
         (coco_of([], categories=[]), "2 images and 0 categories"),
-        (coco_of([], images=[{"id": 1}]), r"images\[0\] has no file_name and no height and no width"),
+        (
+            coco_of([], images=[{"id": 1}]),
+            r"images\[0\] has no file_name and no height and no width",
+        ),
         (coco_of([{"category_id": 3}]), r"annotations\[0\] has no bbox"),
         (coco_of([box(99)]), "annotation 1 has category 99"),
     ],
