@@ -32,7 +32,7 @@ from .bench_findings import (
     find_trtexec,
 )
 from .measure import measured
-from .open import open_model
+from .open import model_ref, open_model
 
 if TYPE_CHECKING:
     from ..eval import Accuracy, Bench, BenchOptions, CocoData, Table
@@ -75,7 +75,7 @@ class BenchRun:
 
 
 def bench_models(
-    models: Sequence[ModelRef],
+    models: Sequence[str | Path | ModelRef],
     options: BenchOptions,
     *,
     data: CocoData | None = None,
@@ -91,7 +91,7 @@ def bench_models(
     """Time models in turns on the same pictures, and write the report that was asked for.
 
     Args:
-        models: at least one.
+        models: at least one; paths, "FILE@SESSION,NAME=VALUE", or `ModelRef`s.
         options: how long.
         data: pictures and ground truth; None draws pictures and measures no accuracy.
         batches: batch sizes; checkpoints are exported at each of them (ONNX FP32), other files must
@@ -114,7 +114,7 @@ def bench_models(
     _check(html, streams, allowed)
     earlier = None if against is None else read_earlier(against)
     with contextlib.ExitStack() as stack:
-        files = _files(models, batches, stack, on_step)
+        files = _files([model_ref(model) for model in models], batches, stack, on_step)
         _require_known(earlier, files)
         accuracies = [] if data is None else [measured(model, data).accuracy for model in files]
         images = _pictures(data)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ..eval.coco.annotations import Split
 
 
-def draw_data(out: Path, images: int = 2000, val_images: int = 200, seed: int = 0) -> Path:
+def draw_data(out: str | Path, images: int = 2000, val_images: int = 200, seed: int = 0) -> Path:
     """Draw a COCO-format data set of textured shapes into folder `out`; returns the folder.
 
     Raises:
@@ -21,10 +21,10 @@ def draw_data(out: Path, images: int = 2000, val_images: int = 200, seed: int = 
     from ..train.shapes.drawing import draw_shapes
 
     require_at_least_one(images=images, val_images=val_images)
-    return draw_shapes(out, images, val_images, seed)
+    return draw_shapes(Path(out), images, val_images, seed)
 
 
-def load_data(folder: Path, split: Split = "val", images: int | None = None) -> CocoData:
+def load_data(folder: str | Path, split: Split = "val", images: int | None = None) -> CocoData:
     """Read a split of a COCO-format folder, or only the first `images` pictures of it.
 
     Raises:
@@ -32,7 +32,7 @@ def load_data(folder: Path, split: Split = "val", images: int | None = None) -> 
     """
     from ..eval import load_coco
 
-    data = load_coco(folder, split)
+    data = load_coco(Path(folder), split)
     if images is None:
         return data
     require_at_least_one(images=images)

@@ -7,9 +7,11 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .open import open_model
+from .open import model_ref, open_model
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ..eval import Accuracy, CocoData, Hop, Measurement
     from ..runtime.sessions.open import ModelRef
 
@@ -24,7 +26,9 @@ class Evaluation:
     """From the reference to the model; its `failures` say which gates failed."""
 
 
-def evaluate(model: ModelRef, data: CocoData, against: ModelRef | None = None) -> Evaluation:
+def evaluate(
+    model: str | Path | ModelRef, data: CocoData, against: str | Path | ModelRef | None = None
+) -> Evaluation:
     """COCO AP (AR of proposals) of a model, and its parity with a reference.
 
     Raises:
@@ -33,10 +37,10 @@ def evaluate(model: ModelRef, data: CocoData, against: ModelRef | None = None) -
     """
     from ..eval import hop_between
 
-    candidate = measured(model, data)
+    candidate = measured(model_ref(model), data)
     if against is None:
         return Evaluation((candidate.accuracy,), None)
-    reference = measured(against, data)
+    reference = measured(model_ref(against), data)
     accuracies = (reference.accuracy, candidate.accuracy)
     return Evaluation(accuracies, hop_between(reference, candidate))
 

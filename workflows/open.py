@@ -72,6 +72,15 @@ def open_model(model: ModelRef) -> Predictor:
     return Predictor(_session(model))
 
 
+def model_ref(model: str | Path | ModelRef) -> ModelRef:
+    """A model as it may be named: a path, "FILE@SESSION,NAME=VALUE", or a `ModelRef` already.
+
+    Raises:
+        InputError: an option or its value is unknown.
+    """
+    return model if isinstance(model, ModelRef) else model_from_text(model)
+
+
 def _session(model: ModelRef) -> Session:
     if model.path.suffix == CHECKPOINT:
         from ..train.torch_session import open_checkpoint

@@ -29,7 +29,7 @@ from ..runtime.pictures.video import BrokenVideoError, VideoReader, video_writer
 from ..runtime.predictor import Predictor
 from ..runtime.results.instances import Instances
 from ..runtime.sessions.open import ModelRef
-from .open import open_model
+from .open import model_ref, open_model
 
 T = TypeVar("T")
 OnProgress = Callable[[float, str], None]
@@ -59,7 +59,7 @@ class _Job:
 
 
 def predict_files(
-    model: ModelRef,
+    model: str | Path | ModelRef,
     sources: Sequence[Path],
     out: Path,
     score: float = 0.5,
@@ -68,7 +68,7 @@ def predict_files(
     on_progress: OnProgress | None = None,
 ) -> Written:
     """Open a model and predict every source; arguments and errors as `predict_sources`."""
-    with open_model(model) as predictor:
+    with open_model(model_ref(model)) as predictor:
         return predict_sources(
             predictor, sources, out, score, nms_iou=nms_iou, on_progress=on_progress
         )
