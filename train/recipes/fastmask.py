@@ -8,10 +8,25 @@ it; each such place names the option.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
 from ...runtime.errors import ConfigError
-from .sections import InputConfig, SolverConfig
+from .ranges import (
+    LONGEST_SIDE_PX,
+    Below1,
+    Blocks,
+    Cells,
+    Channels,
+    Count,
+    CountOrNone,
+    NotNegative,
+    Positive,
+    QuarteredChannels,
+    Range,
+    Share,
+    SidePx,
+)
+from .sections import CanvasSide, InputConfig, SolverConfig
 
 STREAM_STRIDES = (16.0, 24.0)
 """Of the first and the second stream's own map; a neck doubles them level by level."""
@@ -22,17 +37,26 @@ LARGEST_STRIDE = 384.0
 class FastMaskInput(InputConfig):
     """Pictures are scaled by their long side alone; sides become multiples of 4 px."""
 
-    short_side_px: int = 0
-    long_side_px: int = 1300
+    short_side_px: Annotated[int, Range(0, LONGEST_SIDE_PX)] = 0
+    """Of no meaning when 0."""
+    long_side_px: SidePx = 1300
     """At test time (the code's zoom setting, which the paper's tables need)."""
-    multiple_px: int = 4
-    train_short_sides_px: tuple[int, ...] = ()
-    train_long_side_px: tuple[int, int] = (800, 869)
+    multiple_px: Annotated[int, Range(1, 1024)] = 4
+    train_short_sides_px: tuple[SidePx, ...] = ()
+    train_long_side_px: tuple[SidePx, SidePx] = (800, 869)
     """Each training picture's long side is drawn from this closed range."""
-    canvas_hw: tuple[int, int] = (972, 1300)
+    canvas_hw: tuple[CanvasSide, CanvasSide] = (972, 1300)
     """Default canvas of exported graphs, multiples of 4."""
     channel_order: Literal["RGB", "BGR"] = "RGB"
     mean: tuple[float, float, float] = (123.68, 116.779, 103.939)
+
+    def __post_init__(self) -> None:
+        """Reject a range that holds nothing."""
+        low, high = self.train_long_side_px
+        if low > high:
+            raise ConfigError(
+                f"input.train_long_side_px=[{low}, {high}]: expected the shorter one first."
+            )
 
 
 @dataclass(frozen=True)
@@ -45,11 +69,11 @@ class FastMaskConfig:
     body: Literal["resnet", "vgg", "pva"] = "resnet"
     streams: Literal[1, 2] = 2
     """Two: a second branch from stride 8 to stride 24 beside the one to stride 16."""
-    stem_channels: int = 64
+    stem_channels: Channels = 64
     """Of the first convolution; vgg and pva scale all their widths with it (64 and 32)."""
-    body_channels: int = 256
+    body_channels: QuarteredChannels = 256
     """resnet only: output channels of res2; res3 and res4 double them."""
-    blocks: tuple[int, ...] = (3, 4, 6)
+    blocks: tuple[Blocks, ...] = (3, 4, 6)
     """resnet only: bottlenecks of res2, res3 and res4; (3, 4, 6) is the paper's ResNet-39."""
     norm: Literal["frozen", "batch"] = "frozen"
     """`frozen`: fixed affine of pre-trained statistics; `batch`: trained, for runs from scratch."""
@@ -58,27 +82,26 @@ class FastMaskConfig:
     the body once for each (DeepMask*), which has one stream and no neck."""
     neck: Literal["residual", "forward", "average", "max"] = "residual"
     head: Literal["attentional", "standard"] = "attentional"
-    train_strides: tuple[float, ...] = (16.0, 24.0, 32.0, 48.0, 64.0, 96.0, 128.0)
+    train_strides: tuple[Positive, ...] = (16.0, 24.0, 32.0, 48.0, 64.0, 96.0, 128.0)
     """Pixels per cell of the levels in training, finest first."""
-    test_strides: tuple[float, ...] = (16.0, 24.0, 32.0, 48.0, 64.0, 96.0, 128.0, 192.0)
+    test_strides: tuple[Positive, ...] = (16.0, 24.0, 32.0, 48.0, 64.0, 96.0, 128.0, 192.0)
     """The same at test time: the neck is applied as often as they need."""
-    reduced_channels: int = 128
+    reduced_channels: Channels = 128
     """Channels of the windows."""
-    score_channels: int = 512
-    score_hidden: int = 1024
-    dropout: float = 0.5
+    score_channels: Channels = 512
+    score_hidden: Channels = 1024
+    dropout: Below1 = 0.5
     """After the first score layer, in training."""
-    mask_rank: int = 512
+    mask_rank: Channels = 512
     """Width between the two linear mask layers."""
-    mask_cells: int = 40
+    mask_cells: Cells = 40
     """Side of the mask the head gives; four times that after upsampling."""
 
     def __post_init__(self) -> None:
         """Reject settings that no network of the family has."""
-        if len(self.blocks) != 3 or min(self.blocks) < 1:
+        if len(self.blocks) != 3:
             raise ConfigError(
-                f"model.blocks={list(self.blocks)}: expected three counts of at least 1 (res2, "
-                "res3, res4)."
+                f"model.blocks={list(self.blocks)}: expected three counts (res2, res3, res4)."
             )
         for name in ("train_strides", "test_strides"):
             self._check_strides(name, getattr(self, name))
@@ -92,6 +115,12 @@ class FastMaskConfig:
             raise ConfigError(
                 "model.pyramid=image: found model.compat=original, the published FastMask code, "
                 "which has no image pyramid. Set model.compat=paper."
+            )
+
+        if self.body == "pva" and self.stem_channels % 2:
+            raise ConfigError(
+                f"model.stem_channels={self.stem_channels}: half of them are the negatives of the "
+                "others in body pva; expected an even number. Use 32."
             )
 
     def _check_strides(self, name: str, strides: tuple[float, ...]) -> None:
@@ -114,49 +143,38 @@ class FastMaskConfig:
 class WindowConfig:
     """Which windows are trained and what for (paper, section 5.2), and how many come out."""
 
-    scale_range: tuple[float, float] = (0.4, 0.8)
+    scale_range: tuple[Share, Share] = (0.4, 0.8)
     """Long side of an object over the window's side for which the window can be positive."""
-    center_cells: float = 1.0
+    center_cells: NotNegative = 1.0
     """Greatest distance of the object's centre from the window's, per axis, in cells."""
-    objectness_batch: int = 64
+    objectness_batch: Annotated[int, Range(2, 65536)] = 64
     """Windows per picture for the objectness loss, at most half of them positive."""
-    mask_batch: int = 64
+    mask_batch: Count = 64
     """Positive windows per picture for the attention and mask losses."""
-    hard_share: float = 0.5
+    hard_share: Share = 0.5
     """Share of the negatives that are drawn from the hard ones: windows centred on an object of
     another scale, or seeing one of fitting scale off centre. The rest are any negatives."""
-    per_image: int = 1000
-    """Proposals (slots) per picture; fewer when the canvas has fewer windows."""
+    per_image: Annotated[int, Range(1, 3840)] = 1000
+    """Proposals (slots) per picture; fewer when the canvas has fewer windows. TensorRT's TopK takes
+    3840 at most."""
 
     def __post_init__(self) -> None:
         """Reject ranges that hold nothing."""
         low, high = self.scale_range
         if not 0 < low < high <= 1:
             raise ConfigError(f"windows.scale_range=[{low}, {high}]: expected 0 < low < high <= 1.")
-        if not 1 <= self.per_image <= 3840:
-            raise ConfigError(
-                f"windows.per_image={self.per_image}: expected 1 to 3840, the most that TensorRT's "
-                "TopK takes."
-            )
-        if self.objectness_batch < 2 or self.mask_batch < 1:
-            raise ConfigError(
-                f"windows.objectness_batch={self.objectness_batch}, windows.mask_batch="
-                f"{self.mask_batch}: expected at least 2 and 1 windows per picture."
-            )
-        if not 0 <= self.hard_share <= 1:
-            raise ConfigError(f"windows.hard_share={self.hard_share}: expected 0 to 1.")
 
 
 @dataclass(frozen=True)
 class FastMaskSolver(SolverConfig):
     """Solver of the published training (models/fm-res39.solver.prototxt)."""
 
-    steps: int = 1_000_000
-    batch: int = 1
-    lr: float = 1e-3
-    weight_decay: float = 5e-5
-    milestones: tuple[int, ...] = (500_000,)
-    warmup_steps: int = 0
+    steps: Count = 1_000_000
+    batch: Annotated[int, Range(1, 65536)] = 1
+    lr: NotNegative = 1e-3
+    weight_decay: NotNegative = 5e-5
+    milestones: tuple[Count, ...] = (500_000,)
+    warmup_steps: CountOrNone = 0
 
 
 @dataclass(frozen=True)

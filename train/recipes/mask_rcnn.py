@@ -7,9 +7,20 @@ a docstring says otherwise.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
 from ...runtime.errors import ConfigError
+from .ranges import (
+    MOST_CHANNELS,
+    Blocks,
+    Channels,
+    Count,
+    Items,
+    Positive,
+    QuarteredChannels,
+    Range,
+    Share,
+)
 from .sections import InputConfig, SolverConfig
 
 
@@ -17,11 +28,11 @@ from .sections import InputConfig, SolverConfig
 class MaskRCNNConfig:
     """The Mask R-CNN C4 family; every row of the LSC paper's Tables I to III is a setting of it."""
 
-    stem_channels: int = 64
+    stem_channels: Channels = 64
     """Channels after the 7x7 stem convolution."""
-    backbone_channels: int = 256
+    backbone_channels: QuarteredChannels = 256
     """Output channels of res2; each later stage doubles them, bottlenecks use a quarter."""
-    blocks: tuple[int, ...] = (3, 4, 6, 3)
+    blocks: tuple[Blocks, ...] = (3, 4, 6, 3)
     """Bottleneck blocks of res2, res3, res4 and (subnet c5 only) res5."""
     stride_in_1x1: bool = True
     """True: MSRA weights, the stride sits in the first 1x1; False: torchvision, in the 3x3."""
@@ -30,53 +41,54 @@ class MaskRCNNConfig:
     head_norm: bool = False
     """Batch norm also in the separable block, RPN and light subnet, which runs from scratch need
     (He et al. 2018, Rethinking ImageNet Pre-training, section 3.1)."""
-    freeze_at: int = 2
+    freeze_at: Annotated[int, Range(0, 4)] = 2
     """Stages whose weights are not trained: 2 is stem and res2, 0 is none."""
-    separable_channels: int = 0
+    separable_channels: Annotated[int, Range(0, MOST_CHANNELS)] = 0
     """Middle and output channels of the large separable convolution (Table II: always equal);
     0 leaves it out, which is the baseline."""
-    separable_kernel: int = 15
+    separable_kernel: Annotated[int, Range(1, 63)] = 15
     """k of the k x 1 and 1 x k convolutions (odd)."""
     subnet: Literal["c5", "light"] = "c5"
     """Per-RoI trunk: ResNet's res5, or the paper's two 3x3 convolutions."""
-    subnet_mid_channels: int = 256
+    subnet_mid_channels: Channels = 256
     """light only: channels of the first 3x3 convolution (256 in both frameworks)."""
-    subnet_channels: int = 512
+    subnet_channels: Channels = 512
     """light only: Cout of the second 3x3 convolution (512: framework 1, 1024: framework 2)."""
-    pooling: int = 7
+    pooling: Annotated[int, Range(1, 64)] = 7
     """light only: average pooling window and stride on the 14x14 map; 14 is global pooling."""
-    mask_channels: int = 256
+    mask_channels: Channels = 256
     """Width of the mask branch's deconvolution."""
-    roi_size: int = 14
-    """RoIAlign output cells per side."""
-    sampling_ratio: int = 2
+    roi_size: Annotated[int, Range(1, 64)] = 14
+    """RoIAlign output cells per side; an even number for subnet c5, which halves it."""
+    sampling_ratio: Annotated[int, Range(0, 16)] = 2
     """RoIAlign samples per cell and axis; 0 is adaptive (Detectron2): ceil(extent / P)."""
-    anchor_sizes_px: tuple[float, ...] = (32.0, 64.0, 128.0, 256.0, 512.0)
+    anchor_sizes_px: Annotated[tuple[Positive, ...], Items(1)] = (
+        *(32.0, 64.0, 128.0, 256.0, 512.0),
+    )
     """Square root of the anchors' areas."""
-    anchor_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
+    anchor_ratios: Annotated[tuple[Positive, ...], Items(1)] = (0.5, 1.0, 2.0)
     """Height over width."""
 
     def __post_init__(self) -> None:
         """Reject settings that no network of the family has."""
-        if self.subnet == "light" and (self.pooling < 1 or self.roi_size % self.pooling):
+        if self.subnet == "light" and self.roi_size % self.pooling:
             raise ConfigError(
                 f"model.pooling={self.pooling}: does not divide model.roi_size={self.roi_size}; "
                 "expected 7 or 14 for 14x14 RoIs. Choose a divisor."
+            )
+        if self.subnet == "c5" and self.roi_size % 2:
+            raise ConfigError(
+                f"model.roi_size={self.roi_size}: subnet c5 halves it; expected an even number. "
+                "Use 14."
             )
         if self.separable_kernel % 2 == 0:
             raise ConfigError(
                 f"model.separable_kernel={self.separable_kernel}: must be odd, so that padding "
                 "keeps the map's size. Use 15 as the paper does."
             )
-        if len(self.blocks) != 4 or min(self.blocks) < 1:
+        if len(self.blocks) != 4:
             raise ConfigError(
-                f"model.blocks={list(self.blocks)}: expected four counts of at least 1 "
-                "(res2, res3, res4, res5)."
-            )
-        if self.sampling_ratio < 0:
-            raise ConfigError(
-                f"model.sampling_ratio={self.sampling_ratio}: expected samples per cell and axis, "
-                "or 0 for adaptive sampling. Use 2."
+                f"model.blocks={list(self.blocks)}: expected four counts (res2, res3, res4, res5)."
             )
 
 
@@ -84,36 +96,44 @@ class MaskRCNNConfig:
 class ProposalConfig:
     """From RPN outputs to proposals, and the RPN's training targets."""
 
-    pre_nms_train: int = 12000
-    post_nms_train: int = 2000
-    pre_nms_test: int = 6000
+    pre_nms_train: Count = 12000
+    post_nms_train: Count = 2000
+    pre_nms_test: Count = 6000
     """Anchors kept before NMS at test time."""
-    post_nms_test: int = 1000
-    nms_iou: float = 0.7
+    post_nms_test: Count = 1000
+    nms_iou: Share = 0.7
     """A box is suppressed when its IoU with a better one is above this."""
-    positive_iou: float = 0.7
-    negative_iou: float = 0.3
-    batch_per_image: int = 256
+    positive_iou: Share = 0.7
+    negative_iou: Share = 0.3
+    batch_per_image: Count = 256
     """Anchors sampled per image for the losses."""
-    positive_fraction: float = 0.5
+    positive_fraction: Share = 0.5
+
+    def __post_init__(self) -> None:
+        """Reject thresholds by which an anchor is both."""
+        if self.negative_iou > self.positive_iou:
+            raise ConfigError(
+                f"proposals.negative_iou={self.negative_iou}: expected at most "
+                f"proposals.positive_iou={self.positive_iou}. Lower it."
+            )
 
 
 @dataclass(frozen=True)
 class DetectionConfig:
     """From box head outputs to instances, and the box head's training targets."""
 
-    score_threshold: float = 0.05
+    score_threshold: Share = 0.05
     """Candidates must score strictly above this."""
-    nms_iou: float = 0.5
-    candidates: int = 1000
+    nms_iou: Share = 0.5
+    candidates: Count = 1000
     """Best (RoI, class) pairs that enter NMS. Detectron2 takes all above the threshold; pairs
     beyond the best 1000 could only fill the tail of the 100 detections."""
-    per_image: int = 100
+    per_image: Count = 100
     """Detections (slots) per image."""
-    positive_iou: float = 0.5
-    batch_per_image: int = 512
+    positive_iou: Share = 0.5
+    batch_per_image: Count = 512
     """RoIs sampled per image for the losses."""
-    positive_fraction: float = 0.25
+    positive_fraction: Share = 0.25
 
 
 @dataclass(frozen=True)

@@ -7,30 +7,47 @@ Defaults are those of Detectron2's Mask R-CNN R50-C4 (configs/Base-RCNN-C4.yaml 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from .ranges import (
+    LONGEST_SIDE_PX,
+    Below1,
+    Count,
+    CountOrNone,
+    Items,
+    NotNegative,
+    Positive,
+    Range,
+    Share,
+    SidePx,
+)
+
+CanvasSide = Annotated[int, Range(16, LONGEST_SIDE_PX)]
 
 
 @dataclass(frozen=True)
 class InputConfig:
     """How pictures reach the network."""
 
-    short_side_px: int = 800
+    short_side_px: SidePx = 800
     """Shorter side after scaling at test time."""
-    long_side_px: int = 1333
+    long_side_px: SidePx = 1333
     """Longer side never exceeds this, px."""
-    train_short_sides_px: tuple[int, ...] = (640, 672, 704, 736, 768, 800)
+    train_short_sides_px: Annotated[tuple[SidePx, ...], Items(1)] = (
+        *(640, 672, 704, 736, 768, 800),
+    )
     """One of these is drawn for each training picture."""
-    multiple_px: int = 1
+    multiple_px: Annotated[int, Range(1, 1024)] = 1
     """Scaled sides are floored to a multiple of this; 1 rounds to the nearest pixel."""
-    canvas_hw: tuple[int, int] = (800, 1344)
+    canvas_hw: tuple[CanvasSide, CanvasSide] = (800, 1344)
     """Default canvas of exported graphs, multiples of 16."""
     channel_order: Literal["RGB", "BGR"] = "BGR"
     """Order the first convolution's weights expect; the exported graph always takes RGB."""
     mean: tuple[float, float, float] = (103.530, 116.280, 123.675)
     """Per channel in `channel_order`, 0..255 scale."""
-    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    std: tuple[Positive, Positive, Positive] = (1.0, 1.0, 1.0)
     """Per channel in `channel_order`, 0..255 scale."""
-    color_jitter: float = 0.0
+    color_jitter: Share = 0.0
     """Training only: relative strength of random brightness, contrast and channel gain."""
 
 
@@ -38,24 +55,25 @@ class InputConfig:
 class SolverConfig:
     """Stochastic gradient descent and how long it runs."""
 
-    steps: int = 90_000
-    batch: int = 16
+    steps: Count = 90_000
+    batch: Annotated[int, Range(1, 65536)] = 16
     """Images per step over all processes."""
-    lr: float = 0.02
-    momentum: float = 0.9
-    weight_decay: float = 1e-4
+    lr: NotNegative = 0.02
+    momentum: Below1 = 0.9
+    weight_decay: NotNegative = 1e-4
     """Not applied to norm parameters and biases of norms."""
     schedule: Literal["step", "cosine"] = "step"
     """`step`: x0.1 at each milestone; `cosine`: half a cosine from lr to 0."""
-    milestones: tuple[int, ...] = (60_000, 80_000)
-    warmup_steps: int = 1000
-    warmup_factor: float = 0.001
-    clip_norm: float = 0.0
+    milestones: tuple[Count, ...] = (60_000, 80_000)
+    warmup_steps: CountOrNone = 1000
+    warmup_factor: Share = 0.001
+    clip_norm: NotNegative = 0.0
     """Gradients are scaled to at most this global norm; 0 leaves them alone."""
     precision: Literal["fp32", "fp16", "bf16"] = "fp32"
     """Autocast type; fp16 needs CUDA (with loss scaling), bf16 also runs on recent CPUs."""
-    ema_decay: float = 0.0
+    ema_decay: Below1 = 0.0
     """Decay of the exponential moving average of the weights; 0 turns it off."""
-    checkpoint_every: int = 1000
+    checkpoint_every: Count = 1000
     """Steps between resumable checkpoints."""
-    seed: int = 0
+    seed: Annotated[int, Range(0)] = 0
+    """Of any size."""

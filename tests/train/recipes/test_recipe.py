@@ -1,6 +1,7 @@
 """Recipes: shipped ones load, mistakes are named, what is written back reads the same."""
 
 import dataclasses
+import re
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,20 @@ from maskrt.runtime.errors import ConfigError
 from maskrt.train.networks.families import new_network
 from maskrt.train.networks.fastmask import FastMask
 from maskrt.train.recipes.classes import COCO, SHAPES
-from maskrt.train.recipes.recipe import RECIPES, MaskRCNNRecipe, dump_recipe, load_recipe
+from maskrt.train.recipes.recipe import (
+    RECIPES,
+    MaskRCNNRecipe,
+    differences,
+    dump_recipe,
+    load_recipe,
+)
 
 SHIPPED = sorted(path.stem for path in RECIPES.glob("*.yaml"))
 BASE = "lsc_mask_rcnn_tiny"
+BILLION_LAUGHS = "name:\n" + "".join(
+    f"  - &a{n} [{', '.join([f'*a{n - 1}'] * 9) if n else 1}]\n" for n in range(30)
+)
+"""Nine to the power of thirty values in 2 kB."""
 
 
 def written(folder: Path, text: str) -> Path:
@@ -71,7 +82,7 @@ def test_a_family_nobody_knows_is_named(tmp_path: Path) -> None:
         ("model.streams=3", "model.streams=3; expected 1 or 2"),
         ("windows.scale_range=[0.8, 0.4]", "expected 0 < low < high <= 1"),
         ("windows.hard_share=2", "windows.hard_share"),
-        ("windows.per_image=4000", "expected 1 to 3840"),
+        ("windows.per_image=4000", "expected a whole number from 1 to 3840"),
         ("windows.mask_batch=0", "windows.mask_batch=0"),
         ("detections.per_image=5", "unknown key 'detections'"),
     ],
@@ -162,15 +173,86 @@ def test_an_override_makes_a_section_the_file_leaves_out(tmp_path: Path) -> None
         ("=3", "not an override; expected key=value"),
         ("classes=[cat", "not valid YAML"),
         ("model.pooling=5", r"does not divide model\.roi_size=14"),
-        ("model.pooling=0", r"does not divide model\.roi_size=14"),
+        ("model.pooling=0", r"model\.pooling=0; expected a whole number from 1 to 64"),
         ("model.separable_kernel=14", "must be odd"),
         ("model.blocks=[3, 4, 6]", "four counts"),
-        ("model.sampling_ratio=-1", "0 for adaptive sampling"),
+        ("model.sampling_ratio=-1", "expected a whole number from 0 to 16"),
     ],
 )
 def test_mistakes_are_refused_with_a_sentence(override: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         load_recipe(BASE, [override])
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("solver.steps=-1", "a whole number from 1 to 1000000000"),
+        ("solver.batch=0", "a whole number from 1 to 65536"),
+        ("solver.lr=-1", "a number of at least 0"),
+        ("solver.momentum=5", "a number from 0 to below 1"),
+        ("solver.ema_decay=2", "a number from 0 to below 1"),
+        ("solver.seed=-1", "a whole number of at least 0"),
+        ("solver.checkpoint_every=0", "a whole number from 1"),
+        ("solver.clip_norm=-1", "a number of at least 0"),
+        ("solver.milestones=[10, 0]", "a list of a whole number from 1"),
+        ("model.stem_channels=0", "a whole number from 1 to 4096"),
+        ("model.stem_channels=-4", "a whole number from 1 to 4096"),
+        ("model.separable_kernel=-3", "a whole number from 1 to 63"),
+        ("model.roi_size=0", "a whole number from 1 to 64"),
+        ("model.backbone_channels=3", "a whole number from 4 to 4096, a multiple of 4"),
+        ("model.backbone_channels=6", "a whole number from 4 to 4096, a multiple of 4"),
+        ("model.mask_channels=0", "a whole number from 1 to 4096"),
+        ("model.freeze_at=99", "a whole number from 0 to 4"),
+        ("model.anchor_sizes_px=[]", "a list of a number above 0 with at least 1 of them"),
+        ("model.anchor_sizes_px=[-5]", "a list of a number above 0 with at least 1 of them"),
+        ("model.anchor_ratios=[0]", "a list of a number above 0 with at least 1 of them"),
+        (f"model.blocks=[1, 1, 1, {2**70}]", "a list of a whole number from 1 to 100"),
+        ("input.long_side_px=0", "a whole number from 1 to 16384"),
+        ("input.multiple_px=0", "a whole number from 1 to 1024"),
+        ("input.train_short_sides_px=[]", "with at least 1 of them"),
+        ("input.std=[1, 0, 1]", "a list of 3, each a number above 0"),
+        ("detections.nms_iou=-1", "a number from 0 to 1"),
+        ("detections.positive_fraction=7", "a number from 0 to 1"),
+        ("detections.score_threshold=2", "a number from 0 to 1"),
+        ("detections.per_image=0", "a whole number from 1"),
+        ("name=", "expected text"),
+        ('name="a\\ud800"', "expected text"),
+    ],
+)
+def test_values_out_of_their_range_are_refused(override: str, expected: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(expected)) as caught:
+        load_recipe(BASE, [override])
+    assert f"{override.partition('=')[0]}=" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "override", "message"),
+    [
+        ("mask_rcnn_r50_c4", "model.roi_size=7", "subnet c5 halves it"),
+        (BASE, "proposals.negative_iou=0.9", r"at most proposals\.positive_iou=0\.7"),
+        ("fastmask_pva", "model.stem_channels=33", "expected an even number"),
+        ("fastmask_r39", "input.train_long_side_px=[900, 800]", "the shorter one first"),
+        ("fastmask_r39", "model.streams=true", "model.streams=True; expected 1 or 2"),
+    ],
+)
+def test_values_that_exclude_each_other_are_refused(
+    recipe: str, override: str, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_recipe(recipe, [override])
+
+
+def test_differences_are_told_by_key() -> None:
+    before = load_recipe(BASE)
+    after = load_recipe(BASE, ["solver.lr=0.5", "input.canvas_hw=[64, 96]"])
+    assert differences(before, before) == []
+    assert differences(before, after) == [
+        ("input.canvas_hw", [480, 480], [64, 96]),
+        ("solver.lr", 0.04, 0.5),
+    ]
+    other = {key for key, _, _ in differences(before, load_recipe("fastmask_tiny"))}
+    assert {"family", "classes", "proposals.nms_iou", "model.neck"} <= other
 
 
 def test_an_unknown_recipe_offers_the_nearest_name() -> None:
@@ -189,6 +271,14 @@ def test_an_unknown_recipe_offers_the_nearest_name() -> None:
         ("family: mask_rcnn", "the recipe lacks a key .*name"),
         ("name: a\nsolver:", "'solver' is None; expected a section"),
         ("name: a\n3: 4", "unknown key '3'"),
+        ("name: a\nsolver: {lr: !!timestamp 2001}", "not valid YAML"),
+        ("name: a\nsolver: {steps: !!int ''}", "not valid YAML"),
+        ("name: a\nsolver: {steps: 2001-99-99}", "not valid YAML"),
+        ("name: a\n? [a, {}]\n: 1", "not valid YAML"),
+        ("name: a\nfamily: {}", "family={}; expected mask_rcnn or fastmask"),
+        ("name: " + "[" * 20000, "not valid YAML"),
+        ("name: " + "a" * 300000, "300006 bytes; expected a recipe of at most 262144"),
+        (BILLION_LAUGHS, r"name=\[\[.*; expected text"),
     ],
 )
 def test_a_broken_file_is_refused_by_name(text: str, message: str, tmp_path: Path) -> None:
