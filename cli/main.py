@@ -1,8 +1,7 @@
 """The front door: `maskrt VERB ...`.
 
 Only argparse and the verbs' own small modules are imported here, so that `--help` answers at once;
-a verb imports what it needs when it runs. Exit codes: 0 done, 1 an accuracy gate failed, 2 bad
-usage or bad input.
+a verb imports what it needs when it runs. Exit codes are in `endings.py`.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from .endings import Signals, end, watched_streams
 from .verbs import (
     bench,
     bisect_fp16,
@@ -37,20 +37,37 @@ VERBS = (
 """In the order of `maskrt --help`: the way from nothing to an engine, then what looks at things."""
 
 
+EXTRAS = {
+    **dict.fromkeys(("new", "import", "train"), "train"),
+    **dict.fromkeys(("demo", "data", "bisect"), "demo"),
+    "export": "export",
+    "build": "engines",
+}
+"""The extra that brings all that a verb may need; of the others it depends on the model's file."""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line; returns the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
-    arguments = _parse(words)
-    from ..runtime.errors import MaskRTError
+    where = " ".join(["maskrt", *words[:1]])
+    with watched_streams(), Signals() as signals:
+        try:
+            code = _run(words)
+        except SystemExit:  # argparse has said what there was to say
+            if code := end(where, None, signals):
+                return code
+            raise
+        except BaseException as err:
+            return end(where, err, signals)
+        return end(where, None, signals) or code
 
-    try:
+
+def _run(words: Sequence[str]) -> int:
+    arguments = _parse(words)
+    from ..runtime.packages import packages_named
+
+    with packages_named(arguments.verb, EXTRAS.get(arguments.verb, "")):
         result: dict[str, Any] = arguments.run(arguments)
-    except MaskRTError as err:
-        print(f"maskrt {arguments.verb}: {err}", file=sys.stderr)
-        return err.exit_code
-    except KeyboardInterrupt:
-        print(f"maskrt {arguments.verb}: interrupted; nothing half-written stays.", file=sys.stderr)
-        return 130
     if arguments.json:
         import json
 

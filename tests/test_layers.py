@@ -22,7 +22,7 @@ MAY_IMPORT = {
 }
 RUNTIME_ORDER = [
     *(
-        {"errors", "files", "closing"},
+        {"errors", "files", "closing", "packages", "json_values"},
         {"contract"},
         {"sidecar"},
         {"results"},

@@ -73,4 +73,7 @@ _MODULES = {
 def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
-    return getattr(import_module(_MODULES[name], __name__), name)
+    from ..runtime.packages import packages_named
+
+    with packages_named(name):
+        return getattr(import_module(_MODULES[name], __name__), name)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..runtime.errors import InputError
+from ..runtime.packages import packages_named
 from ..runtime.predictor import Predictor
 from ..runtime.sessions.interface import Session
 from ..runtime.sessions.open import (
@@ -50,7 +51,8 @@ def load(
 
     Raises:
         InputError: no such file, a suffix, session or option that maskrt does not know, an option
-            that the session cannot obey, or options both in `path` and beside it.
+            that the session cannot obey, options both in `path` and beside it, or a Python package
+            that is not installed.
         SessionError: the artefact cannot run on this machine; the sentence says what is missing.
         ContractError: its contract is unreadable or of another schema.
     """
@@ -69,7 +71,8 @@ def load(
 
 def open_model(model: ModelRef) -> Predictor:
     """Open what a command line named; errors as `load`."""
-    return Predictor(_session(model))
+    with packages_named(str(model)):
+        return Predictor(_session(model))
 
 
 def model_ref(model: str | Path | ModelRef) -> ModelRef:

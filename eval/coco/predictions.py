@@ -119,10 +119,11 @@ def _with_progress(
     batches: Iterator[Sequence[ImageRecord]], title: str, total: int
 ) -> Iterator[Sequence[ImageRecord]]:
     from rich.console import Console
+    from rich.markup import escape
     from rich.progress import Progress
 
     with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(title, total=total)
+        task = bar.add_task(escape(title), total=total)
         for records in batches:
             yield records
             bar.advance(task, len(records))

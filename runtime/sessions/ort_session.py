@@ -137,7 +137,7 @@ def _onnxruntime() -> Any:
     except ImportError as err:
         raise SessionError(
             "ONNX Runtime: not installed; .onnx files need it. "
-            f'{pip_line("cpu")}, or ".[gpu]" for CUDA.'
+            f'{pip_line("cpu")}, or ".[onnxruntime-gpu]" for CUDA.'
         ) from err
     return onnxruntime
 
@@ -156,7 +156,7 @@ def _chain(runtime: Any, asked: str | None) -> tuple[str, ...]:
     if chain[0] not in offered:
         raise SessionError(
             f"ONNX Runtime: provider {chain[0]} is not in this build; it offers "
-            f"{', '.join(offered)}. {pip_line('gpu')} for CUDA and TensorRT."
+            f"{', '.join(offered)}. {pip_line('onnxruntime-gpu')} for CUDA and TensorRT."
         )
     return tuple(name for name in chain if name in offered)
 
