@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any, Self, TextIO
 
-UNFORESEEN, BROKEN_PIPE = 3, 128 + signal.SIGPIPE
+FULL_OUTPUT, UNFORESEEN, BROKEN_PIPE = 2, 3, 128 + signal.SIGPIPE
 WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 
 
@@ -103,8 +103,6 @@ def end(where: str, err: BaseException | None, signals: Signals) -> int:
         err: what the command raised; a KeyboardInterrupt may bring its own sentence.
         signals: that came meanwhile.
     """
-    from ..runtime.errors import MaskRTError
-
     if signals.received is not None or isinstance(err, KeyboardInterrupt):
         number = signal.Signals(signals.received or signal.SIGINT)
         own = str(err) if isinstance(err, KeyboardInterrupt) else ""
@@ -114,9 +112,11 @@ def end(where: str, err: BaseException | None, signals: Signals) -> int:
         if not isinstance(broken, BrokenPipeError):
             reason = broken.strerror or broken
             _say(f"{where}: its output could not be written ({reason}); write it somewhere else.")
-        return BROKEN_PIPE if isinstance(broken, BrokenPipeError) else MaskRTError.exit_code
+        return BROKEN_PIPE if isinstance(broken, BrokenPipeError) else FULL_OUTPUT
     if err is None:
         return 0
+    from ..runtime.errors import MaskRTError
+
     if isinstance(err, MaskRTError):
         _say(f"{where}: {err}")
         return err.exit_code
