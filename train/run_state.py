@@ -13,7 +13,8 @@ from ..runtime.errors import TrainError
 from .networks.families import Network, new_network
 from .recipes.recipe import Recipe
 from .schedule import sgd
-from .weights.checkpoint import load_tensors, save_tensors, take_backbone
+from .weights.backbone import take_backbone
+from .weights.tensors import check_tensors, load_tensors, save_tensors
 
 
 @dataclass

@@ -14,7 +14,8 @@ from maskrt.runtime.errors import InputError, TrainError
 from maskrt.train import run_log
 from maskrt.train.loop import train
 from maskrt.train.recipes.recipe import Recipe
-from maskrt.train.weights.checkpoint import load_checkpoint, load_tensors, new_checkpoint
+from maskrt.train.weights.checkpoint import load_checkpoint, new_checkpoint
+from maskrt.train.weights.tensors import load_tensors
 
 MakeRecipe = Callable[..., Recipe]
 

@@ -107,7 +107,7 @@ def _text(path: Path) -> str:
 
 def _flat(raw: dict[str, Any]) -> dict[str, Any]:
     """Sections as "section.key"."""
-    flat = {}
+    flat: dict[str, Any] = {}
     for key, value in raw.items():
         if isinstance(value, dict):
             flat |= {f"{key}.{inner}": v for inner, v in _flat(value).items()}

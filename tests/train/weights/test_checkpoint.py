@@ -2,6 +2,7 @@
 
 import errno
 import pickle
+import resource
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,19 +16,20 @@ from maskrt.train.networks.mask_rcnn import MaskRCNN
 from maskrt.train.recipes.fastmask import FastMaskRecipe
 from maskrt.train.recipes.mask_rcnn import MaskRCNNRecipe
 from maskrt.train.weights import checkpoint
+from maskrt.train.weights import tensors as tensor_files
+from maskrt.train.weights.backbone import take_backbone
 from maskrt.train.weights.checkpoint import (
     load_checkpoint,
-    load_tensors,
     new_checkpoint,
     record_accuracy,
     save_checkpoint,
-    save_tensors,
-    take_backbone,
 )
+from maskrt.train.weights.tensors import load_tensors, save_tensors
 
 MakeRecipe = Callable[..., MaskRCNNRecipe]
 MakeProposer = Callable[..., FastMaskRecipe]
 
+CHECKPOINTS = Path(checkpoint.__file__).parents[1] / "checkpoints"
 BIAS = "rpn.objectness_logits.bias"  # one value per anchor: 15
 
 
@@ -164,6 +166,102 @@ def test_a_broken_recipe_is_named(saved: Path) -> None:
         load_checkpoint(saved)
 
 
+def edited(path: Path, before: str, after: str) -> None:
+    text = path.read_text()
+    assert before in text
+    path.write_text(text.replace(before, after))
+
+
+def test_a_recipe_of_other_weights_is_refused_by_key(tiny: MakeRecipe, saved: Path) -> None:
+    edited(saved.with_suffix(".yaml"), "mask_channels: 8", "mask_channels: 16")
+    with pytest.raises(
+        InputError, match=r"model\.mask_channels=8; model\.yaml beside it says 16\."
+    ):
+        load_checkpoint(saved)
+    new_checkpoint(tiny("classes=[cat, dog]"), saved)
+    weights = saved.read_bytes()
+    new_checkpoint(tiny("classes=[dog, cat]", "input.mean=[1, 2, 3]"), saved)
+    saved.write_bytes(weights)  # as if it had been killed between the two files
+    with pytest.raises(
+        InputError, match=r"saved with classes=\['cat', 'dog'\].*\['dog', 'cat'\], and 1 more"
+    ):
+        load_checkpoint(saved)
+
+
+def test_comments_in_a_recipe_and_names_for_numbered_classes_are_its_owners(
+    tiny: MakeRecipe, saved: Path
+) -> None:
+    new_checkpoint(tiny("classes=[class_0, class_1]"), saved)
+    edited(saved.with_suffix(".yaml"), "- class_0\n- class_1", "- cat  # was 0\n- dog")
+    assert load_checkpoint(saved).recipe.class_names == ("cat", "dog")
+    edited(saved.with_suffix(".yaml"), "- dog", "- dog\n- cow")
+    with pytest.raises(InputError, match=r"saved with classes=\['class_0', 'class_1'\]"):
+        load_checkpoint(saved)
+
+
+def test_a_checkpoint_of_the_first_release_opens() -> None:
+    path = CHECKPOINTS / "lsc_mask_rcnn_tiny.safetensors"
+    assert "maskrt.yaml" not in load_tensors(path)[1]
+    assert load_checkpoint(path).steps > 0
+
+
+def test_equal_checkpoints_are_equal_bytes(tiny: MakeRecipe, tmp_path: Path) -> None:
+    paths = [tmp_path / f"{n}.safetensors" for n in range(6)]
+    for path in paths:
+        new_checkpoint(tiny(), path)
+        record_accuracy(path, {"mask_ap": 12.25, "box_ap": 3.0})
+    assert len({path.read_bytes() for path in paths}) == 1
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "expected"),
+    [
+        ("maskrt.steps", "1e9", "a number of training steps"),
+        ("maskrt.steps", "-1", "a number of training steps"),
+        ("maskrt.steps", "1" * 5000, "a number of training steps"),
+        ("maskrt.measured", "[1", "a JSON object of numbers"),
+        ("maskrt.measured", "[]", "a JSON object of numbers"),
+        ("maskrt.measured", '{"a": null}', "a JSON object of numbers"),
+        ("maskrt.measured", '{"a": NaN}', "a JSON object of numbers"),
+        ("maskrt.measured", "[" * 100000, "a JSON object of numbers"),
+        ("maskrt.yaml", "{", "not valid YAML"),
+    ],
+)
+def test_a_broken_header_is_named(saved: Path, key: str, text: str, expected: str) -> None:
+    tensors, metadata = load_tensors(saved)
+    save_tensors(saved, tensors, metadata | {key: text})
+    with pytest.raises((InputError, ConfigError), match=expected) as caught:
+        load_checkpoint(saved)
+    assert str(saved) in str(caught.value)
+    assert len(str(caught.value)) < 400
+
+
+def test_a_recipe_asks_for_no_memory_before_it_fits_the_weights(saved: Path) -> None:
+    tensors, metadata = load_tensors(saved)
+    save_tensors(saved, tensors, {k: v for k, v in metadata.items() if k != "maskrt.yaml"})
+    edited(saved.with_suffix(".yaml"), "backbone_channels: 16", "backbone_channels: 4096")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(InputError, match="the recipe says"):
+        load_checkpoint(saved)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # kB
+
+
+@pytest.mark.parametrize("seed", [2**24, 20260101, 2**64, 2**70])
+def test_seeds_have_any_size(tiny: MakeRecipe, tmp_path: Path, seed: int) -> None:
+    new_checkpoint(tiny(f"solver.seed={seed}"), tmp_path / "a.safetensors")
+    assert load_checkpoint(tmp_path / "a.safetensors").recipe.solver.seed == seed
+
+
+def test_a_folder_in_the_way_is_refused_before_anything_is_written(
+    tiny: MakeRecipe, tmp_path: Path
+) -> None:
+    path = tmp_path / "out.safetensors"
+    path.mkdir()
+    with pytest.raises(InputError, match="is a folder; expected a file to write"):
+        new_checkpoint(tiny(), path)
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"none\.safetensors: no such file"):
         load_checkpoint(tmp_path / "none.safetensors")
@@ -220,7 +318,7 @@ def test_weights_of_another_width_are_refused(saved: Path) -> None:
     with_tensor(saved, BIAS, lambda t: t[:-1])
     with pytest.raises(
         InputError,
-        match=r"'rpn\.objectness_logits\.bias' is \(14,\); the recipe beside it says \(15,\)",
+        match=r"'rpn\.objectness_logits\.bias' is \(14,\) float32; the recipe says \(15,\) float32",
     ):
         load_checkpoint(saved)
 
@@ -254,9 +352,9 @@ def half_written(_: object, path: Path, *__: object) -> None:
 @pytest.mark.parametrize(
     "broken",
     [
-        (checkpoint, "save_file", refuse),
-        (checkpoint, "save_file", refuse_as_safetensors),
-        (checkpoint, "save_file", half_written),
+        (tensor_files, "save_file", refuse),
+        (tensor_files, "save_file", refuse_as_safetensors),
+        (tensor_files, "save_file", half_written),
         (Path, "replace", refuse),
     ],
     ids=["no space", "no space, said by safetensors", "half written", "rename refused"],
