@@ -6,20 +6,19 @@
 
 Picture `index` of a split depends on (seed, split, index) alone, not on how many are asked for or
 on the number of workers. What a picture holds is drawn by `scenes`; here it becomes files.
-The set is built in a temporary folder beside OUT and renamed, so OUT is either whole or absent.
+OUT is either whole or absent (`whole_folder`).
 
 Source of the format: https://cocodataset.org/#format-data.
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import json
 import multiprocessing
 import os
-import shutil
-import tempfile
+import signal
+import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -29,11 +28,13 @@ import cv2
 import numpy as np
 
 from ...runtime.errors import InputError
-from ...runtime.files import write_error
 from .scenes import CLASS_NAMES, Bytes, draw_scene
+from .whole_folder import whole_folder
 
 SPLITS = ("train", "val")
 PARAMETERS_FILE = "shapes.json"
+MOST_PICTURES = 999_999
+"""Of a split: their names have six digits."""
 DRAWING = 1
 """Raised whenever the same seed would give other pictures; part of the parameters on disk."""
 
@@ -72,17 +73,21 @@ def draw_shapes(
     parameters = {"drawing": DRAWING, "images": images, "seed": seed, "val_images": val_images}
     if _already_there(out, parameters):
         return out
-    with _folder(out) as temporary:
+    with whole_folder(out) as temporary:
         _draw_splits(temporary, (images, val_images), seed, workers, progress)
         (temporary / PARAMETERS_FILE).write_text(json.dumps(parameters) + "\n")
     return out
 
 
 def _check(images: int, val_images: int, seed: int) -> None:
-    if min(images, val_images) < 0 or images + val_images == 0:
+    if not 0 <= min(images, val_images) <= max(images, val_images) <= MOST_PICTURES:
         raise InputError(
             f"shapes: {images} train and {val_images} val pictures were asked for; "
-            "expected at least one in all and none negative. Raise the number of images."
+            f"expected 0 to {MOST_PICTURES} of each. Choose other numbers of images."
+        )
+    if images + val_images == 0:
+        raise InputError(
+            "shapes: no picture was asked for; expected one or more. Raise --images."
         )
     if seed < 0:
         raise InputError(f"shapes: seed {seed}; expected 0 or more. Choose another seed.")
@@ -90,7 +95,7 @@ def _check(images: int, val_images: int, seed: int) -> None:
 
 def _already_there(out: Path, parameters: dict[str, int]) -> bool:
     """Whether `out` is this very data set; InputError when it is something else."""
-    if not out.exists():
+    if not os.path.exists(out):  # pathlib's own raises for a name that is too long
         return False
     if not out.is_dir():
         raise InputError(f"{out}: a file; expected a folder to make. Choose another place.")
@@ -103,7 +108,7 @@ def _already_there(out: Path, parameters: dict[str, int]) -> bool:
             f"{out}: not empty and without {PARAMETERS_FILE}; expected a new folder or a shapes "
             "data set with the same parameters. Choose another folder."
         ) from None
-    except (OSError, ValueError) as err:
+    except (OSError, ValueError, RecursionError) as err:
         raise InputError(
             f"{out / PARAMETERS_FILE}: unreadable ({err}); expected the parameters of a shapes "
             "data set. Choose another folder or remove this one."
@@ -120,24 +125,6 @@ def _in_words(parameters: Any) -> str:
     if not isinstance(parameters, dict):
         return str(parameters)
     return ", ".join(f"{key} {value}" for key, value in sorted(parameters.items()))
-
-
-@contextlib.contextmanager
-def _folder(out: Path) -> Iterator[Path]:
-    """A temporary folder beside `out` that becomes `out` when the block succeeds."""
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".tmp", dir=out.parent))
-    except OSError as err:
-        raise write_error(out, err) from err
-    try:
-        yield temporary
-        temporary.chmod(0o755)
-        temporary.replace(out)  # an empty folder may be replaced, any other may not
-    except OSError as err:
-        raise write_error(out, err) from err
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _draw_splits(
@@ -166,12 +153,22 @@ def _drawn(
         return
     # spawn: a fork would inherit locked threads of torch and OpenCV.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_one_thread) as pool:
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker) as pool:
         yield from pool.map(draw, tasks, chunksize=16)
 
 
-def _one_thread() -> None:
+def _start_worker() -> None:
     cv2.setNumThreads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which ends us
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A killed parent leaves its workers waiting for work for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _tracked(items: Iterable[Any], total: int, progress: bool) -> Iterable[Any]:

@@ -1,6 +1,11 @@
 """The shapes data set: exact annotations, filled size classes, determinism, whole or absent."""
 
 import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -12,6 +17,7 @@ from maskrt.runtime.errors import InputError
 from maskrt.train.shapes import drawing as shapes
 from maskrt.train.shapes.drawing import draw_shapes
 from maskrt.train.shapes.scenes import CLASS_NAMES, MIN_VISIBLE_PX, draw_scene
+from maskrt.train.shapes.whole_folder import whole_folder
 
 # pycocotools 2.0.11 decodes through an array protocol that numpy 2 calls old.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -210,13 +216,46 @@ def test_a_place_that_cannot_be_written_is_an_input_error(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(
     ("images", "val_images", "seed"),
-    [(0, 0, 0), (-1, 5, 0), (5, -1, 0), (1, 1, -1)],
-    ids=["none", "negative-train", "negative-val", "negative-seed"],
+    [(0, 0, 0), (-1, 5, 0), (5, -1, 0), (1, 1, -1), (10**12, 1, 0), (1, 10**6, 0)],
+    ids=["none", "negative-train", "negative-val", "negative-seed", "huge-train", "seven-digits"],
 )
 def test_impossible_parameters_are_refused(tmp_path: Path, images, val_images, seed) -> None:
     with pytest.raises(InputError, match="expected"):
         draw_shapes(tmp_path / "out", images, val_images, seed, progress=False)
     assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_killed_run_leaves_no_worker_and_the_next_one_clears_up(
+    tmp_path: Path, signal_number: int
+) -> None:
+    out = tmp_path / "out"
+    words = ["data", "shapes", "--out", str(out), "--images", "20000"]
+    run = subprocess.Popen([sys.executable, "-m", "maskrt", *words], stderr=subprocess.DEVNULL)
+    pictures = f".{out.name}.*.tmp/train/*.jpg"
+    assert _within(60, lambda: any(tmp_path.glob(pictures)))
+    workers = Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()
+    assert len(workers) >= 1
+    run.send_signal(signal_number)
+    run.wait(60)
+    assert _within(20, lambda: not any(Path(f"/proc/{worker}/exe").exists() for worker in workers))
+    draw_shapes(out, 1, 0, progress=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def _within(seconds: float, happened: Callable[[], bool]) -> bool:
+    end = time.monotonic() + seconds
+    while not happened() and time.monotonic() < end:
+        time.sleep(0.05)
+    return happened()
+
+
+def test_a_folder_that_is_being_filled_is_left_alone(tmp_path: Path) -> None:
+    with whole_folder(tmp_path / "out") as first:
+        (first / "a").write_text("")
+        with pytest.raises(ValueError, match="given up"), whole_folder(tmp_path / "out"):
+            raise ValueError("given up")
+    assert [path.name for path in tmp_path.rglob("*")] == ["out", "a"]
 
 
 def test_an_interrupted_run_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
