@@ -129,7 +129,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> DemoRun:
     """The main job through the command line, on few pictures and with few calls timed."""
     from maskrt.eval import BenchOptions
 
-    short = BenchOptions(samples=4, turn_calls=1, warmup_calls=2)
+    short = BenchOptions(samples=4, warmup_calls=2)
     out, printed, told = tmp_path_factory.mktemp("demo"), io.StringIO(), io.StringIO()
     with (
         pytest.MonkeyPatch.context() as patch,
@@ -145,7 +145,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> DemoRun:
 @pytest.fixture
 def changed_copy() -> Callable[[Path, Path, Callable[[dict[str, Any]], None]], Path]:
     """Writes a checkpoint and its recipe again, its tensors changed in place by a function."""
-    from maskrt.train.weights.checkpoint import load_tensors, save_tensors
+    from maskrt.train.weights.tensors import load_tensors, save_tensors
 
     def write(path: Path, copy: Path, change: Callable[[dict[str, Any]], None]) -> Path:
         tensors, metadata = load_tensors(path)

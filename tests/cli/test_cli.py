@@ -53,7 +53,7 @@ def test_new_writes_weights_and_their_resolved_recipe(
 def test_new_takes_the_backbone_of_another_checkpoint(
     maskrt: Run, chain: Any, tmp_path: Path
 ) -> None:
-    from maskrt.train.weights.checkpoint import load_tensors
+    from maskrt.train.weights.tensors import load_tensors
 
     path = tmp_path / "net.safetensors"
     ran = maskrt("new", *chain.recipe, "solver.seed=1", "--backbone", chain.checkpoint, "-o", path)
