@@ -1,8 +1,6 @@
 """One split of a COCO-format data set as metrics need it: ground truth, and categories as labels.
 
-Separate from the metric because predicting, timing and drawing need the pictures too. What a metric
-cannot do without is checked here, once, so that later code trusts what it reads: every picture is
-there, every annotation has its picture, mask and area, and names tell categories apart.
+Separate from the metric because predicting, timing and drawing need the pictures too.
 """
 
 from __future__ import annotations
@@ -17,6 +15,7 @@ from typing import Any
 
 from ...runtime.errors import InputError
 from .annotations import CocoSplit, ImageRecord, Split, read_split
+from .pictures import require_pictures
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ class CocoData:
         return self.category_ids.index(category_id)
 
     def first(self, limit: int | None) -> CocoData:
-        """The same split with only its first `limit` pictures (all of them when None).
+        """The same split with only the `limit` pictures of smallest id (all of them when None).
 
         Metrics look at the pictures that were predicted, so ground truth is left whole.
         """
@@ -52,13 +51,10 @@ def load_coco(folder: Path, split: Split = "val") -> CocoData:
         split: `train` or `val`.
 
     Raises:
-        InputError: as `read_split`; a listed picture is missing, two categories share a name, or
-            an annotation lacks its picture, `area` or `segmentation`.
+        InputError: as `read_split`, or a listed picture is missing or of another size.
     """
     found = read_split(folder, split)
-    _check_names(found)
-    _check_pictures(found)
-    _check_annotations(found)
+    require_pictures(found)
     return CocoData(
         folder=folder,
         split=split,
@@ -89,39 +85,6 @@ def category_ids_for(data: CocoData, class_names: Sequence[str], model: str) -> 
             "Use the data set that the model was trained for, or train for this one."
         )
     return tuple(data.category_ids[data.class_names.index(name)] for name in class_names)
-
-
-def _check_names(found: CocoSplit) -> None:
-    names = [category.name for category in found.categories]
-    if len(set(names)) != len(names):
-        raise InputError(
-            f"{found.annotation_file}: two categories share a name, and labels are told apart by "
-            "name. Rename one."
-        )
-
-
-def _check_pictures(found: CocoSplit) -> None:
-    absent = [image.path for image in found.images if not image.path.is_file()]
-    if absent:
-        raise InputError(
-            f"{absent[0]}: no such picture ({len(absent)} of the {len(found.images)} that "
-            f"{found.annotation_file.name} lists are absent). Put the pictures there, or remove "
-            "them from the file."
-        )
-
-
-def _check_annotations(found: CocoSplit) -> None:
-    known = {image.image_id for image in found.images}
-    for annotation in found.annotations:
-        missing = [key for key in ("area", "segmentation") if getattr(annotation, key) is None]
-        if annotation.image_id not in known:
-            missing = [f"picture: {annotation.image_id} is not listed"]
-        if missing:
-            raise InputError(
-                f"{found.annotation_file}: annotation {annotation.number} has no "
-                f"{' and no '.join(missing)}; expected COCO's instance format. Make or download "
-                "the file again."
-            )
 
 
 def _truth(found: CocoSplit) -> Any:

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from ...eval.coco.annotations import Segmentation
+from ...eval.coco.segmentations import Segmentation
 from ...runtime.contract import ResizeRule
 from ...runtime.pictures.preprocess import scaled_size_hw
 from .dataset import Bytes, Sample, rle_of

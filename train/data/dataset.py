@@ -7,6 +7,7 @@ Source: Wu et al., detectron2 data/ @02b5c4e, for which annotations count.
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,17 +18,15 @@ import numpy.typing as npt
 from pycocotools import mask as coco_mask
 from torch.utils.data import Dataset
 
-from ...eval.coco.annotations import (
-    Annotation,
-    ImageRecord,
-    Segmentation,
-    read_record,
-    read_split,
-)
+from ...eval.coco.annotations import CocoSplit, read_record, read_split
+from ...eval.coco.pictures import require_pictures
+from ...eval.coco.segmentations import Segmentation
 from ...runtime.errors import InputError
 
 Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -60,22 +59,22 @@ class CocoInstances(Dataset[Sample]):
     """The pictures of one split, in order of image id; `dataset[i]` decodes a `Sample`."""
 
     def __init__(self, data: Path, split: str) -> None:
-        """Read the annotations of `split` (`train` or `val`) under `data`.
+        """Read the annotations of `split` (`train` or `val`) under `data` and look at its pictures.
+
+        Objects without a box inside their picture are left out, and how many is logged.
 
         Raises:
-            InputError: folder, annotation file or one of its parts is missing or unreadable.
+            InputError: folder, annotation file, a picture or one of their parts is missing or
+                wrong, or neither an object nor a crowd is left.
         """
         found = read_split(data, split)
+        require_pictures(found)
         self.category_ids: tuple[int, ...] = tuple(c.category_id for c in found.categories)
         """COCO's id of each label."""
         self.class_names: tuple[str, ...] = tuple(c.name for c in found.categories)
         """Name of each label, in order of category id."""
-        self._label_of = {category_id: label for label, category_id in enumerate(self.category_ids)}
-        images = {image.image_id: image for image in found.images}
-        self._images = [images[image_id] for image_id in sorted(images)]
-        self._annotations: dict[int, list[Annotation]] = defaultdict(list)
-        for annotation in found.annotations:
-            self._annotations[annotation.image_id].append(annotation)
+        self._images = found.images
+        self._objects = _objects(found)
 
     def __len__(self) -> int:
         return len(self._images)
@@ -83,18 +82,13 @@ class CocoInstances(Dataset[Sample]):
     def __getitem__(self, index: int) -> Sample:
         """Decode picture `index`; InputError when it is missing, broken or of another size."""
         record = self._images[index]
-        image = read_record(record)
-        annotations = self._annotations.get(record.image_id, ())
-        kept = [example for a in annotations if (example := self._example(a, record)) is not None]
-        limit = np.array([image.shape[1], image.shape[0]] * 2, np.float32)
-        boxes = np.array([k[0] for k in kept], np.float32).reshape(-1, 4).clip(0, limit)
-        whole = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+        objects = self._objects.get(record.image_id, ())
         return Sample(
-            image=image,
-            boxes=boxes[whole],
-            labels=np.array([k[1] for k in kept], np.int64)[whole],
-            iscrowd=np.array([k[2] for k in kept], np.bool_)[whole],
-            segmentations=tuple(k[3] for k, ok in zip(kept, whole, strict=True) if ok),
+            image=read_record(record),
+            boxes=np.array([o.box for o in objects], np.float32).reshape(-1, 4),
+            labels=np.array([o.label for o in objects], np.int64),
+            iscrowd=np.array([o.iscrowd for o in objects], np.bool_),
+            segmentations=tuple(o.segmentation for o in objects),
             image_id=record.image_id,
         )
 
@@ -102,25 +96,60 @@ class CocoInstances(Dataset[Sample]):
         """Height and width of picture `index` as annotated, without decoding it."""
         return self._images[index].image_hw
 
-    def _example(
-        self, annotation: Annotation, record: ImageRecord
-    ) -> tuple[list[float], int, bool, Segmentation] | None:
-        """Box xyxy, label, crowd flag and segmentation; None without an area to learn from."""
-        x, y, w, h = annotation.bbox
-        segmentation = annotation.segmentation
-        if isinstance(segmentation, list):
-            segmentation = [p for p in segmentation if len(p) >= 6]  # three corners at least
-        without_area = annotation.area is not None and annotation.area <= 0
-        if w <= 0 or h <= 0 or not segmentation or without_area:
-            return None
-        if isinstance(segmentation, dict) and tuple(segmentation["size"]) != record.image_hw:
-            raise InputError(
-                f"{record.path}: annotation {annotation.number} has an RLE of "
-                f"{segmentation['size']}; expected {list(record.image_hw)}, the picture's height "
-                "and width. Correct the annotations."
-            )
-        label = self._label_of[annotation.category_id]
-        return [x, y, x + w, y + h], label, annotation.iscrowd, segmentation
+
+@dataclass(frozen=True, slots=True)
+class _Object:
+    """An annotation as training takes it."""
+
+    box: tuple[float, ...]
+    """xyxy, inside the picture, with an area."""
+    label: int
+    iscrowd: bool
+    segmentation: Segmentation
+
+
+def _objects(found: CocoSplit) -> dict[int, list[_Object]]:
+    """Objects and crowds by image id; refuses a split that has none, says what is left out."""
+    sizes = {image.image_id: image.image_hw for image in found.images}
+    labels = {category.category_id: label for label, category in enumerate(found.categories)}
+    objects: dict[int, list[_Object]] = defaultdict(list)
+    left_out = 0
+    for annotation in found.annotations:
+        box = _inside(annotation.bbox, sizes[annotation.image_id])
+        if box is None:
+            left_out += 1
+            continue
+        label = labels[annotation.category_id]
+        known = _Object(box, label, annotation.iscrowd, annotation.segmentation)
+        objects[annotation.image_id].append(known)
+    _say_left_out(found, left_out)
+    if objects and all(one.iscrowd for several in objects.values() for one in several):
+        _LOG.warning("%s: every object is a crowd: no example to learn.", found.annotation_file)
+    return dict(objects)
+
+
+def _say_left_out(found: CocoSplit, left_out: int) -> None:
+    path, total = found.annotation_file, len(found.annotations)
+    if left_out == total:
+        raise InputError(
+            f"{path}: 0 of {total} objects have a box inside their picture; expected at least one "
+            "to learn from. Annotate some, or choose another data set."
+        )
+    if left_out:
+        _LOG.warning(
+            "%s: %d of %d objects have no box inside their picture: left out.",
+            *(path, left_out, total),
+        )
+
+
+def _inside(
+    bbox: tuple[float, float, float, float], image_hw: tuple[int, int]
+) -> tuple[float, ...] | None:
+    """A box x, y, width, height as xyxy clipped to its picture; None when nothing is left."""
+    x, y, width, height = bbox
+    limit = np.array([image_hw[1], image_hw[0]] * 2, np.float32)
+    box = np.array([x, y, x + width, y + height], np.float32).clip(0, limit)
+    return tuple(box.tolist()) if box[0] < box[2] and box[1] < box[3] else None
 
 
 def rle_of(segmentation: Segmentation, size_hw: tuple[int, ...]) -> Any:

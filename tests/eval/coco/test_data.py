@@ -1,19 +1,7 @@
-import json
-
 import pytest
 
 from maskrt.eval.coco.data import category_ids_for, load_coco
 from maskrt.runtime.errors import InputError
-
-
-def annotations(folder):
-    return folder / "annotations" / "instances_val.json"
-
-
-def change(folder, edit):
-    raw = json.loads(annotations(folder).read_text())
-    edit(raw)
-    annotations(folder).write_text(json.dumps(raw))
 
 
 def test_labels_follow_increasing_category_ids(data):
@@ -52,23 +40,4 @@ def test_other_class_names_are_refused_with_both_lists(data):
 def test_absent_picture_is_named_with_their_number(folder):
     (folder / "val" / "12.png").unlink()
     with pytest.raises(InputError, match=r"12\.png: no such picture \(1 of the 3"):
-        load_coco(folder)
-
-
-@pytest.mark.parametrize(
-    ("edit", "message"),
-    [
-        (lambda raw: raw["annotations"][2].pop("area"), "annotation 2 has no area"),
-        (
-            lambda raw: [raw["annotations"][0].pop(key) for key in ("area", "segmentation")],
-            "annotation 0 has no area and no segmentation",
-        ),
-        (lambda raw: raw["annotations"][0].update(image_id=99), "0 has no picture: 99 is not"),
-        (lambda raw: raw["categories"][0].update(name="square"), "two categories share a name"),
-    ],
-    ids=["area", "both", "picture", "names"],
-)
-def test_what_a_metric_cannot_do_without_is_refused(folder, edit, message):
-    change(folder, edit)
-    with pytest.raises(InputError, match=message):
         load_coco(folder)
