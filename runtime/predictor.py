@@ -17,6 +17,7 @@ from .closing import Closing
 from .contract import Contract, Outputs
 from .errors import ContractError, InputError
 from .pictures.preprocess import Image, place_on_canvas
+from .results.finite import check_finite
 from .results.instances import Instances
 from .results.mask_nms import check_mask_iou
 from .results.postprocess import instances_from_outputs
@@ -55,7 +56,7 @@ class Predictor(Closing):
 
         Raises:
             ContractError: a picture is not (H, W, 3) uint8.
-            SessionError: the backend failed.
+            SessionError: the backend failed, or gave NaN or infinity.
         """
         _require_list(images, "predict")
         batch = self.contract.batch
@@ -82,7 +83,7 @@ class Predictor(Closing):
         Raises:
             InputError: `depth` is below 1.
             ContractError: a picture is not (H, W, 3) uint8; those before it are given first.
-            SessionError: the backend failed.
+            SessionError: the backend failed, or gave NaN or infinity.
         """
         _require_list(images, "stream")
         if depth < 1:
@@ -117,7 +118,13 @@ class Predictor(Closing):
     def postprocess(
         self, outputs: Outputs, images: Sequence[Image], image_sizes: Sizes
     ) -> list[Instances]:
-        """Raw outputs to one `Instances` per picture; `images` give only their sizes."""
+        """Raw outputs to one `Instances` per picture; `images` give only their sizes.
+
+        Raises:
+            SessionError: NaN or infinity in any slot, counted or not: `results/finite.py` says why.
+        """
+        half = {self.contract.precision, self.session.backend.precision} & {"fp16", "int8"}
+        check_finite(outputs, self.contract.variant, half=bool(half))
         found = [
             instances_from_outputs(
                 outputs,

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ..runtime.errors import ContractError, ExportError, InputError
+from ..runtime.errors import ExportError, InputError, SessionError
 from .open import load
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ class _Judge:
         save(model, path)
         try:
             parity = self._parity(self._measured(path))
-        except ContractError as err:  # the reference was read without one: it is these numbers
+        except SessionError as err:  # the reference ran without one: it is these numbers
             return Verdict(passed=False, figures={}, reason=str(err).split(";")[0])
         figures = _changes(parity) if self._metric == "ap" else _matched(parity)
         value = next(iter(figures.values()))

@@ -4,11 +4,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from maskrt.runtime.contract import Contract
+from maskrt.runtime.contract import Contract, Outputs
 from maskrt.runtime.errors import ContractError, SessionError
 from maskrt.runtime.predictor import Predictor
 from maskrt.runtime.sessions.ort_session import OrtSession
@@ -58,6 +59,26 @@ def test_the_phases_are_what_predict_does(predictor: Predictor) -> None:
     found = predictor.postprocess(predictor.run(canvases, sizes), images, sizes)
     for one, other in zip(found, predictor.predict(images), strict=True):
         assert np.array_equal(one.boxes, other.boxes)
+
+
+class PastTheCount(OrtSession):
+    """NaN where no slot is counted, as an FP16 overflow leaves it."""
+
+    def run(self, images: Any, image_sizes: Any) -> Outputs:
+        outputs = super().run(images, image_sizes)
+        outputs["scores"][0, 2] = np.nan
+        return outputs
+
+
+def test_nan_past_the_count_is_no_missing_instance_but_an_error(
+    write_onnx: Callable[[str | None], Path], tiny_contract: Contract
+) -> None:
+    session = PastTheCount(write_onnx(tiny_contract.to_json()), provider="cpu", threads=1)
+    with Predictor(session) as predictor:
+        with pytest.raises(SessionError, match=r"tiny: output 'scores' .* in slot 2 of picture 0"):
+            predictor.predict(pictures((64, 96)))
+        with pytest.raises(SessionError, match="slot 2 of picture 0"):
+            list(predictor.stream(pictures((64, 96))))
 
 
 def test_one_array_instead_of_a_list_is_explained(predictor: Predictor) -> None:
