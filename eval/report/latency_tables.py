@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from ..coco.accuracy import HEADLINE, Accuracy
 from ..machine.environment import has_gpu
+from ..timing.bootstrap import missing_note
 from ..timing.latency import PHASES, SCOPES, BackendLatency, Bench
 from .accuracy_tables import points
 from .table import NOT_AVAILABLE, Table
@@ -17,8 +18,8 @@ _LATENCY_NOTE = (
     "results on host; pipeline: decoded picture in, run-length masks out."
 )
 _SPEEDUP_NOTE = (
-    "speed-up: first row's median over this row's, model scope, with its 95 % interval; in "
-    "brackets where the interval includes 1."
+    "speed-up: median of the family's first row over this row's, model scope, with its 95 % "
+    "interval; in brackets where it is not certain."
 )
 _NO_GPU_NOTE = (
     "No NVIDIA GPU here: with one, this table gains rows for ONNX Runtime CUDA and for TensorRT "
@@ -50,7 +51,7 @@ def latency_table(
     """
     batch, calls = result.backends[0].batch, result.backends[0].summaries["model"].samples
     notes = [_LATENCY_NOTE.format(batch=batch, calls=calls), _SPEEDUP_NOTE]
-    notes += _latency_warnings(result)
+    notes += [*missing_note(result.turns_missing), *_latency_warnings(result)]
     if not (has_gpu() if gpu is None else gpu):
         notes.append(_NO_GPU_NOTE)
     # the same bytes, opened in the same session
@@ -150,5 +151,4 @@ def _latency_warnings(result: Bench) -> list[str]:
 def _median(backend: BackendLatency, scope: str) -> str:
     if scope not in backend.summaries:
         return NOT_AVAILABLE
-    summary = backend.summaries[scope]
-    return f"{summary.p50_ms:.2f} ± {(summary.p50_high_ms - summary.p50_low_ms) / 2:.2f}"
+    return backend.summaries[scope].p50_text()

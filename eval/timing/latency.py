@@ -1,6 +1,6 @@
 """Latency of several opened models under one protocol, so that one table may hold them all.
 
-    rounds of A B B A      each backend: one unrecorded call, then `turn_calls` recorded ones
+    rounds of A B B A      each backend: one unrecorded call, then some recorded ones
     one recorded call      pre | model | post; the same pictures in the same order for all
 
 Three scopes. **pipeline**: decoded pictures in, instances with run-length masks of the original
@@ -12,15 +12,15 @@ so pre + model + post is the pipeline exactly.
 Turns and warm-up are those of `turns`. Pictures are real ones of the data set: on noise a detector
 finds nothing and its post-processing costs nothing.
 
-Models of several batch sizes share the run, hence its drift, but a ratio compares equal batches
-only.
+Models of several batch sizes and families share the run, hence its drift, but a ratio compares
+equal batches of one family only: proposals are no faster detections.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -51,6 +51,8 @@ class BackendLatency:
     precision: str
     """Of the file."""
     sha256: str
+    family: str
+    """Of the contract, `mask_rcnn` or `fastmask`."""
     variant: str
     """Of the contract: rows of one variant are the same network."""
     batch: int
@@ -67,8 +69,8 @@ class BackendLatency:
     summaries: dict[str, Summary]
     """By scope."""
     speedups: dict[str, Ratio] = field(default_factory=dict)
-    """By scope that both offer: times faster than the first backend of the same batch; empty for
-    the first itself."""
+    """By scope that both offer: times faster than the first backend of the same family and batch;
+    empty for the first itself."""
 
     def phase_medians_ms(self) -> dict[str, float]:
         """Median of each phase; their sum is near the pipeline's median, not equal to it."""
@@ -79,6 +81,8 @@ class BackendLatency:
 class Bench:
     """One interleaved run over all candidates."""
 
+    DERIVED: ClassVar = ("turns_missing",)
+
     backends: tuple[BackendLatency, ...]
     options: BenchOptions
     pictures: int
@@ -87,6 +91,11 @@ class Bench:
     """`clock_probe` after every round (GPU clocks, temperature, throttling); empty without one."""
     peaks: tuple[Peak, ...] = ()
     """What the probes reached in this run; empty without probes."""
+
+    @property
+    def turns_missing(self) -> int:
+        """How many more turns an interval needs; 0 where every figure has one."""
+        return self.backends[0].summaries["pipeline"].turns_missing
 
     @property
     def batches(self) -> tuple[int, ...]:
@@ -112,7 +121,8 @@ def bench(
     """Time every candidate on the same pictures in interleaved turns.
 
     Args:
-        candidates: opened models; the others are compared with the first of their batch size.
+        candidates: opened models; the others are compared with the first of their family and
+            batch size.
         images: decoded pictures, (H, W, 3) uint8 RGB; used in order, again from the start.
         options: how long; defaults measure 200 calls each.
         picture_names: recorded with the result.
@@ -139,7 +149,8 @@ def bench(
         meter.round()
 
     turns = [(runner.candidate.name, runner.turn) for runner in runners]
-    take_turns(turns, options, tell, after_round)
+    call_ms = float(np.mean([runner.warm_up.call_ms for runner in runners]))
+    take_turns(turns, options.turn_calls(call_ms), options, tell, after_round)
     return Bench(
         backends=_results(runners, options.seed),
         options=options,
@@ -159,13 +170,13 @@ def _check(candidates: Sequence[Candidate], images: Sequence[Image]) -> None:
 
 
 def _results(runners: Sequence[Runner], seed: int) -> tuple[BackendLatency, ...]:
-    firsts: dict[int, Runner] = {}
+    firsts: dict[tuple[str, int], Runner] = {}
     results = []
     for runner in runners:
         predictor, samples = runner.candidate.predictor, runner.samples()
-        backend = predictor.session.backend
+        contract, backend = predictor.contract, predictor.session.backend
         scopes = {scope: samples[scope] for scope in SCOPES if scope in samples}
-        first_runner = firsts.setdefault(predictor.contract.batch, runner)
+        first_runner = firsts.setdefault((contract.model, contract.batch), runner)
         first = first_runner.samples()
         compared = [] if runner is first_runner else [scope for scope in scopes if scope in first]
         results.append(
@@ -174,10 +185,11 @@ def _results(runners: Sequence[Runner], seed: int) -> tuple[BackendLatency, ...]
                 backend=str(backend),
                 device=backend.device,
                 half_precision=backend.half_precision,
-                precision=predictor.contract.precision,
+                precision=contract.precision,
                 sha256=runner.candidate.sha256,
-                variant=predictor.contract.variant,
-                batch=predictor.contract.batch,
+                family=contract.model,
+                variant=contract.variant,
+                batch=contract.batch,
                 first_call_ms=runner.warm_up.first_call_ms,
                 warmup_calls=runner.warm_up.calls,
                 warmed_up=runner.warm_up.stable,

@@ -24,14 +24,12 @@ import numpy.typing as npt
 
 from ..machine.gpu import gpu_state
 from ..report.table import Table
-from .bootstrap import Ratio, Summary, speed_ratio, summarize
+from .bootstrap import Ratio, Summary, missing_note, speed_ratio, summarize
 from .turns import BenchOptions, Tell, take_turns, warm_up
 
 Array = npt.NDArray[Any]
 
-OPTIONS = BenchOptions(
-    samples=40, turn_calls=4, warmup_calls=20, warmup_seconds=5.0, stable_within=0.05
-)
+OPTIONS = BenchOptions(samples=40, warmup_calls=20, warmup_seconds=5.0, stable_within=0.05)
 """Shorter than for models: a call has no pictures to go through."""
 COPIED_BYTES = 256 << 20
 """Of the copy that measures bandwidth: many times any cache."""
@@ -173,7 +171,8 @@ def bench_operator(
         clocks.append(_Clocked(one, options))
     if clocks:
         turns = [(clocked.implementation.name, clocked.turn) for clocked in clocks]
-        take_turns(turns, options, tell)
+        call_ms = float(np.mean([clocked.warm_up.call_ms for clocked in clocks]))
+        take_turns(turns, options.turn_calls(call_ms), options, tell)
     return OperatorCase(
         title=title,
         rows=tuple(
@@ -256,6 +255,8 @@ def operator_table(case: OperatorCase, bandwidths: Mapping[str, float], baseline
         notes.append(_SPEEDUP_NOTE.format(baseline=baseline))
     if restless:
         notes.append(f"Not yet steady when the warm-up ended: {'; '.join(restless)}.")
+    if case.rows:
+        notes += missing_note(case.rows[0].summary.turns_missing)
     return Table(
         title=case.title,
         columns=("implementation", "ms", "MB", "floor ms", "of floor", "max diff", "speed-up"),
@@ -266,10 +267,9 @@ def operator_table(case: OperatorCase, bandwidths: Mapping[str, float], baseline
 
 
 def _cells(row: OperatorTiming) -> tuple[str, ...]:
-    half_interval = (row.summary.p50_high_ms - row.summary.p50_low_ms) / 2
     return (
         row.name,
-        f"{row.summary.p50_ms:.3f} ± {half_interval:.3f}",
+        row.summary.p50_text(3),
         f"{row.least_bytes / 1e6:.1f}",
         f"{row.floor_ms:.3f}",
         f"{row.floor_share:.0%}",

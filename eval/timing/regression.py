@@ -2,7 +2,8 @@
 
 Rows are matched by name and SHA-256, so only equal bytes in an equally named session are compared:
 what changed is this project, a library, or the machine. Raw samples of both runs give the interval
-of each ratio; a scope fails when all of its interval lies above what is allowed.
+of each ratio; a scope fails when all of its interval lies above what is allowed. Where a run has
+too few turns for an interval nothing is decided, and the table says so.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from ...runtime.errors import InputError
+from ...runtime.errors import InputError, first_line
 from ..report.table import Table
-from .bootstrap import Ratio, change_ratio
+from .bootstrap import MIN_TURNS, Ratio, change_ratio
 from .latency import SCOPES, BackendLatency, Bench
 
 Array = npt.NDArray[np.float64]
@@ -26,9 +27,15 @@ Key = tuple[str, str]
 """Name and SHA-256 of an artefact."""
 
 ALLOWED = 1.05
+SHORTEST_MS, LONGEST_MS = 1e-6, 1e9
+"""What a recorded sample can be: a nanosecond to eleven days."""
 _NOTE = (
     "ratio: median now over median then, with its 95 % interval from the raw samples of both. "
     "FAILED where all of it lies above {allowed:g}."
+)
+_TOO_FEW = (
+    "Undecided: {missing} of the {needed} turns that a verdict needs are missing in this run or in "
+    "the earlier one. Ask for more --samples or --seconds in both."
 )
 _MACHINE = ("cpu", "cores", "os", "python", "gpus", "driver")
 _ADVICE = "Name the .json that 'maskrt bench --html' wrote, or a saved 'bench --json' line."
@@ -57,13 +64,14 @@ class Change:
     ratio: Ratio
     """Median now over median then: above 1 is slower."""
     failed: bool
+    """Slower than allowed for certain; never where turns are missing."""
 
 
 @dataclass(frozen=True)
 class Regression:
     """All that could be compared, and what stands in the way of trusting it."""
 
-    DERIVED: ClassVar = ("failed",)
+    DERIVED: ClassVar = ("failed", "turns_missing")
 
     against: str
     allowed: float
@@ -78,39 +86,62 @@ class Regression:
         """Whether any scope became slower than allowed, for certain."""
         return any(change.failed for change in self.changes)
 
+    @property
+    def turns_missing(self) -> int:
+        """How many more turns a verdict needs; 0 where every scope has one."""
+        return max((change.ratio.turns_missing for change in self.changes), default=0)
+
 
 def read_earlier(path: Path) -> Earlier:
     """Read the JSON of an earlier bench: the one beside its report, or the line of `--json`.
 
     Raises:
-        InputError: no such file, not JSON, or not a bench's.
+        InputError: no such file, not a plain one, not JSON, or not a bench's.
     """
     try:
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            raise InputError(f"{path}: not a file; expected the JSON of a bench. {_ADVICE}")
         raw = json.loads(path.read_text(encoding="utf-8"))
     except OSError as err:
         raise InputError(
             f"{path}: {err.strerror or err}; expected the JSON of a bench. {_ADVICE}"
         ) from err
-    except ValueError as err:
-        raise InputError(f"{path}: not JSON ({err}); expected that of a bench. {_ADVICE}") from err
+    except (ValueError, RecursionError) as err:
+        raise InputError(
+            f"{path}: not JSON ({first_line(err)}); expected that of a bench. {_ADVICE}"
+        ) from err
     try:
         run = raw.get("latency", raw)
-        samples_ms = {(row["name"], row["sha256"]): _samples(row) for row in run["backends"]}
-        environment = raw.get("environment") or {}
-    except (AttributeError, KeyError, TypeError, ValueError) as err:
+        samples_ms = dict(_row_of(row) for row in run["backends"])
+        environment = _environment(raw.get("environment") or {})
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as err:
         raise InputError(
-            f"{path}: JSON of another kind ({type(err).__name__}: {err}); expected a bench's "
-            f"'backends' with their raw samples. {_ADVICE}"
+            f"{path}: JSON of another kind ({type(err).__name__}: {first_line(err)}); expected a "
+            f"bench's 'backends' with their raw samples. {_ADVICE}"
         ) from err
     return Earlier(path, samples_ms, environment)
 
 
-def _samples(row: Mapping[str, Any]) -> dict[str, Array]:
+def _row_of(row: Mapping[str, Any]) -> tuple[Key, dict[str, Array]]:
+    name, sha256 = row["name"], row["sha256"]
+    if not isinstance(name, str) or not isinstance(sha256, str):
+        raise TypeError(f"name {name!r} and sha256 {sha256!r} are not both text")
     samples_ms = {s: np.array(v, np.float64) for s, v in row["samples_ms"].items() if s in SCOPES}
     for scope, values in samples_ms.items():
-        if values.ndim != 2 or not values.size or not (values > 0).all():
-            raise ValueError(f"samples of {row['name']}, {scope}, have shape {values.shape}")
-    return samples_ms
+        shortest, longest = float(values.min(initial=np.inf)), float(values.max(initial=0.0))
+        if values.ndim != 2 or not SHORTEST_MS <= shortest <= longest <= LONGEST_MS:
+            raise ValueError(
+                f"samples of {name}, {scope}, have shape {values.shape} and lie from {shortest:g} "
+                f"to {longest:g} ms"
+            )
+    return (name, sha256), samples_ms
+
+
+def _environment(found: Any) -> dict[str, Any]:
+    """As `environment()` writes it, as far as it is compared."""
+    if not isinstance(found, dict) or not isinstance(found.get("versions", {}), dict):
+        raise TypeError("its environment, or the versions in it, are not named values")
+    return found
 
 
 def require_match(earlier: Earlier, keys: Iterable[Key]) -> None:
@@ -170,7 +201,7 @@ def _change(
         earlier_p50_ms=float(np.median(then_ms)),
         p50_ms=backend.summaries[scope].p50_ms,
         ratio=ratio,
-        failed=ratio.low > allowed,
+        failed=ratio.low is not None and ratio.low > allowed,
     )
 
 
@@ -194,6 +225,8 @@ def _shown(value: Any) -> str:
 def regression_table(regression: Regression) -> Table:
     """One row per compared scope."""
     notes = [_NOTE.format(allowed=regression.allowed)]
+    if regression.turns_missing:
+        notes.append(_TOO_FEW.format(missing=regression.turns_missing, needed=MIN_TURNS))
     if regression.unmatched:
         names = ", ".join(regression.unmatched)
         notes.append(f"Not in the earlier run with the same name and bytes: {names}.")
@@ -208,13 +241,13 @@ def regression_table(regression: Regression) -> Table:
 
 
 def _row(change: Change) -> tuple[str, ...]:
-    ratio = change.ratio
+    decided = "FAILED" if change.failed else "passed"
     return (
         change.name,
         change.backend,
         change.scope,
         f"{change.earlier_p50_ms:.2f}",
         f"{change.p50_ms:.2f}",
-        f"{ratio.value:.3f}x {ratio.low:.3f}-{ratio.high:.3f}",
-        "FAILED" if change.failed else "passed",
+        change.ratio.text(3),
+        "undecided" if change.ratio.turns_missing else decided,
     )

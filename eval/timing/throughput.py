@@ -13,15 +13,15 @@ import contextlib
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from ..report.table import Table
-from .bootstrap import Rate, Ratio, Summary, rate_ratio, summarize, work_rate
+from .bootstrap import Rate, Ratio, Summary, missing_note, rate_ratio, summarize, work_rate
 from .runner import Candidate, Image
-from .turns import BenchOptions, take_turns
+from .turns import TURNS, BenchOptions, take_turns
 
 Array = npt.NDArray[np.float64]
 
@@ -62,7 +62,8 @@ def measure_throughput(
         candidates: opened models, any batch sizes.
         images: decoded pictures, (H, W, 3) uint8 RGB; used in order, again from the start.
         streams: threads of the second load, at least 2.
-        options: how long; `samples` counts the calls of one load.
+        options: how long; `samples` counts the calls of one load, in whole turns of
+            `CALLS_PER_STREAM` and more for each stream.
 
     Returns:
         Two per candidate: one stream, then `streams`.
@@ -73,9 +74,9 @@ def measure_throughput(
             for candidate in candidates
             for count in (1, streams)
         ]
-        calls = max(options.turn_calls, CALLS_PER_STREAM * streams)
+        calls = max(options.samples // TURNS, CALLS_PER_STREAM * streams)
         turns = [(load.candidate.name, load.turn) for load in loads]
-        take_turns(turns, replace(options, turn_calls=calls), lambda _fraction, _text: None)
+        take_turns(turns, calls, options, lambda _fraction, _text: None)
     pairs = zip(loads[::2], loads[1::2], strict=True)
     return tuple(load.result(one, options.seed) for one, many in pairs for load in (one, many))
 
@@ -133,7 +134,7 @@ def throughput_table(results: Sequence[Throughput]) -> Table:
         title="Throughput",
         columns=("model", "backend", "streams", "pictures/s", "gain", "p50", "p90", "p99", "calls"),
         rows=tuple(_row(result) for result in results),
-        notes=(_NOTE,),
+        notes=(_NOTE, *missing_note(max(result.summary.turns_missing for result in results))),
     )
 
 
@@ -143,8 +144,8 @@ def _row(result: Throughput) -> tuple[str, ...]:
         result.name,
         result.backend,
         str(result.streams),
-        f"{rate.value:.2f} ± {(rate.high - rate.low) / 2:.2f}",
-        "1" if result.streams == 1 else f"{gain.value:.2f}x {gain.low:.2f}-{gain.high:.2f}",
+        str(rate),
+        "1" if result.streams == 1 else gain.text(),
         *(f"{ms:.2f}" for ms in (summary.p50_ms, summary.p90_ms, summary.p99_ms)),
         str(summary.samples),
     )

@@ -31,7 +31,7 @@ from maskrt.workflows.operators.models import BASELINE, operator_models
 
 Run = Callable[..., Any]
 LEVELS = ((9, 7), (4, 5))
-SHORT = dataclasses.replace(OPTIONS, samples=4, turn_calls=2, warmup_calls=2)
+SHORT = dataclasses.replace(OPTIONS, samples=4, warmup_calls=2)
 SMALL = (
     functools.partial(roi_align_case, (2, 4, 20, 30), 9),
     functools.partial(roi_align_case, (1, 4, 20, 30), 9, 2),

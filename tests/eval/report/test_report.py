@@ -58,7 +58,7 @@ def report(data, predict, truth_rows, scripted, clock):
         commands=("maskrt eval a.onnx",),
         accuracy=(accuracy,),
         hops=(make_hop("a", NASTY, "fp32", parity),),
-        latency=bench(candidates, PICTURES, BenchOptions(samples=10, turn_calls=5)),
+        latency=bench(candidates, PICTURES, BenchOptions(samples=10)),
         pictures=example_pictures(data, found, data.class_names, count=2),
     )
 
@@ -226,7 +226,7 @@ def test_both_files_are_written_and_the_json_holds_the_samples(report, tmp_path)
     html_path, json_path = write_report(report, tmp_path / "out" / "report.html")
     assert html_path.read_text().startswith("<!doctype html>")
     values = json.loads(json_path.read_text())
-    assert np.shape(values["latency"]["backends"][1]["samples_ms"]["model"]) == (2, 5)
+    assert np.shape(values["latency"]["backends"][1]["samples_ms"]["model"]) == (10, 1)
     assert values["accuracy"][0]["sha256"] == "hash a"
     assert values["hops"][0]["passed"] is False
 
@@ -286,7 +286,7 @@ def test_without_a_gpu_one_line_says_what_one_would_add(report, gpu, lines):
 
 def test_throttling_and_restless_warm_up_are_said(scripted, clock):
     candidate = Candidate("a.onnx", scripted(on_run=lambda: clock.advance_ms(2.0)), "h")
-    options = BenchOptions(samples=10, turn_calls=5, warmup_calls=3)
+    options = BenchOptions(samples=10, warmup_calls=3)
     result = bench([candidate], PICTURES, options, clock_probe=lambda: {"throttled": ["power cap"]})
     notes = " ".join(latency_table(result, ()).notes)
     assert "throttled during the run: power cap." in notes

@@ -1,7 +1,16 @@
 import numpy as np
 import pytest
 
-from maskrt.eval.timing.bootstrap import change_ratio, rate_ratio, speed_ratio, summarize, work_rate
+from maskrt.eval.timing.bootstrap import (
+    change_ratio,
+    missing_note,
+    rate_ratio,
+    speed_ratio,
+    summarize,
+    work_rate,
+)
+from maskrt.eval.timing.regression import ALLOWED
+from maskrt.eval.timing.turns import BenchOptions
 
 
 def runs(seed, median_ms, turns=40, calls=5):
@@ -55,8 +64,52 @@ def test_the_change_between_two_runs_covers_the_truth_about_as_often_as_it_says(
     assert covered >= 33
 
 
+def one_machine(seed, slower, turns=20, calls=10):
+    """Two models in the same turns: drift of both, a mood per turn, and skewed noise per call."""
+    rng = np.random.default_rng(seed)
+    drift = np.exp(np.linspace(0.0, 0.1, turns) + rng.normal(0.0, 0.005, turns).cumsum())
+    noise = [
+        rng.lognormal(0.0, 0.03, (turns, 1)) * rng.lognormal(0.0, 0.05, (turns, calls))
+        for _ in range(2)
+    ]
+    return [
+        ms * drift[:, None] * factor for ms, factor in zip((10 * slower, 10), noise, strict=True)
+    ]
+
+
+def test_equal_models_are_seldom_and_unequal_ones_mostly_told_apart():
+    """At the default options; 95 % nominal, and R1 of the review saw 51 % in runs of 2 turns."""
+    options = BenchOptions()
+    calls = options.turn_calls(call_ms=10.0)
+    shape = {"turns": options.samples // calls, "calls": calls}
+    false = sum(speed_ratio(*one_machine(seed, 1.0, **shape)).certain for seed in range(400))
+    assert false <= 28  # 7 %
+    found = [speed_ratio(*one_machine(seed, 1.05, **shape)) for seed in range(60)]
+    assert sum(ratio.certain and ratio.value > 1.0 for ratio in found) >= 48
+
+
+def test_an_earlier_run_of_the_same_speed_seldom_fails_and_a_slower_one_mostly():
+    """Two runs drift each on its own; what is allowed leaves room for that."""
+    runs = [[one_machine(2 * s + i, 1.0)[0] for i in range(2)] for s in range(60)]
+    assert sum(change_ratio(then, now).low > ALLOWED for then, now in runs) <= 4
+    assert sum(change_ratio(then, 1.15 * now).low > ALLOWED for then, now in runs) >= 48
+
+
+def test_few_turns_give_no_interval():
+    """A median of one of 2 turns is no bound for anything."""
+    first, this = one_machine(0, 2.0, turns=9)
+    sums = first.sum(axis=1), this.sum(axis=1)
+    for ratio in (speed_ratio(first, this), change_ratio(first, this), rate_ratio(*sums)):
+        assert (ratio.low, ratio.high, ratio.certain, ratio.turns_missing) == (None, None, False, 1)
+    assert change_ratio(one_machine(0, 1.0)[0], this).turns_missing == 1
+    assert str(speed_ratio(first, this)) == "(1.97x)"
+    rate = work_rate(6, np.ones(4))
+    assert (str(rate), rate.turns_missing) == ("6.00", 6)
+    assert missing_note(0) == []
+
+
 def test_a_rate_is_all_work_over_all_time():
-    turns_s = np.array([1.0, 1.0, 2.0, 4.0])
+    turns_s = np.array([1.0, 1.0, 2.0, 4.0] * 3)
     rate = work_rate(6, turns_s)
     assert rate.value == pytest.approx(24 / 8)
     assert 1.5 <= rate.low < rate.value < rate.high <= 6.0

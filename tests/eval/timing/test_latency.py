@@ -4,6 +4,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from maskrt.eval.report.latency_tables import latency_tables
 from maskrt.eval.report.plain import to_json
 from maskrt.eval.timing.latency import bench
 from maskrt.eval.timing.peaks import CALLS, Probe
@@ -12,7 +13,7 @@ from maskrt.eval.timing.turns import BenchOptions, quick_options
 from maskrt.runtime.errors import InputError
 
 PICTURES = [np.full((100, 120, 3), value, np.uint8) for value in (10, 20, 30)]
-SHORT = BenchOptions(samples=20, turn_calls=5, warmup_calls=25)
+SHORT = BenchOptions(samples=20, warmup_calls=25)
 
 
 @pytest.fixture
@@ -42,15 +43,15 @@ def test_the_ratio_interval_covers_the_true_speed_up(timed):
     assert ratio.low <= 2.0 <= ratio.high
     assert ratio.high - ratio.low < 0.2
     assert ratio.certain
-    assert slow.summaries["model"].samples >= 200
-    assert slow.samples_ms["model"].size == fast.samples_ms["model"].size
+    assert slow.samples_ms["model"].shape == fast.samples_ms["model"].shape == (20, 10)
+    assert result.turns_missing == 0
 
 
 def test_turns_are_interleaved_a_b_b_a(timed):
     candidates = [timed("A", 2.0), timed("B", 3.0)]
-    bench(candidates, PICTURES, SHORT)
+    bench(candidates, PICTURES, BenchOptions(samples=100, warmup_calls=25))
     order = [name for name, ran in timed.log if ran]
-    calls = SHORT.turn_calls + 1  # one unrecorded
+    calls = 5 + 1  # one unrecorded
     rounds = order[-8 * calls :]
     assert rounds == (["A"] * calls + ["B"] * 2 * calls + ["A"] * calls) * 2
 
@@ -92,12 +93,37 @@ def test_warm_up_ends_when_stable_and_is_not_counted(scripted, clock):
     assert backend.summaries["model"].p99_ms == pytest.approx(2.0)
 
 
-def test_seconds_replace_the_number_of_samples(timed):
-    options = BenchOptions(seconds=0.5, turn_calls=5)
+def test_seconds_replace_the_number_of_samples_in_turns_enough_for_an_interval(timed):
+    options = BenchOptions(seconds=2.0)
     result = bench([timed("A", 10.0, spread=0), timed("B", 30.0, spread=0)], PICTURES, options)
     recorded_ms = sum(float(b.samples_ms["pipeline"].sum()) for b in result.backends)
-    round_ms = 2 * 5 * (10.0 + 30.0)
-    assert 1000.0 <= recorded_ms < 1000.0 + round_ms
+    turn_ms = 5 * (10.0 + 30.0)  # a twentieth of 2 s at 20 ms on average
+    assert 4000.0 <= recorded_ms < 4000.0 + turn_ms
+    assert {b.samples_ms["pipeline"].shape for b in result.backends} == {(20, 5)}
+
+
+@pytest.mark.parametrize(
+    ("samples", "shape"), [(1, (1, 1)), (12, (12, 1)), (45, (45, 1)), (250, (25, 10))]
+)
+def test_so_many_samples_are_taken_as_were_asked_for(timed, samples, shape):
+    result = bench([timed("A", 2.0), timed("B", 3.0)], PICTURES, BenchOptions(samples=samples))
+    assert {b.samples_ms["model"].shape for b in result.backends} == {shape}
+
+
+def test_below_ten_turns_there_is_no_interval_and_nothing_is_certain(timed):
+    pair = [timed("slow", 8.0), timed("fast", 4.0)]
+    result = bench(pair, PICTURES, BenchOptions(samples=9))
+    ratio, summary = result.backends[1].speedups["model"], result.backends[1].summaries["model"]
+    assert (ratio.low, ratio.high, ratio.certain) == (None, None, False)
+    assert (summary.p50_low_ms, summary.p50_high_ms) == (None, None)
+    assert result.turns_missing == ratio.turns_missing == summary.turns_missing == 1
+    assert json.loads(json.dumps(to_json(result)))["turns_missing"] == 1
+    (table,) = latency_tables(result, [])
+    assert "1 of the 10 turns that they need are missing" in " ".join(table.notes)
+    assert "±" not in "".join(table.rows[1])
+    enough = bench(pair, PICTURES, BenchOptions(samples=10))
+    assert enough.backends[1].speedups["model"].certain
+    assert "missing" not in " ".join(latency_tables(enough, [])[0].notes)
 
 
 def test_batches_take_the_pictures_in_turn(timed):
@@ -109,7 +135,9 @@ def test_batches_take_the_pictures_in_turn(timed):
 def test_the_clock_probe_is_asked_once_per_round(timed):
     states = iter(range(100))
     result = bench([timed("A", 2.0)], PICTURES, SHORT, clock_probe=lambda: {"n": next(states)})
-    assert result.clock_log == ({"n": 0}, {"n": 1})
+    assert result.clock_log == tuple({"n": number} for number in range(10))
+    odd = bench([timed("A", 2.0)], PICTURES, BenchOptions(samples=3), clock_probe=dict)
+    assert len(odd.clock_log) == 2
 
 
 def test_progress_ends_at_one(timed):
@@ -149,18 +177,31 @@ def test_a_speed_up_compares_equal_batches_only(timed):
     assert result.of_batch(2).options == result.options
 
 
+def test_a_speed_up_is_over_the_first_row_of_its_family(timed, proposing, clock):
+    def slow():
+        clock.advance_ms(6.0)
+
+    proposals = Candidate("P", proposing(on_run=slow), "hash of P")
+    others = [timed("A", 1.0), timed("B", 2.0)]
+    p, a, b = bench([proposals, *others], PICTURES, SHORT).backends
+    assert (p.family, p.speedups, a.speedups) == ("fastmask", {}, {})
+    assert b.speedups["model"].value == pytest.approx(0.5, rel=0.1)
+
+
 def test_peaks_are_probed_after_every_round(timed):
     calls = []
     probe = Probe("cpu", "fp32", "nothing", 1000, lambda: calls.append(len(timed.log)))
     result = bench([timed("A", 2.0)], PICTURES, SHORT, peak_probes=[probe])
     (peak,) = result.peaks
-    assert len(peak.samples_ms) == 2 * CALLS  # two rounds
-    assert len(calls) == 2 * (CALLS + 1)
-    assert len(set(calls)) == 2  # all calls of a round stand together
+    assert len(peak.samples_ms) == 10 * CALLS  # ten rounds
+    assert len(calls) == 10 * (CALLS + 1)
+    assert len(set(calls)) == 10  # all calls of a round stand together
     assert json.loads(json.dumps(to_json(result)))["peaks"][0]["macs"] == 1000
 
 
-@pytest.mark.parametrize("wrong", [{"samples": 0}, {"seconds": 0.0}, {"turn_calls": -1}])
+@pytest.mark.parametrize(
+    "wrong", [{"samples": 0}, {"seconds": 0.0}, {"seconds": np.inf}, {"seconds": np.nan}]
+)
 def test_options_that_measure_nothing_are_refused(wrong):
-    with pytest.raises(InputError, match="all must be positive"):
+    with pytest.raises(InputError, match="expected at least one sample"):
         BenchOptions(**wrong)

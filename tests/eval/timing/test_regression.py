@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -23,14 +24,15 @@ from maskrt.eval.timing.turns import BenchOptions
 from maskrt.runtime.errors import InputError
 
 PICTURES = [np.full((100, 120, 3), 90, np.uint8)]
-OPTIONS = BenchOptions(samples=40, turn_calls=5)
+OPTIONS = BenchOptions(samples=40)
+ROW = {"name": "a", "sha256": "s"}
 
 
 @pytest.fixture
 def run(scripted, clock):
     """A bench of rows (name, ms, sha256) on the scripted clock; `seed` is of their noise."""
 
-    def make(*rows, seed=0, spread=0.02):
+    def make(*rows, seed=0, spread=0.02, options=OPTIONS):
         candidates = []
         for name, ms, sha256 in rows:
             rng = np.random.default_rng(seed)
@@ -39,7 +41,7 @@ def run(scripted, clock):
                 clock.advance_ms(ms * rng.lognormal(0.0, spread))
 
             candidates.append(Candidate(name, scripted(on_run=on_run), sha256))
-        return bench(candidates, PICTURES, OPTIONS)
+        return bench(candidates, PICTURES, options)
 
     return make
 
@@ -89,6 +91,29 @@ def test_an_interval_that_reaches_below_the_limit_passes(earlier, run):
     assert not found.failed
 
 
+def test_too_few_turns_on_either_side_decide_nothing(earlier, run, tmp_path):
+    short = BenchOptions(samples=8)
+    for then, now in (
+        (read_earlier(earlier), run(("a.onnx", 99.0, "sha a"), options=short)),
+        (
+            written(run(("a.onnx", 10.0, "sha a"), options=short), tmp_path),
+            run(("a.onnx", 99.0, "sha a")),
+        ),
+    ):
+        found = compare_runs(then, now, environment())
+        assert not found.failed
+        assert found.turns_missing == to_json(found)["turns_missing"] == 2
+        table = regression_table(found)
+        assert {row[-1] for row in table.rows} == {"undecided"}
+        assert "2 of the 10 turns that a verdict needs" in " ".join(table.notes)
+
+
+def written(result, folder):
+    path = folder / "written.json"
+    path.write_text(json.dumps(to_json(result)))
+    return read_earlier(path)
+
+
 def test_other_bytes_are_not_compared(earlier, run):
     then = read_earlier(earlier)
     now = run(("a.onnx", 99.0, "other sha"), ("b.onnx", 1.0, "sha a"))
@@ -105,7 +130,7 @@ def test_the_line_of_json_is_read_too(run, tmp_path):
     path = tmp_path / "line.json"
     path.write_text(json.dumps({**to_json(run(("a.onnx", 10.0, "s"))), "environment": {}}))
     then = read_earlier(path)
-    assert then.samples_ms["a.onnx", "s"]["model"].shape == (8, 5)
+    assert then.samples_ms["a.onnx", "s"]["model"].shape == (20, 2)
     found = compare_runs(then, run(("a.onnx", 10.0, "s")), environment())
     assert "does not say on which machine" in found.environment_change
 
@@ -127,7 +152,22 @@ def test_another_machine_is_said():
         ('{"latency": null}', "another kind"),
         ('{"backends": [{"name": "a"}]}', "another kind"),
         ('{"backends": [{"name": "a", "sha256": "s", "samples_ms": {"model": []}}]}', "kind"),
-        ('{"backends": [{"name": "a", "sha256": "s", "samples_ms": {"model": [[0]]}}]}', "kind"),
+        *(
+            (json.dumps({"backends": [{**ROW, "samples_ms": {"model": samples}}]}), words)
+            for samples, words in (
+                ([[0]], "lie from 0 to 0 ms"),
+                ([[1e-320]], "lie from 9.99989e-321"),
+                ([[float("nan"), 1]], "lie from nan"),
+                ([[1, float("inf")]], "to inf ms"),
+                ([[1], [1, 2]], "kind"),
+                ([[{}]], "kind"),
+            )
+        ),
+        ('{"backends": [{"name": "a", "sha256": 0.5, "samples_ms": {}}]}', "not both text"),
+        ('{"backends": [{"name": [], "sha256": "s", "samples_ms": {}}]}', "not both text"),
+        ('{"backends": [], "environment": 1.5}', "not named values"),
+        ('{"backends": [], "environment": {"versions": [1, 2]}}', "not named values"),
+        ("[" * 100_000, "not JSON"),
     ],
 )
 def test_a_file_that_is_no_bench_is_refused(tmp_path, text, words):
@@ -135,6 +175,12 @@ def test_a_file_that_is_no_bench_is_refused(tmp_path, text, words):
     path.write_text(text)
     with pytest.raises(InputError, match=f"other.json: .*{words}"):
         read_earlier(path)
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.json")
+    with pytest.raises(InputError, match=r"pipe\.json: not a file"):
+        read_earlier(tmp_path / "pipe.json")
 
 
 def test_a_missing_file_is_refused(tmp_path):
