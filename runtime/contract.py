@@ -17,7 +17,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from .errors import ContractError, InputError
+from .errors import ContractError, InputError, first_line
+from .json_values import decoded, parse_json, schema_version
 
 SCHEMA_VERSION = 2
 READABLE_VERSIONS = (1, SCHEMA_VERSION)
@@ -25,6 +26,10 @@ READABLE_VERSIONS = (1, SCHEMA_VERSION)
 SCHEMA_1_PROPOSALS = {"mask_threshold": 0.2, "mask_upsampling": 4}
 """What schema 1 meant where its task was proposals: all of them were FastMask's."""
 METADATA_KEY = "maskrt.contract"
+MOST_PX = 2**20
+"""No side, batch or tensor dimension of an artefact comes near it."""
+DTYPES = {"bool", "uint8", "int8", "int32", "int64", "float16", "float32", "float64"}
+"""numpy's names of what a graph may take or give."""
 
 Task = Literal["instances", "proposals"]
 Precision = Literal["fp32", "fp16", "int8"]
@@ -127,15 +132,16 @@ def contract_from_json(text: str, where: str) -> Contract:
     """Read a contract; `where` names the file in errors.
 
     Raises:
-        ContractError: not JSON, another schema version, or fields missing or unknown.
+        ContractError: not JSON, another schema version, fields missing or unknown, or a value of
+            another type or out of its range.
     """
     try:
-        raw: dict[str, Any] = json.loads(text)
-        version = raw["schema_version"]
-    except (json.JSONDecodeError, KeyError, TypeError) as err:
+        raw = parse_json(text)
+        version = schema_version(raw)
+    except ValueError as err:
         raise ContractError(
-            f"{where}: the maskrt contract in it is unreadable ({err}); expected one JSON object. "
-            "Export or build the artefact again."
+            f"{where}: the maskrt contract in it is unreadable ({first_line(err)}); expected one "
+            "JSON object. Export or build the artefact again."
         ) from err
     if version not in READABLE_VERSIONS:
         raise ContractError(
@@ -143,21 +149,45 @@ def contract_from_json(text: str, where: str) -> Contract:
             "Export or build the artefact again with this version."
         )
     try:
-        return _contract_from_dict(raw)
-    except (TypeError, KeyError, ValueError) as err:
+        contract = decoded(Contract, _as_of_now(raw))
+        _check_ranges(contract)
+    except ValueError as err:
         raise ContractError(
             f"{where}: the maskrt contract has wrong fields ({err}). Export or build it again."
         ) from err
+    return contract
 
 
-def _contract_from_dict(raw: dict[str, Any]) -> Contract:
-    values = dict(raw)
-    if raw["schema_version"] == 1 and raw["task"] == "proposals":
-        values |= SCHEMA_1_PROPOSALS
-    values["schema_version"] = SCHEMA_VERSION
-    values["resize"] = ResizeRule(**raw["resize"])
-    for key in ("inputs", "outputs"):
-        values[key] = tuple(TensorSpec(s["name"], tuple(s["shape"]), s["dtype"]) for s in raw[key])
-    for key in ("class_names", "canvas_hw", "mean", "std", "operators"):
-        values[key] = tuple(raw[key])
-    return Contract(**values)
+def _as_of_now(raw: dict[str, Any]) -> dict[str, Any]:
+    """With what an older schema meant where it said nothing."""
+    old = raw["schema_version"] == 1 and raw.get("task") == "proposals"
+    return {**raw, **(SCHEMA_1_PROPOSALS if old else {}), "schema_version": SCHEMA_VERSION}
+
+
+def _check_ranges(contract: Contract) -> None:
+    """Each value is one that an artefact of maskrt can have.
+
+    Raises:
+        ValueError: one is not; the text names it, its value and its range.
+    """
+    sizes = {
+        "batch": (contract.batch,),
+        "canvas_hw": contract.canvas_hw,
+        "resize.long_side_px": (contract.resize.long_side_px,),
+        "resize.multiple_px": (contract.resize.multiple_px,),
+        "mask_upsampling": (contract.mask_upsampling,),
+        **{f"shape of '{s.name}'": s.shape for s in (*contract.inputs, *contract.outputs)},
+    }
+    for name, values in sizes.items():
+        if not all(1 <= value <= MOST_PX for value in values):
+            raise ValueError(f"{name} is {[*values]}; expected 1 to {MOST_PX}")
+    if not 0 <= contract.resize.short_side_px <= MOST_PX:
+        found = contract.resize.short_side_px
+        raise ValueError(f"resize.short_side_px is {found}; expected 0 to {MOST_PX}")
+    if not 0 < contract.mask_threshold <= 1:
+        raise ValueError(f"mask_threshold is {contract.mask_threshold}; expected above 0, up to 1")
+    odd = {s.dtype for s in (*contract.inputs, *contract.outputs)} - DTYPES
+    if odd:
+        raise ValueError(f"dtype {min(odd)!r}; expected {', '.join(sorted(DTYPES))}")
+    if not contract.class_names:
+        raise ValueError("class_names is empty; expected at least one")

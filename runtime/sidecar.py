@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from .contract import Contract, contract_from_json
-from .errors import ContractError, SessionError
+from .errors import ContractError, SessionError, first_line
+from .json_values import decoded, parse_json
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,28 @@ class Sidecar:
 
     def rebuild_command(self, engine_path: Path) -> str:
         """The command line that makes this engine again."""
-        return str(self.build.get("command") or rebuild_command(engine_path))
+        command = self.build.get("command")
+        return command if isinstance(command, str) and command else rebuild_command(engine_path)
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """The file's three parts as plain JSON; the contract's schema decides before the rest."""
+
+    contract: dict[str, Any]
+    fingerprint: dict[str, Any]
+    build: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Layers:
+    """What every summary of layers in `build` counts."""
+
+    layer_count: int
+    fp16_layer_share: float
+    macs: int
+    fp16_mac_share: float
+    unattributed_macs: int = 0
 
 
 def sidecar_path(engine_path: Path) -> Path:
@@ -85,19 +107,40 @@ def read_sidecar(engine_path: Path) -> Sidecar:
     path = sidecar_path(engine_path)
     advice = f"Build the engine again: {rebuild_command(engine_path)}"
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
+        raw = parse_json(path.read_bytes())
     except OSError as err:
         raise SessionError(
             f"{path}: {err.strerror or err}; an engine needs the sidecar that 'maskrt build' "
             f"writes beside it. {advice}"
         ) from err
     except ValueError as err:
-        raise SessionError(f"{path}: not JSON ({err}); expected a sidecar. {advice}") from err
+        raise SessionError(
+            f"{path}: not JSON ({first_line(err)}); expected a sidecar. {advice}"
+        ) from err
     try:
-        contract = contract_from_json(json.dumps(raw["contract"]), str(path))
-        return Sidecar(contract, Fingerprint(**raw["fingerprint"]), dict(raw["build"]))
-    except (KeyError, TypeError, ValueError, ContractError) as err:
+        parts = decoded(_Parts, raw)
+        contract = contract_from_json(json.dumps(parts.contract), str(path))
+        fingerprint = decoded(Fingerprint, parts.fingerprint, "fingerprint")
+        _check_layers(parts.build)
+        return Sidecar(contract, _in_range(fingerprint), parts.build)
+    except (ValueError, ContractError) as err:
         raise SessionError(
             f"{path}: not a sidecar this maskrt reads ({err}); expected its contract, fingerprint "
             f"and build. {advice}"
         ) from err
+
+
+def _in_range(fingerprint: Fingerprint) -> Fingerprint:
+    if min(fingerprint.engine_bytes, fingerprint.build_seconds) < 0:
+        raise ValueError("fingerprint: engine_bytes or build_seconds is negative")
+    return fingerprint
+
+
+def _check_layers(build: dict[str, Any]) -> None:
+    """Summaries of layers, where they are not a line saying why there is none."""
+    for name in ("network", "engine"):
+        summary = build.get(name)
+        if summary is not None and not isinstance(summary, str):
+            names = [f.name for f in dataclasses.fields(_Layers)]
+            given = decoded(dict[str, Any], summary, f"build.{name}").items()
+            decoded(_Layers, {k: v for k, v in given if k in names}, f"build.{name}")

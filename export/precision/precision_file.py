@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ...runtime.errors import InputError
+from ...runtime.errors import InputError, first_line
 from ...runtime.files import require_file, sha256_of, write_text
+from ...runtime.json_values import decoded, parse_json, schema_version
 
 SCHEMA_VERSION = 1
 
@@ -66,22 +67,23 @@ def read_precision_file(path: Path) -> PrecisionFile:
     require_file(path, "a precision file", (".json",))
     advice = "Make it with maskrt bisect."
     try:
-        raw: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        version, groups = raw["schema_version"], raw["groups"]
-    except (OSError, ValueError, KeyError, TypeError) as err:
-        raise InputError(f"{path}: no precision file ({_words(err)}). {advice}") from err
+        raw = parse_json(path.read_bytes())
+        version = schema_version(raw)
+    except (OSError, ValueError) as err:
+        raise InputError(f"{path}: no precision file ({first_line(err)}). {advice}") from err
     if version != SCHEMA_VERSION:
         raise InputError(
             f"{path}: schema {version} found; this maskrt reads {SCHEMA_VERSION}. {advice}"
         )
-    if not isinstance(groups, list) or not all(isinstance(g, str) and g for g in groups):
-        raise InputError(f"{path}: 'groups' holds no list of names; expected one. {advice}")
     try:
-        return PrecisionFile(**{**raw, "groups": tuple(groups)})
-    except TypeError as err:
+        content = decoded(PrecisionFile, raw)
+    except ValueError as err:
         raise InputError(
-            f"{path}: its fields are not those of a precision file ({_words(err)}). {advice}"
+            f"{path}: its fields are not those of a precision file ({err}). {advice}"
         ) from err
+    if not all(content.groups):
+        raise InputError(f"{path}: 'groups' holds an empty name; expected node groups. {advice}")
+    return content
 
 
 def groups_for(path: Path, checkpoint: Path) -> tuple[str, ...]:
@@ -100,8 +102,3 @@ def groups_for(path: Path, checkpoint: Path) -> tuple[str, ...]:
             "the weights they were measured on. Run maskrt bisect on this checkpoint."
         )
     return content.groups
-
-
-def _words(err: Exception) -> str:
-    text = f"no '{err.args[0]}' in it" if isinstance(err, KeyError) else str(err)
-    return text.removeprefix("PrecisionFile.__init__() ")

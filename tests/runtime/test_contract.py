@@ -41,8 +41,30 @@ def test_files_of_schema_1_open_with_what_they_meant(
     ("changes", "message"),
     [
         ({"schema_version": 99}, "contract schema 99; this maskrt reads schema 2"),
-        ({"colour": "red"}, "wrong fields"),
-        ({"resize": None}, "wrong fields"),
+        ({"colour": "red"}, "wrong fields .unknown 'colour'"),
+        ({"resize": None}, "resize is null; expected an object"),
+        ({"resize": {"short_side_px": 8}}, "no 'resize.long_side_px'"),
+        ({"batch": "1"}, 'batch is "1"; expected a whole number'),
+        ({"batch": True}, "batch is true; expected a whole number"),
+        ({"batch": 0}, r"batch is \[0\]; expected 1 to 1048576"),
+        ({"batch": 10**30}, "batch is 10+; expected less than"),
+        ({"canvas_hw": {}}, r"canvas_hw is \{\}; expected a list"),
+        ({"canvas_hw": [8]}, r"canvas_hw is \[8\]; expected 2 values"),
+        ({"canvas_hw": ["8", 8]}, r'canvas_hw\[0\] is "8"; expected a whole number'),
+        ({"canvas_hw": [8, -8]}, r"canvas_hw is \[8, -8\]; expected 1 to"),
+        ({"class_names": [None]}, r"class_names\[0\] is null; expected text"),
+        ({"class_names": []}, "class_names is empty"),
+        ({"precision": "x"}, 'precision is "x"; expected "fp32" or "fp16" or "int8"'),
+        ({"task": ["instances"]}, 'task is .*; expected "instances" or "proposals"'),
+        ({"measured": 1}, "measured is 1; expected an object"),
+        ({"measured": {"box_ap": None}}, "measured.box_ap is null; expected a number"),
+        ({"mean": [1, 2, float("inf")]}, "Infinity is no number of JSON"),
+        ({"mask_threshold": 0}, "mask_threshold is 0.0; expected above 0, up to 1"),
+        ({"mask_upsampling": 0}, r"mask_upsampling is \[0\]; expected 1 to"),
+        ({"inputs": [{"name": [[]], "shape": [1], "dtype": "uint8"}]}, r"inputs\[0\].name is"),
+        ({"inputs": [{"name": "x", "shape": [0], "dtype": "uint8"}]}, "shape of 'x' is"),
+        ({"inputs": [{"name": "x", "shape": [1], "dtype": "O"}]}, "dtype 'O'; expected bool,"),
+        ({"variant": "\ud800"}, "surrogates not allowed"),
     ],
 )
 def test_what_cannot_be_read_names_the_file(
@@ -53,7 +75,7 @@ def test_what_cannot_be_read_names_the_file(
         contract_from_json(text, "x.onnx")
 
 
-@pytest.mark.parametrize("text", ["{", "[1]", "{}"])
+@pytest.mark.parametrize("text", ["{", "[1]", "{}", "[" * 100_000, '{"schema_version": "2"}'])
 def test_what_is_no_contract_is_unreadable(text: str) -> None:
     with pytest.raises(ContractError, match=r"x\.onnx: the maskrt contract in it is unreadable"):
         contract_from_json(text, "x.onnx")

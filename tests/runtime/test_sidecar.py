@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 
 from maskrt.runtime.contract import Contract, ResizeRule, TensorSpec
 from maskrt.runtime.errors import SessionError
-from maskrt.runtime.sidecar import Fingerprint, Sidecar, read_sidecar, sidecar_path
+from maskrt.runtime.sidecar import Fingerprint, Sidecar, read_sidecar, rebuild_command, sidecar_path
 
 
 def a_sidecar() -> Sidecar:
@@ -73,13 +74,39 @@ def test_unreadable_sidecar_is_refused_with_the_way_to_rebuild(
     assert f"maskrt build 'a b.onnx' -o '{engine}'" in str(caught.value)
 
 
-def test_fingerprint_with_an_unknown_field_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("part", "name", "value", "message"),
+    [
+        ("fingerprint", "moon_phase", 3, "unknown 'fingerprint.moon_phase'"),
+        ("fingerprint", "tensorrt_version", 1, "fingerprint.tensorrt_version is 1; expected text"),
+        ("fingerprint", "build_seconds", "", 'build_seconds is ""; expected a number'),
+        ("fingerprint", "build_seconds", -1, "engine_bytes or build_seconds is negative"),
+        ("fingerprint", "engine_bytes", [], "engine_bytes is .*; expected a whole number"),
+        ("fingerprint", "engine_bytes", 10**40, "engine_bytes is 10+...; expected less than"),
+        ("fingerprint", "engine_sha256", float("nan"), "not JSON .NaN is no number of JSON"),
+        ("fingerprint", "gpu_name", 0, "fingerprint.gpu_name is 0; expected text"),
+        ("fingerprint", "kernels_sha256", {"k": None}, "kernels_sha256.k is null; expected text"),
+        ("build", "engine", {}, "no 'build.engine.fp16_layer_share'"),
+        ("build", "network", [1], r"build.network is \[1\]; expected an object"),
+        ("contract", "batch", "1", 'batch is "1"; expected a whole number'),
+    ],
+)
+def test_a_value_of_another_kind_is_named(
+    tmp_path: Path, part: str, name: str, value: object, message: str
+) -> None:
     engine = tmp_path / "a.engine"
     raw = json.loads(a_sidecar().to_json())
-    raw["fingerprint"]["moon_phase"] = 3
+    raw[part][name] = value
     sidecar_path(engine).write_text(json.dumps(raw))
-    with pytest.raises(SessionError, match="moon_phase"):
+    with pytest.raises(SessionError, match=message):
         read_sidecar(engine)
+
+
+def test_a_command_that_is_no_text_is_not_given_as_advice(tmp_path: Path) -> None:
+    engine = tmp_path / "a.engine"
+    for command in ("", [1], None):
+        sidecar = dataclasses.replace(a_sidecar(), build={"command": command})
+        assert sidecar.rebuild_command(engine) == rebuild_command(engine)
 
 
 def test_missing_sidecar_is_named(tmp_path: Path) -> None:

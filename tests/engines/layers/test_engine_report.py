@@ -88,7 +88,7 @@ def test_engine_layers_are_read_or_one_line_says_why_not(engine: Path) -> None:
 
 @pytest.mark.skipif(missing_device() is None, reason="with a GPU the layers are read here")
 def test_layers_that_the_build_read_are_shown_where_they_cannot_be(engine: Path) -> None:
-    recorded = {"layer_count": 3, "fp16_layer_share": 0.5, "macs": 0}
+    recorded = {"layer_count": 3, "fp16_layer_share": 0.5, "macs": 0, "fp16_mac_share": 0.0}
     path = engine.with_name(engine.name + ".json")
     sidecar = json.loads(path.read_text())
     sidecar["build"]["engine"] = recorded

@@ -65,12 +65,15 @@ def test_groups_are_given_for_their_checkpoint_only(tmp_path: Path) -> None:
     [
         ({"schema_version": 2}, "schema 2 found; this maskrt reads 1"),
         ({"schema_version": 2, "layers": []}, "schema 2 found; this maskrt reads 1"),
-        ({"groups": "rpn"}, "'groups' holds no list of names"),
-        ({"groups": {"rpn": 1}}, "'groups' holds no list of names"),
-        ({"groups": ["rpn", 3]}, "'groups' holds no list of names"),
-        ({"groups": ["rpn", ""]}, "'groups' holds no list of names"),
-        ({"groups": None}, "'groups' holds no list of names"),
-        ({"grups": []}, "unexpected keyword argument 'grups'"),
+        ({"groups": "rpn"}, 'groups is "rpn"; expected a list'),
+        ({"groups": {"rpn": 1}}, 'groups is {"rpn": 1}; expected a list'),
+        ({"groups": ["rpn", 3]}, "groups[1] is 3; expected text"),
+        ({"groups": ["rpn", ""]}, "'groups' holds an empty name"),
+        ({"groups": None}, "groups is null; expected a list"),
+        ({"grups": []}, "unknown 'grups'"),
+        ({"gate": "0.3"}, 'gate is "0.3"; expected a number'),
+        ({"versions": {"torch": 2}}, "versions.torch is 2; expected text"),
+        ({"evaluations": 1.5}, "evaluations is 1.5; expected a whole number"),
     ],
 )
 def test_wrong_fields_are_refused(tmp_path: Path, change: dict[str, Any], words: str) -> None:
@@ -86,9 +89,9 @@ def test_wrong_fields_are_refused(tmp_path: Path, change: dict[str, Any], words:
 @pytest.mark.parametrize(
     ("missing", "words"),
     [
-        ("schema_version", "no 'schema_version' in it"),
-        ("groups", "no 'groups' in it"),
-        ("checkpoint_sha256", "missing 1 required positional argument: 'checkpoint_sha256'"),
+        ("schema_version", "no 'schema_version'"),
+        ("groups", "no 'groups'"),
+        ("checkpoint_sha256", "no 'checkpoint_sha256'"),
     ],
 )
 def test_missing_fields_are_named(tmp_path: Path, missing: str, words: str) -> None:
@@ -105,7 +108,10 @@ def test_missing_fields_are_named(tmp_path: Path, missing: str, words: str) -> N
     [
         (b"", "the file is empty"),
         (b"{", "no precision file (Expecting property name"),
-        (b"[]", "no precision file (list indices"),
+        (b"[]", "no precision file (it is []; expected an object"),
+        (b"[" * 100_000, "no precision file (nested more than 50 levels deep"),
+        (b'{"schema_version": NaN}', "no precision file (NaN is no number of JSON"),
+        (b'{"schema_version": "\\ud800"}', "no precision file ('utf-8' codec"),
         (b"\xff\xfe", "no precision file ('utf-8' codec"),
     ],
 )
