@@ -1,0 +1,117 @@
+"""The readers that are fuzzed: how to write a small whole input, and what maskrt does with it.
+
+Each module a reader needs is imported when it is first asked for.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from .mutations import mutated_json
+
+SIZE_HW = (48, 64)
+_SQUARE = [10, 5, 30, 5, 30, 25, 10, 25]
+
+
+@dataclass(frozen=True)
+class Reader:
+    """What is fuzzed."""
+
+    write: Callable[[Path], Path]
+    """Writes a whole input into an empty folder; returns the file that is to be changed."""
+    read: Callable[[Path], object]
+    """Everything maskrt does with the folder; it ends, or raises a MaskRTError."""
+    mutate: Callable[[bytes, Random], bytes]
+    """Changes the bytes of that file."""
+
+
+def coco_json() -> dict[str, Any]:
+    """Two pictures, two categories; polygons, both forms of RLE, a crowd."""
+    height, width = SIZE_HW
+    runs = [height * 20 + 3, 30, height * width - height * 20 - 33]
+    segmentations: list[Any] = [
+        [_SQUARE],
+        [_SQUARE, [40, 5, 50, 5, 45, 20]],
+        {"size": [height, width], "counts": runs},
+        {"size": [height, width], "counts": "Sn0n0b00mn1"},
+    ]
+    annotations = [
+        {
+            "id": number + 1,
+            "image_id": 1 + number % 2,
+            "category_id": 3 + 4 * (number // 2),
+            "bbox": [10, 5, 20, 20],
+            "area": 400,
+            "iscrowd": int(number == 2),
+            "segmentation": segmentation,
+        }
+        for number, segmentation in enumerate(segmentations)
+    ]
+    return {
+        "images": [
+            {"id": i, "file_name": f"{i}.png", "height": height, "width": width} for i in (1, 2)
+        ],
+        "annotations": annotations,
+        "categories": [{"id": 3, "name": "square"}, {"id": 7, "name": "disc"}],
+    }
+
+
+def _write_coco(folder: Path) -> Path:
+    """The same JSON and pictures as train and as val split."""
+    import cv2
+    import numpy as np
+
+    for split in ("train", "val"):
+        (folder / split).mkdir(parents=True, exist_ok=True)
+        for name in ("1.png", "2.png"):
+            cv2.imwrite(str(folder / split / name), np.full((*SIZE_HW, 3), 90, np.uint8))
+    path = folder / "annotations" / "instances_val.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(coco_json()))
+    return path
+
+
+def _read_coco_eval(folder: Path) -> object:
+    """Ground truth, and AP and AR of one prediction in each picture."""
+    import numpy as np
+
+    from ..eval import Prediction, coco_ap, coco_ar, load_coco
+    from ..runtime.results.rle import rle_from_crop
+
+    data = load_coco(folder)
+    predictions = [
+        Prediction(
+            image_id=image.image_id,
+            image_hw=image.image_hw,
+            boxes=np.array([[10, 5, 30, 25]], np.float32),
+            scores=np.array([0.9], np.float32),
+            labels=np.zeros(1, np.int32),
+            rles=(rle_from_crop(np.ones((1, 1), np.bool_), (0, 0), image.image_hw),),
+        )
+        for image in data.images
+    ]
+    return coco_ap(data, predictions), coco_ar(data, predictions)
+
+
+def _read_coco_train(folder: Path) -> object:
+    """One epoch of augmented batches."""
+    from ..runtime.contract import ResizeRule
+    from ..train.data.augment import Augmentation
+    from ..train.data.batches import loader
+    from ..train.data.dataset import CocoInstances
+
+    dataset = CocoInstances(folder, "val")
+    augmentation = Augmentation(ResizeRule(0, 96), short_sides_px=(40, 72))
+    batches = loader(dataset, 2, seed=0, epoch=0, workers=0, augmentation=augmentation)
+    return [batch.image_ids for batch in batches]
+
+
+READERS = {
+    "coco-eval": Reader(_write_coco, _read_coco_eval, mutated_json),
+    "coco-train": Reader(_write_coco, _read_coco_train, mutated_json),
+}
