@@ -1,8 +1,8 @@
 """The training loop: SGD, warm-up, schedule, mixed precision, logs, and an exact resume.
 
-A run's folder holds `model.safetensors` and `model.yaml` (the result), `resume.safetensors`
-(weights, momentum, average; atomically replaced), `log.csv` and, where TensorBoard is installed,
-its events. Everything random is decided by (seed, epoch, picture) in the loader and by (seed, step,
+A run's folder holds `model.yaml` (the resolved recipe, from the first second), `model.safetensors`
+(the result), `resume.safetensors` (`run_state`), `log.csv` and, where TensorBoard is installed, its
+events. Everything random is decided by (seed, epoch, picture) in the loader and by (seed, step,
 rank) here, so a resumed run sees the losses that the uninterrupted one would have seen. More than
 one GPU or machine: start it with torchrun.
 
@@ -12,15 +12,17 @@ one GPU or machine: start it with torchrun.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from ..runtime.errors import InputError, TrainError
+from ..runtime.errors import ConfigError, InputError, TrainError
+from ..runtime.files import write_text
 from .data.batches import Batch
 from .data.dataset import CocoInstances
 from .data.epochs import endless_batches
@@ -28,13 +30,18 @@ from .data.target import Target
 from .losses.terms import loss_terms
 from .networks.families import Network
 from .recipes.fastmask import FastMaskRecipe
-from .recipes.recipe import Recipe
+from .recipes.recipe import Recipe, dump_recipe
 from .recipes.sections import SolverConfig
+from .run_folder import RECIPE, RESULT, STATE, locked, require_no_run, require_run
 from .run_log import Log
 from .run_state import Run, new_run, restore, save_state
 from .schedule import learning_rate
+from .seeds import torch_seed
 from .weights.checkpoint import save_checkpoint
 
+logger = logging.getLogger(__name__)
+
+MOST_WORKERS = 256
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
@@ -47,34 +54,76 @@ def train(
     workers: int = 1,
     backbone: Path | None = None,
     progress: bool = True,
+    overrides: Sequence[str] = (),
 ) -> Path:
     """Train `recipe` on the `train` split of `data` and leave a checkpoint in `out`.
+
+    Args:
+        recipe: what to train and how.
+        data: COCO-format folder.
+        out: folder of the run; no other process may train in it meanwhile.
+        resume: continue the run that is in `out`, which must be of this recipe but for its steps.
+        workers: processes that decode pictures; 0 decodes in this one.
+        backbone: checkpoint whose backbone weights are taken.
+        progress: whether to show a bar.
+        overrides: by which `recipe` differs from its file; kept for `run_state.resumed_recipe`.
 
     Returns:
         Path of the checkpoint (of the average when `solver.ema_decay` is set).
 
     Raises:
+        ConfigError: processes that cannot share a batch.
         InputError: the data cannot be read, or `out` already holds a run and `resume` is not set.
-        TrainError: the losses are no longer finite, or the run to resume is of another recipe.
+        TrainError: the losses are no longer finite, the run to resume is of another recipe, or
+            another process trains in `out`.
     """
     rank, ranks, device = _process_group()
+    _check_processes(recipe, workers, ranks)
     dataset = CocoInstances(data, "train")
     _check_classes(dataset, recipe, data)
-    run = new_run(recipe, device, backbone)
-    state = out / "resume.safetensors"
-    if resume:
-        restore(run, state)
-    elif state.exists():
-        raise InputError(f"{out}: already holds a run; continue it with --resume or name another.")
-    module: nn.Module = LossModule(run.model)
-    if ranks > 1:
-        module = nn.parallel.DistributedDataParallel(module, find_unused_parameters=True)
-    batches = endless_batches(dataset, recipe, run.step, workers, (rank, ranks))
-    _steps(run, module, batches, recipe, out, rank, progress and rank == 0)
-    final = cast("Network", run.average.module) if run.average is not None else run.model
-    if rank == 0:
-        save_checkpoint(out / "model.safetensors", final, steps=run.step)
-    return out / "model.safetensors"
+    with locked(out) if rank == 0 else contextlib.nullcontext():
+        require_run(out) if resume else require_no_run(out)
+        run = new_run(recipe, device, backbone, overrides)
+        if resume:
+            restore(run, out / STATE)
+        elif rank == 0:
+            write_text(out / RECIPE, dump_recipe(recipe))
+            _warn_of_frozen(recipe, backbone)
+        module: nn.Module = LossModule(run.model)
+        if ranks > 1:
+            module = nn.parallel.DistributedDataParallel(module, find_unused_parameters=True)
+        batches = endless_batches(dataset, recipe, run.step, workers, (rank, ranks))
+        _steps(run, module, batches, recipe, out, rank, progress and rank == 0)
+        final = cast("Network", run.average.module) if run.average is not None else run.model
+        if rank == 0:
+            save_checkpoint(out / RESULT, final, steps=run.step)
+    return out / RESULT
+
+
+def _warn_of_frozen(recipe: Recipe, backbone: Path | None) -> None:
+    if backbone is not None or isinstance(recipe, FastMaskRecipe) or not recipe.model.freeze_at:
+        return
+    logger.warning(
+        "%s: %s are not trained (model.freeze_at=%d) and random without --backbone. "
+        "Give trained weights, or set model.freeze_at=0 model.norm=batch model.head_norm=true.",
+        recipe.name,
+        ", ".join(("stem", "res2", "res3", "res4")[: recipe.model.freeze_at]),
+        recipe.model.freeze_at,
+    )
+
+
+def _check_processes(recipe: Recipe, workers: int, ranks: int) -> None:
+    if not 0 <= workers <= MOST_WORKERS:
+        raise InputError(
+            f"--workers {workers}: expected 0 to {MOST_WORKERS} processes that decode pictures. "
+            "Use as many as there are cores, or 0 to decode in the training process."
+        )
+    batch = recipe.solver.batch
+    if batch % ranks:
+        raise ConfigError(
+            f"solver.batch={batch}: found {ranks} processes to share it; expected a multiple of "
+            f"{ranks}. Set solver.batch={max(batch // ranks, 1) * ranks}."
+        )
 
 
 def is_first_rank() -> bool:
@@ -145,7 +194,7 @@ def _steps(
                 continue
             log.write(run.step, learning_rate(solver, run.step - 1), terms)
             if run.step % solver.checkpoint_every == 0 or run.step == solver.steps:
-                save_state(run, out / "resume.safetensors")
+                save_state(run, out / STATE)
 
 
 def _one_step(
@@ -168,7 +217,7 @@ def _losses(
     run: Run, module: nn.Module, batch: Batch, solver: SolverConfig, rank: int
 ) -> dict[str, Tensor]:
     device = run.model.normalize.mean.device
-    generator = torch.Generator().manual_seed((solver.seed << 40) + (rank << 32) + run.step)
+    generator = torch.Generator().manual_seed(torch_seed(solver.seed, rank, run.step))
     half = solver.precision != "fp32"
     with torch.autocast(device.type, DTYPES[solver.precision], enabled=half):
         terms: dict[str, Tensor] = module(

@@ -11,6 +11,8 @@ from typing import Any, TextIO
 
 from ..runtime.errors import TrainError
 from ..runtime.files import write_bytes
+from .recipes.values import shown
+from .run_folder import LOG
 
 LOG_EVERY = 20
 """Steps."""
@@ -19,6 +21,8 @@ LOG_EVERY = 20
 class Log:
     """One row every `LOG_EVERY` steps, begun with the first row.
 
+    What is there of an earlier run is kept up to `first_step`.
+
     TensorBoard is the extra `tensorboard`; without it the numbers are in the CSV alone. The CSV row
     goes first: a disk that refuses it is reported here, where TensorBoard's own writer, a thread,
     would print its traceback.
@@ -26,6 +30,8 @@ class Log:
 
     def __init__(self, out: Path, first_step: int) -> None:
         self._out, self._first_step = out, first_step
+        if (out / LOG).exists():
+            _forget_rows_after(first_step, out / LOG)
         self._stream: TextIO | None = None
         self._board: Any = None
 
@@ -43,11 +49,7 @@ class Log:
             self._add_scalars(step, {"lr": rate, **terms, "total": sum(terms.values())})
 
     def _open(self) -> TextIO:
-        path = self._out / "log.csv"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.exists():
-            _forget_rows_after(self._first_step, path)
-        return path.open("a", newline="", encoding="utf-8")
+        return (self._out / LOG).open("a", newline="", encoding="utf-8")
 
     def _add_scalars(self, step: int, values: dict[str, float]) -> None:
         if importlib.util.find_spec("tensorboard") is None:
@@ -72,12 +74,32 @@ class Log:
             yield
         except OSError as err:
             raise TrainError(
-                f"{self._out / 'log.csv'}: could not be written ({err.strerror or err}); the last "
+                f"{self._out / LOG}: could not be written ({err.strerror or err}); the last "
                 "saved state is whole. Free some space, then use --resume or start again."
             ) from err
 
 
 def _forget_rows_after(step: int, path: Path) -> None:
-    """Drop what a run that was cut off had logged since its last checkpoint."""
+    """Drop what a run that was cut off had logged since its last checkpoint.
+
+    Raises:
+        TrainError: a row that `Log` did not write.
+    """
     head, *rows = path.read_bytes().splitlines(keepends=True) or [b""]
-    write_bytes(path, head + b"".join(row for row in rows if int(row.split(b",")[0]) <= step))
+    whole = [row for row in rows if row.endswith(b"\n")]  # the last may be cut off
+    kept = [
+        row
+        for number, row in enumerate(whole, 2)
+        if row.strip() and _step(path, number, row) <= step
+    ]
+    write_bytes(path, head + b"".join(kept) if head.endswith(b"\n") else b"")
+
+
+def _step(path: Path, number: int, row: bytes) -> int:
+    text = row.split(b",")[0]
+    if not text.isdigit() or len(text) > 16:
+        raise TrainError(
+            f"{path}: line {number} begins with {shown(text.decode(errors='replace'))}; expected "
+            "a step, as training wrote it. Remove the line or the file."
+        )
+    return int(text)

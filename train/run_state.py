@@ -1,9 +1,21 @@
-"""What changes while training: begun anew, written to `resume.safetensors`, read back from it."""
+"""What changes while training: begun anew, written to `resume.safetensors`, read back from it.
+
+    model.NAME      weights and statistics of the network
+    momentum.NAME   of the parameter NAME, once it had a gradient
+    average.NAME    the moving average, with `solver.ema_decay`
+    header          the resolved recipe, the overrides it was made with, steps done, loss scaling
+
+No random state: batches, augmentation and sampling are drawn from (seed, epoch, picture) and (seed,
+rank, step) alone. The learning rate follows from the step.
+"""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,16 +23,24 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ..runtime.errors import TrainError
 from .networks.families import Network, new_network
-from .recipes.recipe import Recipe
+from .recipes.recipe import Recipe, differences, dump_recipe, load_recipe, parse_recipe
+from .recipes.values import shown
 from .schedule import sgd
+from .seeds import torch_seed
 from .weights.backbone import take_backbone
-from .weights.tensors import check_tensors, load_tensors, save_tensors
+from .weights.tensors import check_tensors, load_metadata, load_tensors, save_tensors
+
+FORMAT = "2"
+MAY_CHANGE = "solver.steps"
 
 
 @dataclass
 class Run:
     """A network on its way, and everything that its next step depends on."""
 
+    recipe: Recipe
+    overrides: tuple[str, ...]
+    """What was changed in the recipe's file, `key=value` each."""
     model: Network
     optimizer: torch.optim.SGD
     average: AveragedModel | None
@@ -30,66 +50,181 @@ class Run:
     """Steps done."""
 
 
-def new_run(recipe: Recipe, device: torch.device, backbone: Path | None = None) -> Run:
+def new_run(
+    recipe: Recipe,
+    device: torch.device,
+    backbone: Path | None = None,
+    overrides: Sequence[str] = (),
+) -> Run:
     """A run at its start, seeded by the recipe; `backbone`: see `take_backbone`."""
-    torch.manual_seed(recipe.solver.seed)
+    solver = recipe.solver
+    torch.manual_seed(torch_seed(solver.seed))
     model = new_network(recipe)
     if backbone is not None:
         take_backbone(model, backbone)
     model = model.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    solver = recipe.solver
     average = None
     if solver.ema_decay:
         average = AveragedModel(
             model, multi_avg_fn=get_ema_multi_avg_fn(solver.ema_decay), use_buffers=True
         )
-    scaled = solver.precision == "fp16" and device.type == "cuda"
-    scaler = torch.amp.GradScaler(device.type, enabled=scaled)
-    return Run(model, sgd(model, solver), average, scaler)
+    scaler = torch.amp.GradScaler(device.type, enabled=solver.precision == "fp16")
+    return Run(recipe, tuple(overrides), model, sgd(model, solver), average, scaler)
 
 
 def save_state(run: Run, path: Path) -> None:
-    """Weights, momentum, average and step, atomically."""
-    tensors = {f"model.{k}": v for k, v in run.model.state_dict().items()}
-    momentum = run.optimizer.state_dict()["state"]
-    tensors |= {f"momentum.{k}": v["momentum_buffer"] for k, v in momentum.items()}
-    if run.average is not None:
-        tensors |= {f"average.{k}": v for k, v in run.average.state_dict().items()}
-    metadata = {"recipe": run.model.recipe.name, "step": str(run.step)}
-    if run.scaler.is_enabled():
-        metadata["scale"] = str(run.scaler.get_scale())
-    save_tensors(path, tensors, metadata)
+    """Everything that the next step depends on, atomically."""
+    metadata = {
+        "format": FORMAT,
+        "recipe": dump_recipe(run.recipe),
+        "overrides": json.dumps(run.overrides),
+        "step": str(run.step),
+        "scaler": json.dumps(run.scaler.state_dict()),
+    }
+    save_tensors(path, _tensors(run), metadata)
+
+
+def _tensors(run: Run) -> dict[str, Tensor]:
+    state = run.optimizer.state
+    momentum = {
+        name: state[parameter]["momentum_buffer"]
+        for name, parameter in run.model.named_parameters()
+        if "momentum_buffer" in state.get(parameter, {})
+    }
+    average = {} if run.average is None else run.average.state_dict()
+    parts = (("model", run.model.state_dict()), ("momentum", momentum), ("average", average))
+    return {f"{part}.{name}": value for part, named in parts for name, value in named.items()}
+
+
+def resumed_recipe(path: Path, name_or_path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe of a saved run, its steps changed where an override says so.
+
+    Args:
+        path: what `save_state` wrote.
+        name_or_path: of the recipe that the run was started with.
+        overrides: on top of those the run was started with, which need not be said again.
+
+    Raises:
+        InputError: no such file, or not a whole one.
+        ConfigError: the recipe or an override is not valid.
+        TrainError: no state of this version, or the recipe differs from the run's in more than
+            `solver.steps`.
+    """
+    header = load_metadata(path)
+    _check_format(path, header)
+    asked = load_recipe(name_or_path, [*_overrides(path, header), *overrides])
+    _check_agreement(path, header, asked)
+    return asked
 
 
 def restore(run: Run, path: Path) -> None:
     """Put what `save_state` wrote into a new run of the same recipe.
 
     Raises:
-        InputError: no such file, or not a whole one.
-        TrainError: it is a run of another recipe or network.
+        InputError: no such file, or not a whole one, or values that are not finite.
+        TrainError: it is a run of another recipe or network, or of another version of maskrt.
     """
-    tensors, metadata = load_tensors(path)
-    if metadata.get("recipe") != run.model.recipe.name:
-        raise TrainError(
-            f"{path}: a run of recipe '{metadata.get('recipe')}'; expected "
-            f"'{run.model.recipe.name}'. Resume with the same recipe or choose another --out."
-        )
+    tensors, header = load_tensors(path)
+    _check_format(path, header)
+    steps = _check_agreement(path, header, run.recipe)
     parts: dict[str, dict[str, Tensor]] = {"model": {}, "momentum": {}, "average": {}}
     for key, value in tensors.items():
         part, _, name = key.partition(".")
+        if part not in parts:
+            raise _broken(path, f"a tensor '{key[:60]}'", f"names that begin with {[*parts]}")
         parts[part][name] = value
-    try:
-        run.model.load_state_dict(parts["model"])
-        if run.average is not None:
-            run.average.load_state_dict(parts["average"])
-    except RuntimeError as err:
+    run.step = _step(path, header, run.recipe.solver.steps)
+    run.overrides = _overrides(path, header)
+    if steps != run.recipe.solver.steps:
+        run.overrides += (f"{MAY_CHANGE}={run.recipe.solver.steps}",)
+    _restore_weights(run, path, parts["model"], parts["average"])
+    _restore_momentum(run, path, parts["momentum"])
+    _restore_scaler(run, path, header)
+
+
+def _restore_weights(
+    run: Run, path: Path, weights: dict[str, Tensor], average: dict[str, Tensor]
+) -> None:
+    check_tensors(path, weights, run.model.state_dict())
+    run.model.load_state_dict(weights)
+    check_tensors(path, average, {} if run.average is None else run.average.state_dict())
+    if run.average is not None:
+        run.average.load_state_dict(average)
+
+
+def _restore_momentum(run: Run, path: Path, momentum: dict[str, Tensor]) -> None:
+    trained = {k: p for k, p in run.model.named_parameters() if p.requires_grad}
+    check_tensors(path, momentum, {k: p for k, p in trained.items() if k in momentum})
+    for name, value in momentum.items():
+        parameter = trained[name]
+        buffer = torch.empty_like(parameter, requires_grad=False).copy_(value)
+        run.optimizer.state[parameter]["momentum_buffer"] = buffer
+
+
+def _restore_scaler(run: Run, path: Path, header: dict[str, str]) -> None:
+    state, expected = _json(path, header, "scaler"), run.scaler.state_dict()
+    if not isinstance(state, dict) or state.keys() != expected.keys():
+        raise _broken(path, f"scaler {shown(state)}", f"the keys {sorted(expected)}")
+    if not all(_may_scale(k, v) for k, v in state.items()):
+        raise _broken(path, f"scaler {shown(state)}", "positive numbers")
+    if expected:
+        run.scaler.load_state_dict(state)
+
+
+def _may_scale(key: str, value: object) -> bool:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    return 0 < value < 2**64 or (key == "_growth_tracker" and value == 0)
+
+
+def _check_format(path: Path, header: dict[str, str]) -> None:
+    if header.get("format") != FORMAT:
         raise TrainError(
-            f"{path}: weights of another network ({str(err).splitlines()[1].strip()}). Resume with "
-            "overrides that the run was started with or choose another --out."
-        ) from err
-    state = run.optimizer.state_dict()
-    state["state"] = {int(k): {"momentum_buffer": v} for k, v in parts["momentum"].items()}
-    run.optimizer.load_state_dict(state)
-    if "scale" in metadata:
-        run.scaler.update(float(metadata["scale"]))
-    run.step = int(metadata["step"])
+            f"{path}: a run's state of format {shown(header.get('format'))}; expected {FORMAT}, "
+            "which maskrt 0.1 did not write. Start the run again in another --out."
+        )
+
+
+def _check_agreement(path: Path, header: dict[str, str], asked: Recipe) -> int:
+    """That the recipe is the saved one but for its steps; returns the saved one's."""
+    saved = parse_recipe(header.get("recipe", ""), f"{path} (header)")
+    for key, before, now in differences(saved, asked):
+        if key != MAY_CHANGE:
+            raise TrainError(
+                f"{path}: a run with {key}={shown(before)}; found {shown(now)}. Resume without "
+                f"it (only {MAY_CHANGE} may change) or choose another --out."
+            )
+    return saved.solver.steps
+
+
+def _step(path: Path, header: dict[str, str], steps: int) -> int:
+    text = header.get("step", "")
+    if not (text.isascii() and text.isdigit() and len(text) < 16):
+        raise _broken(path, f"step {shown(text)}", "a number of steps")
+    if int(text) > steps:
+        raise TrainError(
+            f"{path}: {int(text)} steps are done; expected {MAY_CHANGE}={steps} to be more. "
+            "Resume with as many or more."
+        )
+    return int(text)
+
+
+def _overrides(path: Path, header: dict[str, str]) -> tuple[str, ...]:
+    words = _json(path, header, "overrides")
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise _broken(path, f"overrides {shown(words)}", "a list of key=value")
+    return tuple(words)
+
+
+def _json(path: Path, header: dict[str, str], key: str) -> Any:
+    try:
+        return json.loads(header.get(key, ""))
+    except (ValueError, RecursionError) as err:
+        raise _broken(path, f"{key} {shown(header.get(key))}", "JSON") from err
+
+
+def _broken(path: Path, found: str, expected: str) -> TrainError:
+    return TrainError(
+        f"{path}: found {found}; expected {expected} in a run's state. It is broken: start the run "
+        "again in another --out."
+    )

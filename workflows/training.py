@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..runtime.errors import InputError
 from ..runtime.sessions.open import ModelRef
 from .data import load_data
 from .measure import measured
@@ -26,7 +27,12 @@ class Trained:
 
 
 def new_checkpoint(
-    recipe: str | Path, out: Path, overrides: Sequence[str] = (), *, backbone: Path | None = None
+    recipe: str | Path,
+    out: Path,
+    overrides: Sequence[str] = (),
+    *,
+    backbone: Path | None = None,
+    overwrite: bool = False,
 ) -> Recipe:
     """Write an untrained checkpoint; returns its resolved recipe.
 
@@ -35,15 +41,22 @@ def new_checkpoint(
         out: `.safetensors` to write; its `.yaml` goes beside it.
         overrides: `key=value` each, e.g. "solver.lr=0.01".
         backbone: checkpoint whose backbone weights are taken.
+        overwrite: replace the files where they are there.
 
     Raises:
         ConfigError: the recipe or an override is not valid.
-        InputError: a file is missing, of another network, or cannot be written.
+        InputError: a file is missing, of another network, there already or cannot be written.
     """
     from ..train.recipes.recipe import load_recipe
     from ..train.weights.checkpoint import new_checkpoint as write_untrained
 
-    resolved = load_recipe(recipe, list(overrides))
+    resolved = load_recipe(recipe, overrides)
+    there = [path for path in (out, out.with_suffix(".yaml")) if path.exists()]
+    if there and not overwrite:
+        raise InputError(
+            f"{there[0]}: is there already; expected a new file for untrained weights and their "
+            "recipe. Name another, or use --overwrite."
+        )
     write_untrained(resolved, out, backbone)
     return resolved
 
@@ -67,22 +80,38 @@ def train_recipe(
         data: COCO-format folder with a train and a val split.
         out: folder of the run.
         overrides: `key=value` each.
-        resume: continue the run that is in `out`.
+        resume: continue the run that is in `out`, with the recipe that it was started with: its
+            overrides need not be given again, and only solver.steps may be another.
         workers: processes that decode pictures; 0 decodes in this one.
         backbone: checkpoint whose backbone weights are taken.
 
     Raises:
         ConfigError: the recipe or an override is not valid.
         InputError: the data set or a file is not usable.
-        TrainError: the loss became infinite or NaN.
+        TrainError: the loss became infinite or NaN, the run to resume is of another recipe, or
+            another process trains in `out`.
     """
     from ..train.loop import is_first_rank, train
     from ..train.recipes.recipe import load_recipe
+    from ..train.run_folder import STATE
+    from ..train.run_state import resumed_recipe
     from ..train.weights.checkpoint import record_accuracy
 
-    resolved = load_recipe(recipe, list(overrides))
+    state = out / STATE
+    going_on = resume and state.exists()
+    resolved = (
+        resumed_recipe(state, recipe, overrides) if going_on else load_recipe(recipe, overrides)
+    )
     val = load_data(data)  # before the hours of training, not after them
-    path = train(resolved, data, out, resume=resume, workers=workers, backbone=backbone)
+    path = train(
+        resolved,
+        data,
+        out,
+        resume=resume,
+        workers=workers,
+        backbone=backbone,
+        overrides=overrides,
+    )
     if not is_first_rank():
         return Trained(path, None)
     accuracy = measured(ModelRef(path), val).accuracy

@@ -13,6 +13,7 @@ def add(verbs: Any) -> None:
     sub = add_verb(verbs, "new", "write an untrained checkpoint", run)
     add_recipe(sub)
     sub.add_argument("-o", "--out", type=Path, required=True, help=".safetensors to write")
+    sub.add_argument("--overwrite", action="store_true", help="replace --out and its .yaml")
 
 
 def run(arguments: Arguments) -> Result:
@@ -20,7 +21,11 @@ def run(arguments: Arguments) -> Result:
     from ...workflows import new_checkpoint
 
     recipe = new_checkpoint(
-        arguments.recipe, arguments.out, arguments.overrides, backbone=arguments.backbone
+        arguments.recipe,
+        arguments.out,
+        arguments.overrides,
+        backbone=arguments.backbone,
+        overwrite=arguments.overwrite,
     )
     print(f"{arguments.out}: untrained {recipe.name}")
     return {"checkpoint": str(arguments.out)}

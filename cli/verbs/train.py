@@ -15,7 +15,11 @@ def add(verbs: Any) -> None:
     add_recipe(sub)
     sub.add_argument("--data", type=Path, required=True, help="folder with annotations/ and train/")
     sub.add_argument("--out", type=Path, required=True, help="folder of the run")
-    sub.add_argument("--resume", action="store_true", help="continue the run in --out")
+    sub.add_argument(
+        "--resume",
+        action="store_true",
+        help="continue the run in --out; its overrides need not be repeated",
+    )
     sub.add_argument("--workers", type=int, default=1, help="decoding processes (default 1)")
 
 
@@ -24,17 +28,28 @@ def run(arguments: Arguments) -> Result:
     from ...eval import accuracy_tables
     from ...workflows import train_recipe
 
-    trained = train_recipe(
-        arguments.recipe,
-        arguments.data,
-        arguments.out,
-        arguments.overrides,
-        resume=arguments.resume,
-        workers=arguments.workers,
-        backbone=arguments.backbone,
-    )
+    try:
+        trained = train_recipe(
+            arguments.recipe,
+            arguments.data,
+            arguments.out,
+            arguments.overrides,
+            resume=arguments.resume,
+            workers=arguments.workers,
+            backbone=arguments.backbone,
+        )
+    except KeyboardInterrupt as err:
+        raise KeyboardInterrupt(_how_to_go_on(arguments.out)) from err
     result = {"checkpoint": str(trained.checkpoint)}
     if trained.accuracy is None:
         return result
     print_tables(accuracy_tables([trained.accuracy]))
     return {**result, **trained.accuracy.measured}
+
+
+def _how_to_go_on(out: Path) -> str:
+    from ...train.run_folder import STATE
+
+    if (out / STATE).exists():
+        return f"stopped; {out / STATE} is whole. Go on from it with the same words and --resume."
+    return f"stopped before a state was saved in {out}. Start the run again."

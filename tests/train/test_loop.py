@@ -13,9 +13,10 @@ import torch
 from maskrt.runtime.errors import InputError, TrainError
 from maskrt.train import run_log
 from maskrt.train.loop import train
-from maskrt.train.recipes.recipe import Recipe
+from maskrt.train.recipes.recipe import Recipe, dump_recipe, load_recipe
+from maskrt.train.run_state import resumed_recipe
 from maskrt.train.weights.checkpoint import load_checkpoint, new_checkpoint
-from maskrt.train.weights.tensors import load_tensors
+from maskrt.train.weights.tensors import load_metadata, load_tensors
 
 MakeRecipe = Callable[..., Recipe]
 
@@ -70,18 +71,27 @@ def run_and_cut(
     return whole, cut
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 def test_a_resumed_run_repeats_the_uninterrupted_one(
-    tiny: MakeRecipe, shapes_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: MakeRecipe,
+    shapes_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    precision: str,
 ) -> None:
-    recipe = tiny(*SHORT, "solver.ema_decay=0.5")
+    recipe = tiny(*SHORT, "solver.ema_decay=0.5", f"solver.precision={precision}")
     whole, cut = run_and_cut(recipe, shapes_folder, tmp_path, 4, monkeypatch)
     assert [row["step"] for row in logged(cut)] == ["1", "2", "3"]
-    assert load_tensors(cut / "resume.safetensors")[1]["step"] == "2"
+    assert load_metadata(cut / "resume.safetensors")["step"] == "2"
     assert not (cut / "model.safetensors").exists()
+    assert load_recipe(cut / "model.yaml").solver == recipe.solver
     path = run(recipe, shapes_folder, cut, resume=True)
     assert [row["step"] for row in logged(whole)] == ["1", "2", "3", "4", "5"]
     assert logged(cut) == logged(whole)  # nine digits of every loss
     assert same_weights(path, whole / "model.safetensors")
+    state = [folder / "resume.safetensors" for folder in (cut, whole)]
+    assert same_weights(*state)
+    assert load_metadata(state[0])["scaler"] == load_metadata(state[1])["scaler"]
     assert load_checkpoint(path).steps == 5
 
 
@@ -139,6 +149,13 @@ def test_other_classes_are_refused(tiny: MakeRecipe, shapes_folder: Path, tmp_pa
     assert not (tmp_path / "run").exists()
 
 
+@pytest.fixture
+def begun(tiny: MakeRecipe, shapes_folder: Path, tmp_path: Path) -> Path:
+    """The folder of a run of one step."""
+    run(tiny(*SHORT, "solver.steps=1"), shapes_folder, tmp_path / "begun")
+    return tmp_path / "begun"
+
+
 def test_a_missing_data_set_is_refused(tiny: MakeRecipe, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nothing: no such folder"):
         run(tiny(), tmp_path / "nothing", tmp_path / "run")
@@ -165,22 +182,89 @@ def test_nothing_to_resume_is_an_error(
         run(tiny(), shapes_folder, tmp_path / "run", resume=True)
 
 
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("name=other", "name='lsc_mask_rcnn_tiny'; found 'other'"),
+        ("model.mask_channels=16", "model.mask_channels=8; found 16"),
+        ("model.freeze_at=2", "model.freeze_at=0; found 2"),
+        ("solver.batch=4", "solver.batch=2; found 4"),
+        ("solver.lr=0.5", "solver.lr=0.02; found 0.5"),
+        ("solver.seed=7", "solver.seed=0; found 7"),
+        ("solver.momentum=0.5", "solver.momentum=0.9; found 0.5"),
+        ("solver.ema_decay=0.5", "solver.ema_decay=0.0; found 0.5"),
+    ],
+)
 def test_a_run_is_not_resumed_with_another_recipe(
-    tiny: MakeRecipe, shapes_folder: Path, tmp_path: Path
+    tiny: MakeRecipe, shapes_folder: Path, begun: Path, override: str, said: str
 ) -> None:
-    run(tiny(*SHORT, "solver.steps=1"), shapes_folder, tmp_path)
-    with pytest.raises(TrainError, match=r"a run of recipe 'lsc_mask_rcnn_tiny'; expected 'other'"):
-        run(tiny("name=other"), shapes_folder, tmp_path, resume=True)
+    before = {path.name: path.read_bytes() for path in begun.iterdir()}
+    with pytest.raises(TrainError, match=f"a run with {said}. Resume without it"):
+        run(tiny(*SHORT, override), shapes_folder, begun, resume=True)
+    assert {path.name: path.read_bytes() for path in begun.iterdir()} == before
 
 
-def test_a_run_of_other_widths_is_not_resumed(
+def test_a_run_goes_on_with_what_it_was_started_with(
     tiny: MakeRecipe, shapes_folder: Path, tmp_path: Path
 ) -> None:
-    run(tiny(*SHORT, "solver.steps=1"), shapes_folder, tmp_path)
-    with pytest.raises(
-        TrainError, match=r"weights of another network \(size mismatch for mask_head"
-    ):
-        run(tiny(*SHORT, "model.mask_channels=16"), shapes_folder, tmp_path, resume=True)
+    file, out = tmp_path / "narrow.yaml", tmp_path / "run"
+    file.write_text(dump_recipe(tiny(*SHORT)))
+    words = ("solver.steps=1", "solver.lr=0.5")
+    run(load_recipe(file, words), shapes_folder, out, overrides=words)
+    state = out / "resume.safetensors"
+    recipe = resumed_recipe(state, file)
+    assert (recipe.solver.steps, recipe.solver.lr) == (1, 0.5)
+    longer = resumed_recipe(state, file, ["solver.steps=2"])
+    assert load_checkpoint(run(longer, shapes_folder, out, resume=True)).steps == 2
+    assert resumed_recipe(state, file) == longer  # said once
+    with pytest.raises(TrainError, match=r"2 steps are done; expected solver\.steps=1 to be more"):
+        run(resumed_recipe(state, file, ["solver.steps=1"]), shapes_folder, out, resume=True)
+    with pytest.raises(TrainError, match=r"a run with solver\.lr=0\.5; found 0\.1"):
+        resumed_recipe(state, file, ["solver.lr=0.1"])
+    file.write_text(dump_recipe(tiny(*SHORT, "solver.seed=7")))  # edited meanwhile
+    with pytest.raises(TrainError, match=r"a run with solver\.seed=0; found 7"):
+        resumed_recipe(state, file)
+
+
+def test_a_checkpoint_of_another_origin_is_not_overwritten(
+    tiny: MakeRecipe, shapes_folder: Path, tmp_path: Path
+) -> None:
+    new_checkpoint(tiny(), tmp_path / "model.safetensors")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(InputError, match=r"model\.safetensors: is there already, and no run"):
+        run(tiny(*SHORT), shapes_folder, tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("workers", [-1, 100000])
+def test_a_number_of_workers_that_cannot_be_is_refused(
+    tiny: MakeRecipe, shapes_folder: Path, tmp_path: Path, workers: int
+) -> None:
+    with pytest.raises(InputError, match=f"--workers {workers}: expected 0 to 256"):
+        train(tiny(), shapes_folder, tmp_path / "run", workers=workers, progress=False)
+    assert not (tmp_path / "run").exists()
+
+
+def test_frozen_stages_without_weights_are_told(
+    tiny: MakeRecipe, shapes_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    frozen = tiny("solver.steps=1", "model.freeze_at=2")
+    run(frozen, shapes_folder, tmp_path / "random")
+    assert "stem, res2 are not trained (model.freeze_at=2) and random" in caplog.text
+    caplog.clear()
+    new_checkpoint(frozen, tmp_path / "given.safetensors")
+    run(frozen, shapes_folder, tmp_path / "given", backbone=tmp_path / "given.safetensors")
+    run(tiny("solver.steps=1"), shapes_folder, tmp_path / "all")
+    assert not caplog.text
+
+
+@pytest.mark.parametrize("seed", [20260101, 2**70])
+def test_seeds_of_any_size_train(
+    tiny: MakeRecipe, shapes_folder: Path, tmp_path: Path, seed: int
+) -> None:
+    recipe = tiny("solver.steps=1", f"solver.seed={seed}")
+    path = run(recipe, shapes_folder, tmp_path / "run")
+    assert load_checkpoint(path).recipe.solver == recipe.solver
 
 
 @pytest.mark.parametrize("name", ["fastmask_tiny", "deepmask_tiny"])

@@ -26,12 +26,16 @@ def endless_batches(
         shard: (rank, number of ranks).
 
     Raises:
-        InputError: fewer pictures than ranks; while iterating, a picture that cannot be read.
+        InputError: too few pictures for a batch of each rank; while iterating, a picture that
+            cannot be read.
     """
-    size = max(recipe.solver.batch // shard[1], 1)
+    size = recipe.solver.batch // shard[1]
     per_epoch = steps_per_epoch(dataset, size, shard[1])
     if not per_epoch:
-        raise InputError(f"the train split holds {len(dataset)} pictures; expected at least one.")
+        raise InputError(
+            f"the train split: found {len(dataset)} pictures; expected {recipe.solver.batch}, a "
+            f"batch of {size} for each of {shard[1]} processes. Lower solver.batch or use fewer."
+        )
     multiple_px = recipe.input.multiple_px if isinstance(recipe, FastMaskRecipe) else 32
     epoch, done = divmod(step, per_epoch)
     while True:

@@ -70,7 +70,7 @@ class SolverConfig:
     clip_norm: NotNegative = 0.0
     """Gradients are scaled to at most this global norm; 0 leaves them alone."""
     precision: Literal["fp32", "fp16", "bf16"] = "fp32"
-    """Autocast type; fp16 needs CUDA (with loss scaling), bf16 also runs on recent CPUs."""
+    """Autocast type; fp16 scales the loss and is for GPUs, bf16 also runs on recent CPUs."""
     ema_decay: Below1 = 0.0
     """Decay of the exponential moving average of the weights; 0 turns it off."""
     checkpoint_every: Count = 1000

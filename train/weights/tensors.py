@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -47,11 +50,23 @@ def _sort_metadata(path: Path) -> None:
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Read every tensor and the metadata; InputError when it is no whole safetensors file."""
+    with _opened(path) as stream:
+        tensors = {key: stream.get_tensor(key) for key in stream.keys()}  # noqa: SIM118
+        return tensors, stream.metadata() or {}
+
+
+def load_metadata(path: Path) -> dict[str, str]:
+    """Read the metadata alone; errors as `load_tensors`."""
+    with _opened(path) as stream:
+        return stream.metadata() or {}
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     require_file(path, "a checkpoint", (".safetensors",))
     try:
         with safe_open(path, framework="pt") as stream:
-            tensors = {key: stream.get_tensor(key) for key in stream.keys()}  # noqa: SIM118
-            return tensors, stream.metadata() or {}
+            yield stream
     except (SafetensorError, OSError) as err:
         raise InputError(
             f"{path}: not a readable safetensors file ({err}); expected a maskrt checkpoint. "

@@ -1,0 +1,77 @@
+"""A run's folder while a process trains in it: its files' names, and that there is one process."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..runtime.errors import InputError, TrainError
+from ..runtime.files import write_error
+
+RESULT, STATE, RECIPE, LOG, LOCK = (
+    *("model.safetensors", "resume.safetensors", "model.yaml", "log.csv", "train.lock"),
+)
+
+
+@contextlib.contextmanager
+def locked(out: Path) -> Iterator[None]:
+    """Hold the folder, which is made, for this process.
+
+    The kernel drops the lock with the process, however that ends, so a file that was left behind
+    locks nothing; a forked worker does not keep it.
+
+    Raises:
+        InputError: the folder cannot be written.
+        TrainError: another process trains in it.
+    """
+    path = out / LOCK
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as err:
+        raise write_error(path, err) from err
+    with os.fdopen(handle, "r+") as stream:
+        try:
+            fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError) as err:
+            raise TrainError(
+                f"{out}: process {stream.read(20).strip()} trains in it; expected a folder of its "
+                "own. Wait for its end or name another --out."
+            ) from err
+        try:
+            os.truncate(handle, 0)
+            os.write(handle, f"{os.getpid()}\n".encode())
+            _remove_half_written(out)
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def _remove_half_written(out: Path) -> None:
+    """What `atomic_path` had begun in a process that was killed."""
+    for name in (RESULT, STATE, RECIPE, LOG):
+        for left in out.glob(f".{name}.*.tmp"):
+            left.unlink(missing_ok=True)
+
+
+def require_run(out: Path) -> None:
+    """InputError unless there is something to resume."""
+    if not (out / STATE).exists():
+        raise InputError(
+            f"{out / STATE}: no such file; expected the state of a run, which is saved every "
+            "solver.checkpoint_every steps. Start the run without --resume."
+        )
+
+
+def require_no_run(out: Path) -> None:
+    """InputError where a run, or a checkpoint of another origin, would be overwritten."""
+    if (out / STATE).exists():
+        raise InputError(f"{out}: already holds a run; continue it with --resume or name another.")
+    if (out / RESULT).exists():
+        raise InputError(
+            f"{out / RESULT}: is there already, and no run to continue; expected a folder without "
+            "a checkpoint. Name another --out."
+        )
