@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,7 @@ from .layers.engine_report import built_summary, network_summary, summary_words,
 from .layers.summary import Layer, LayerSummary
 from .network import make_builder, parse_network, serialize_network
 from .plugins.choice import OPERATORS, RTX_UNTRIED, Prepared, prepare_operators
-from .progress import show_progress
+from .progress import interruptible, show_progress
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,9 @@ def build_engine(
     tf32: bool = False,
     progress: bool = True,
 ) -> BuildReport:
-    """Build an engine and write it with its sidecar, both or neither.
+    """Build an engine and write it with its sidecar, both or neither; Ctrl-C stops TensorRT.
+
+    Where a GPU is needed it is the first that CUDA shows to this process.
 
     Args:
         onnx_path: an `.onnx` file made by `maskrt export`.
@@ -106,8 +109,10 @@ def build_engine(
     started = time.perf_counter()
     builder = make_builder(flavour)
     prepared = prepare_operators(operators, flavour, exported, str(source))
-    engine, network, notes = _build(
-        flavour, builder, prepared, contract, options, source=source, progress=progress
+    engine, network, notes = interruptible(
+        lambda stop: _build(
+            flavour, builder, prepared, contract, options, stop, source=source, progress=progress
+        )
     )
     seconds = time.perf_counter() - started
     used = {"operators": prepared.operators, "workspace_bytes": workspace_bytes, "tf32": tf32}
@@ -158,11 +163,15 @@ def _build(
     prepared: Prepared,
     contract: Contract,
     options: _Options,
+    stop: threading.Event,
     *,
     source: Path,
     progress: bool,
 ) -> tuple[bytes, LayerSummary, tuple[str, ...]]:
-    """Parse, check the FP16 floor, build; nothing is written but the timing cache."""
+    """Parse, check the FP16 floor, build; nothing is written but the timing cache.
+
+    Setting `stop` makes TensorRT give up, and that a BuildError.
+    """
     model = prepared.model
     network = parse_network(flavour, builder, model, contract, str(source))
     config = _config(flavour, builder, options)
@@ -172,7 +181,7 @@ def _build(
     notes = _load_timing_cache(flavour, config, options.timing_cache_path)
     if flavour.name == "tensorrt-rtx" and prepared.operators == "plugin":
         notes += (f"{RTX_UNTRIED}; before use run 'maskrt eval' with '--against' its ONNX file",)
-    with show_progress(flavour, config, progress):
+    with show_progress(flavour, config, progress, stop):
         engine = serialize_network(
             flavour, builder, network, config, model=model, where=str(source)
         )

@@ -1,8 +1,12 @@
-"""TensorRT's build phases as terminal progress bars.
+"""TensorRT's build phases as terminal progress bars, and builds that Ctrl-C ends.
 
 `IProgressMonitor` is called from several threads, reuses phase names, and cancels the build when a
 callback raises or returns anything but True: so a lock, bars kept by name, and no exception out.
 Bars go to stderr: stdout belongs to results.
+
+A signal is Python's main thread to handle, and one that is inside TensorRT handles it in whatever
+callback comes next: TensorRT's logger then prints the KeyboardInterrupt and goes on. So TensorRT
+works in a thread of its own while the main thread waits where it can be interrupted.
 """
 
 from __future__ import annotations
@@ -10,22 +14,43 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 from .flavours import Flavour
+
+T = TypeVar("T")
 
 _LOG = logging.getLogger(__name__)
 
 
-class BuildPhases:
-    """Bars of the phases under way; `interrupted` once the user pressed Ctrl-C."""
+def interruptible(work: Callable[[threading.Event], T]) -> T:
+    """What `work` returns or raises, run in a thread of its own.
 
-    def __init__(self, progress: Any) -> None:
+    Args:
+        work: is given an event; once it is set the result is not wanted any more.
+
+    Raises:
+        KeyboardInterrupt: the user interrupted; raised when `work` has ended.
+    """
+    stop = threading.Event()
+    with ThreadPoolExecutor(1, "build") as pool:
+        try:
+            return pool.submit(work, stop).result()
+        except KeyboardInterrupt:
+            stop.set()
+            raise
+
+
+class BuildPhases:
+    """Bars of the phases under way; TensorRT gives up at its next step once `stop` is set."""
+
+    def __init__(self, progress: Any, stop: threading.Event) -> None:
         self._progress = progress
+        self._stop = stop
         self._lock = threading.Lock()
         self._tasks: dict[str, Any] = {}
-        self.interrupted = False
 
     def start(self, name: str, parent: str | None, steps: int) -> None:
         """A phase begins; `steps` is how many it announces."""
@@ -39,7 +64,7 @@ class BuildPhases:
         with self._quietly(), self._lock:
             if name in self._tasks:
                 self._progress.update(self._tasks[name], completed=step + 1)
-        return not self.interrupted
+        return not self._stop.is_set()
 
     def finish(self, name: str) -> None:
         """A phase ends, perhaps before its last step."""
@@ -55,19 +80,15 @@ class BuildPhases:
     def _quietly(self) -> Iterator[None]:
         try:
             yield
-        except KeyboardInterrupt:
-            self.interrupted = True
         except Exception as err:  # a broken bar must not cancel a build of minutes
             _LOG.debug("progress bar: %s", err)
 
 
 @contextlib.contextmanager
-def show_progress(flavour: Flavour, config: Any, shown: bool) -> Iterator[None]:
-    """Attach bars to `config` while the block builds; hidden unless `shown` and on a terminal.
-
-    Raises:
-        KeyboardInterrupt: the user interrupted the build; raised when TensorRT has let go.
-    """
+def show_progress(
+    flavour: Flavour, config: Any, shown: bool, stop: threading.Event
+) -> Iterator[None]:
+    """Attach bars to `config` while the block builds; hidden unless `shown` and on a terminal."""
     if not flavour.has_progress:
         yield
         return
@@ -75,18 +96,16 @@ def show_progress(flavour: Flavour, config: Any, shown: bool) -> Iterator[None]:
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn())
     hidden = not (shown and console.is_terminal)
     with Progress(*columns, console=console, transient=True, disable=hidden) as progress:
-        phases = BuildPhases(progress)
+        phases = BuildPhases(progress, stop)
         config.progress_monitor = monitor = progress_monitor(flavour.trt, phases)
         try:
             yield
         finally:
             config.progress_monitor = None
             del monitor  # TensorRT keeps no reference of its own
-            if phases.interrupted:
-                raise KeyboardInterrupt
 
 
 def progress_monitor(trt: Any, phases: BuildPhases) -> Any:
