@@ -2,28 +2,29 @@
 
 A picture that is absent, of another size or turned by its EXIF orientation would end a run when it
 is drawn, hours late. JPEG and PNG tell their size in a few hundred bytes; other formats are
-measured when they are decoded. Sources: ITU T.81 (JPEG) B.2, PNG 3rd ed. 11.2, TIFF 6.0 section 2.
+measured when they are decoded. Sources: ITU T.81 (JPEG) B.2, PNG 3rd ed. 5 and 11, TIFF 6.0
+section 2.
 """
 
 from __future__ import annotations
 
-import os.path
+import os
 import struct
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from ...runtime.errors import InputError
-from .annotations import CocoSplit, size_error
+from .annotations import CocoSplit, read_record, size_error
 
 Size = tuple[int, int]
 
-_PNG = b"\x89PNG\r\n\x1a\n"
+_JPEG, _PNG = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
 _FRAMES = {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}
-_SCAN = 0xDA
+_APP1, _SCAN = 0xE1, 0xDA
 _EXIF = b"Exif\0\0"
 _ORIENTATION = 0x0112
 _TURNED = (5, 6, 7, 8)  # of the eight orientations, those that swap the sides
-_HEAD_BYTES = 1 << 18
 
 
 def require_pictures(found: CocoSplit) -> None:
@@ -41,7 +42,9 @@ def require_pictures(found: CocoSplit) -> None:
         )
     for image in found.images:
         size_hw = header_size_hw(image.path)
-        if size_hw not in (None, image.image_hw):
+        if size_hw == image.image_hw[::-1] != image.image_hw:
+            read_record(image)  # an orientation at the end of a PNG may turn it after all
+        elif size_hw is not None and size_hw != image.image_hw:
             raise size_error(image, size_hw)
 
 
@@ -49,39 +52,52 @@ def header_size_hw(path: Path) -> Size | None:
     """Height and width in pixels after the EXIF orientation; None where the head tells no size."""
     try:
         with path.open("rb") as stream:
-            head = stream.read(_HEAD_BYTES)
-        return _png_size(head) if head.startswith(_PNG) else _jpeg_size(head)
+            start = stream.read(len(_PNG))
+            if start == _PNG:
+                return _png_size(stream)
+            return _jpeg_size(stream) if start.startswith(_JPEG) else None
     except (OSError, struct.error):  # cut off, which decoding will say
         return None
 
 
-def _png_size(head: bytes) -> Size:
-    width, height = struct.unpack(">II", head[16:24])
-    place = head.find(b"eXIf")
-    return _upright((height, width), head[place + 4 :] if place > 0 else b"")
-
-
-def _jpeg_size(head: bytes) -> Size | None:
+def _png_size(stream: BinaryIO) -> Size:
+    _, _, width, height = struct.unpack(">I4sII", stream.read(16))
+    stream.seek(33)  # after IHDR and its checksum
     exif = b""
-    for marker, segment in _jpeg_segments(head):
+    while len(head := stream.read(8)) == 8 and head[4:] != b"IDAT":
+        (length,) = struct.unpack(">I", head[:4])
+        if head[4:] == b"eXIf":
+            exif = stream.read(length)
+            break
+        stream.seek(length + 4, os.SEEK_CUR)
+    return _upright((height, width), exif)
+
+
+def _jpeg_size(stream: BinaryIO) -> Size | None:
+    exif = b""
+    for marker, length in _jpeg_segments(stream):
         if marker in _FRAMES:
-            height, width = struct.unpack(">HH", segment[1:5])
+            _, height, width = struct.unpack(">BHH", stream.read(5))
             return _upright((height, width), exif)
-        if marker == 0xE1 and segment.startswith(_EXIF):
-            exif = segment[len(_EXIF) :]
+        if marker == _APP1:
+            segment = stream.read(length)
+            exif = segment[len(_EXIF) :] if segment.startswith(_EXIF) else exif
     return None
 
 
-def _jpeg_segments(head: bytes) -> Iterator[tuple[int, bytes]]:
-    """Marker and payload of each segment before the first scan."""
-    place = 2 if head.startswith(b"\xff\xd8") else len(head)
-    while place + 4 <= len(head) and head[place] == 0xFF and head[place + 1] != _SCAN:
-        if head[place + 1] == 0xFF:  # a fill byte
+def _jpeg_segments(stream: BinaryIO) -> Iterator[tuple[int, int]]:
+    """Marker and payload bytes of each segment before the first scan; the stream stands there."""
+    place = len(_JPEG)
+    while True:
+        stream.seek(place)
+        start, marker, length = struct.unpack(">BBH", stream.read(4))
+        if start != 0xFF or marker == _SCAN:
+            return
+        if marker == 0xFF:  # a fill byte
             place += 1
             continue
-        (length,) = struct.unpack(">H", head[place + 2 : place + 4])
-        yield head[place + 1], head[place + 4 : place + 2 + length]
-        place += 2 + length
+        yield marker, length - 2
+        place += 2 + max(length, 2)
 
 
 def _upright(size_hw: Size, tiff: bytes) -> Size:

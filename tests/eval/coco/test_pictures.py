@@ -1,6 +1,7 @@
 """Sizes from headers are those of the decoded pictures, EXIF orientation included."""
 
 import struct
+import zlib
 
 import cv2
 import numpy as np
@@ -45,6 +46,21 @@ def test_the_size_of_a_jpeg_is_that_of_its_pixels(picture, orientation, order):
     path = turned(picture("a.jpg"), orientation, order)
     assert header_size_hw(path) == read_image(path).shape[:2]
     assert header_size_hw(path) == ((50, 30) if orientation > 4 else (30, 50))
+
+
+@pytest.mark.parametrize("at_the_end", [False, True])
+def test_an_orientation_of_a_png_is_honoured_where_it_stands(folder, at_the_end):
+    """As OpenCV reads it; a size that only a decoder can tell is left to one."""
+    record = read_split(folder, "val").images[0]
+    cv2.imwrite(str(record.path), np.zeros((240, 200, 3), np.uint8))
+    data = record.path.read_bytes()
+    body = b"eXIf" + tiff(6, ">")
+    chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+    place = data.index(b"IEND" if at_the_end else b"IDAT") - 4
+    record.path.write_bytes(data[:place] + chunk + data[place:])
+    assert read_image(record.path).shape[:2] == record.image_hw
+    require_pictures(read_split(folder, "val"))
+    assert header_size_hw(record.path) == ((240, 200) if at_the_end else (200, 240))
 
 
 def test_other_formats_and_what_is_cut_off_tell_a_size_or_none(picture):
