@@ -177,18 +177,12 @@ def _steps(
     progress: bool,
 ) -> None:
     from rich.console import Console
-    from rich.progress import track
+    from rich.progress import Progress
 
     solver = recipe.solver
-    bar = track(
-        range(run.step, solver.steps),
-        recipe.name,
-        console=Console(stderr=True),
-        disable=not progress,
-        update_period=0.5,
-    )
-    with contextlib.closing(Log(out, run.step)) as log:
-        for _ in bar:
+    bar = Progress(console=Console(stderr=True), disable=not progress)
+    with contextlib.closing(Log(out, run.step)) as log, bar:
+        for _ in bar.track(range(run.step, solver.steps), description=recipe.name):
             terms = _one_step(run, module, next(batches), solver, rank)
             if rank != 0:
                 continue

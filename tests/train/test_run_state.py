@@ -110,7 +110,7 @@ def test_scaling_that_cannot_be_is_refused(recipe: Recipe, saved: Path) -> None:
         ("average.x", torch.zeros(1), r"0 tensors missing and 1 unknown \(e\.g\. x\)"),
         (f"momentum.{TRAINED}", torch.zeros(1), r"'rpn\.conv\.weight' is \(1,\) float32"),
         (f"model.{TRAINED}", torch.zeros(1), r"'rpn\.conv\.weight' is \(1,\) float32"),
-        ("model.rpn.conv.bias", None, r"1 tensors missing"),
+        ("model.rpn.objectness_logits.bias", None, r"1 tensors missing"),
         ("average.n_averaged", None, r"1 tensors missing"),
         ("average.n_averaged", torch.tensor(1.5), r"'n_averaged' is \(\) float32"),
     ],
