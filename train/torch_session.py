@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import os
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +47,10 @@ def open_checkpoint(
 
 
 class TorchSession(Closing):
-    """A checkpoint run by torch. Implements `interface.Session`; `on_device` on a GPU only."""
+    """A checkpoint run by torch. Implements `interface.Session`; `on_device` on a GPU only.
+
+    It survives fork on a CPU, where the child goes on with one thread of torch; CUDA does not.
+    """
 
     backend: Backend
     on_device: OnDevice | None
@@ -72,12 +77,13 @@ class TorchSession(Closing):
             InputError, ConfigError: the checkpoint or the shapes are not usable.
             SessionError: half or a GPU without CUDA.
         """
+        _one_thread_after_fork()
         deployment = deploy(load_checkpoint(path), shapes)
         self.contract = deployment.contract
         self._torch_device = _device(path, device, half)
         module = deployment.module.to(self._torch_device)
         self._module: Any = torch.compile(module, fullgraph=True) if compiled else module
-        self._half = half
+        self._half, self._process = half, os.getpid()
         self.backend = _backend(self._torch_device.type, compiled, half)
         self._inputs: tuple[Tensor, ...] = ()
         self.on_device = self if self._torch_device.type == "cuda" else None
@@ -86,9 +92,16 @@ class TorchSession(Closing):
         """See `Session.run`.
 
         Raises:
-            SessionError: closed, or torch cannot compile or run it (its words are quoted).
+            SessionError: closed, opened on a GPU before a fork, or torch cannot compile or run it
+                (its words are quoted).
         """
         check_inputs(self.contract, images, image_sizes)
+        if self._torch_device.type == "cuda" and os.getpid() != self._process:
+            raise SessionError(
+                f"{self.contract.variant}: opened on {self._torch_device} by process "
+                f"{self._process} and run in its fork {os.getpid()}; CUDA does not survive a fork. "
+                "Open the model after the fork, or start processes by 'spawn'."
+            )
         try:
             outputs = self._forward(*self._on_device(images, image_sizes))
         except RuntimeError as err:
@@ -124,6 +137,16 @@ class TorchSession(Closing):
         """Drop the network and what it made; a second call does nothing."""
         self._module = self.on_device = None
         self._inputs = ()
+
+
+@functools.cache
+def _one_thread_after_fork() -> None:
+    """Forked children compute with one thread, once for the process.
+
+    A fork copies none of the threads in OpenMP's pool, and the child would wait for them for ever.
+    torch does the same in its DataLoader's workers.
+    """
+    os.register_at_fork(after_in_child=functools.partial(torch.set_num_threads, 1))
 
 
 def _device(path: Path, asked: str | None, half: bool) -> torch.device:
