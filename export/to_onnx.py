@@ -18,12 +18,13 @@ import numpy.typing as npt
 import onnx
 
 from ..runtime.contract import METADATA_KEY, Contract, Precision
-from ..runtime.errors import InputError
+from ..runtime.errors import ExportError, InputError
 from ..runtime.files import atomic_path
 from ..train.deploy.deployment import Deployment, Shapes, deploy
 from ..train.shapes.scenes import draw_scene
 from ..train.weights.checkpoint import load_checkpoint
 from .precision.fp16 import to_fp16
+from .precision.headroom import Headroom, measure_headroom
 from .precision.int8 import Int8Report, require_pictures, to_int8
 from .rules.exact_rules import DEFAULT_RULES, Outcome, apply_rules, require_rules
 from .torch_graph import onnx_from_torch
@@ -42,6 +43,8 @@ class ExportReport:
     verification: Verification
     int8: Int8Report | None = None
     """Of an int8 file, what became INT8."""
+    headroom: Headroom | None = None
+    """Of an fp16 file, how near its tensors come to the end of FP16 on the same pictures."""
 
 
 def export(
@@ -65,8 +68,8 @@ def export(
         keep_fp32: names of node groups that stay FP32 although the policy allows FP16.
         rules: names of the exact rules to apply, see `rules/`.
         calibration: picture files for int8, which needs them.
-        pictures: (H, W, 3) uint8 RGB to verify on, one for each canvas of the batch; None draws
-            them.
+        pictures: (H, W, 3) uint8 RGB to verify on and to measure FP16 headroom on, any number;
+            None draws one for each canvas of the batch.
 
     Raises:
         InputError, ConfigError: the checkpoint, the shapes or the pictures are not usable, or no
@@ -87,9 +90,9 @@ def export(
     for precision, path in onnx_paths.items():
         converted, int8 = _converted(model, deployment.contract, precision, keep_fp32, calibration)
         contract = _contract(deployment.contract, precision, int8)
-        verification = _write(converted, contract, deployment, path, pictures)
+        verification, headroom = _write(converted, contract, deployment, path, pictures)
         nodes = len(converted.graph.node)
-        reports.append(ExportReport(path, contract, nodes, outcomes, verification, int8))
+        reports.append(ExportReport(path, contract, nodes, outcomes, verification, int8, headroom))
     return reports
 
 
@@ -127,10 +130,17 @@ def _write(
     deployment: Deployment,
     path: Path,
     pictures: Sequence[npt.NDArray[np.uint8]],
-) -> Verification:
+) -> tuple[Verification, Headroom | None]:
     """Attach the contract, check, verify, and only then name the file."""
     onnx.helper.set_model_props(model, {METADATA_KEY: contract.to_json()})
     onnx.checker.check_model(model, full_check=True)
     with atomic_path(path) as temporary:
         onnx.save(model, temporary)
-        return verify(deployment, temporary, contract.precision, str(path), pictures)
+        headroom = measure_headroom(temporary, pictures) if contract.precision == "fp16" else None
+        try:
+            found = verify(deployment, temporary, contract.precision, str(path), pictures)
+        except ExportError as err:
+            if headroom is None or not headroom.overflows:
+                raise
+            raise ExportError(f"{err} {headroom}.") from err
+        return found, headroom

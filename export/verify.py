@@ -13,7 +13,7 @@ which rounds activations as a GPU does (emulation.py says why ONNX Runtime's CPU
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,7 @@ import torch
 from ..runtime.contract import Contract, Outputs, Precision
 from ..runtime.errors import ExportError
 from ..runtime.pictures.preprocess import place_on_canvas
+from ..runtime.results.finite import where_not_finite
 from ..runtime.sessions.ort_session import OrtSession
 from ..train.deploy.deployment import Deployment
 from .precision.emulation import emulated_file
@@ -40,11 +41,13 @@ SAME_WINDOW_PX = 1e-2
 
 @dataclass(frozen=True)
 class Verification:
-    """How far ONNX Runtime and torch agreed on one picture per canvas of the batch."""
+    """How far ONNX Runtime and torch agreed on some pictures."""
 
     asked: int
-    """Detections looked for, both directions together."""
+    """Detections looked for, both directions together; 0 where neither side found any."""
     found: int
+    pictures: int
+    """They were looked for on so many."""
 
 
 def verify(
@@ -61,7 +64,7 @@ def verify(
         path: its ONNX file.
         precision: of the file.
         name: stands for the file in errors.
-        pictures: (H, W, 3) uint8 RGB, one for each canvas of the batch.
+        pictures: (H, W, 3) uint8 RGB, any number.
 
     Returns:
         What was compared; of an fp16 file, its emulation with every FP16 value rounded.
@@ -70,67 +73,90 @@ def verify(
         ExportError: outputs are not finite or the two do not agree.
     """
     contract = deployment.contract
-    images, sizes = place_on_canvas(pictures, contract)
-    with torch.inference_mode():
-        values = deployment.module(torch.from_numpy(images), torch.from_numpy(sizes))
-    names = (spec.name for spec in contract.outputs)
-    wanted = {n: v.numpy() for n, v in zip(names, values, strict=True)}
-    result = _agreement(wanted, _run(path, images, sizes), precision, contract, name)
+    batches = list(_batches(pictures, contract))
+    wanted = [_run_torch(deployment, batch) for batch in batches]
+    result = _agreement(wanted, _run(path, batches), precision, contract, name)
     if precision == "fp16":
         name = f"{name}, activations rounded to half"
         with emulated_file(path) as emulated:
-            found = _run(emulated, images, sizes)
+            found = _run(emulated, batches)
         result = _agreement(wanted, found, precision, contract, name)
     return result
 
 
-def _run(path: Path, images: npt.NDArray[np.uint8], sizes: npt.NDArray[np.int32]) -> Outputs:
-    session = OrtSession(path)
-    try:
-        return session.run(images, sizes)
-    finally:
-        session.close()
+@dataclass(frozen=True)
+class _Batch:
+    """Inputs of one run; the canvases past `used` are empty."""
+
+    images: npt.NDArray[np.uint8]
+    sizes: npt.NDArray[np.int32]
+    used: int
+
+    def of_pictures(self, outputs: Outputs) -> Outputs:
+        """Without what empty canvases give."""
+        return {name: value[: self.used] for name, value in outputs.items()}
+
+
+def _batches(pictures: Sequence[npt.NDArray[np.uint8]], contract: Contract) -> Iterator[_Batch]:
+    for start in range(0, len(pictures), contract.batch):
+        part = pictures[start : start + contract.batch]
+        yield _Batch(*place_on_canvas(part, contract), len(part))
+
+
+def _run_torch(deployment: Deployment, batch: _Batch) -> Outputs:
+    with torch.inference_mode():
+        values = deployment.module(torch.from_numpy(batch.images), torch.from_numpy(batch.sizes))
+    names = (spec.name for spec in deployment.contract.outputs)
+    return batch.of_pictures({n: v.numpy() for n, v in zip(names, values, strict=True)})
+
+
+def _run(path: Path, batches: Sequence[_Batch]) -> list[Outputs]:
+    with OrtSession(path) as session:
+        return [batch.of_pictures(session.run(batch.images, batch.sizes)) for batch in batches]
 
 
 def _agreement(
-    wanted: Outputs, found: Outputs, precision: Precision, contract: Contract, name: str
+    wanted: Sequence[Outputs],
+    found: Sequence[Outputs],
+    precision: Precision,
+    contract: Contract,
+    name: str,
 ) -> Verification:
     """How far two runs agree; ExportError where that is not enough."""
     _check_finite(found, name)
-    result = compare_outputs(wanted, found, precision, contract)
-    if result.found < WANTED_SHARE[precision] * result.asked:
+    parts = [compare_outputs(a, b, precision) for a, b in zip(wanted, found, strict=True)]
+    asked, same = sum(part.asked for part in parts), sum(part.found for part in parts)
+    if same < WANTED_SHARE[precision] * asked:
         raise ExportError(
-            f"{name}: ONNX Runtime gives {result.found} of {result.asked} {contract.task} that "
+            f"{name}: ONNX Runtime gives {same} of {asked} {contract.task} that "
             f"torch gives; expected {WANTED_SHARE[precision]:.0%}. The file was not kept: report "
             "it, or export with --precision fp32."
         )
-    return result
+    return Verification(asked, same, sum(part.pictures for part in parts))
 
 
-def _check_finite(outputs: Outputs, name: str) -> None:
-    for key, value in outputs.items():
-        if not np.isfinite(value).all():
-            raise ExportError(
-                f"{name}: output '{key}' holds NaN or infinite values in ONNX Runtime; expected "
-                "finite numbers. The file was not kept: export with --precision fp32."
-            )
+def _check_finite(found: Sequence[Outputs], name: str) -> None:
+    places = filter(None, map(where_not_finite, found))
+    if place := next(places, None):
+        raise ExportError(
+            f"{name}: {place} in ONNX Runtime; expected finite numbers. The file was not kept: "
+            "export with --precision fp32."
+        )
 
 
-def compare_outputs(
-    first: Outputs, second: Outputs, precision: Precision, contract: Contract
-) -> Verification:
+def compare_outputs(first: Outputs, second: Outputs, precision: Precision) -> Verification:
     """Look for each detection or proposal of one run in the other, both directions.
 
     Args:
-        first: outputs of the contract's shapes.
+        first: outputs of a contract's shapes, of one or more pictures.
         second: the same of another run on the same pictures.
         precision: whose tolerances apply.
-        contract: of both.
 
     """
     asked = found = 0
     tolerance = SCORE_TOLERANCE[precision]
-    for image in range(contract.batch):
+    pictures = len(first["counts"])
+    for image in range(pictures):
         for a, b in ((first, second), (second, first)):
             count, other = int(a["counts"][image]), int(b["counts"][image])
             slots = a["scores"].shape[1]
@@ -142,7 +168,7 @@ def compare_outputs(
                     continue
                 asked += 1
                 found += same
-    return Verification(asked, found)
+    return Verification(asked, found, pictures)
 
 
 def _has(a: Outputs, b: Outputs, image: int, slot: int, count: int, precision: Precision) -> bool:

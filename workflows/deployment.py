@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..runtime.errors import InputError
+from ..runtime.pictures.preprocess import Image, read_image
+from ..runtime.pictures.sources import is_video, source_files
 from .data import load_data, require_at_least_one
+
+MOST_PICTURES = 32
+"""An export runs each of them through torch and twice through ONNX Runtime."""
 
 if TYPE_CHECKING:
     from ..export.to_onnx import ExportReport
@@ -26,6 +32,7 @@ def export_checkpoint(
     keep_fp32: Path | None = None,
     calibrate: Path | None = None,
     calibration_images: int = 64,
+    pictures: Sequence[Path] = (),
 ) -> ExportReport:
     """Export a checkpoint in one precision; the file appears once ONNX Runtime agrees with torch.
 
@@ -42,6 +49,8 @@ def export_checkpoint(
         calibrate: int8 only, which needs it: COCO-format folder whose train pictures give the
             ranges of activations.
         calibration_images: int8 only: the first so many of them.
+        pictures: picture files and folders to compare torch and ONNX Runtime on, and to measure
+            FP16 headroom on, `MOST_PICTURES` at most; without them on a drawn scene.
 
     Raises:
         InputError, ConfigError: a file or an option is not usable.
@@ -58,8 +67,18 @@ def export_checkpoint(
         keep_fp32=_kept_groups(keep_fp32, precision, checkpoint),
         rules=rule_names(rules),
         calibration=_calibration(calibrate, precision, calibration_images),
+        pictures=_read_pictures(pictures) if pictures else None,
     )
     return report
+
+
+def _read_pictures(sources: Sequence[Path]) -> list[Image]:
+    """The first pictures of some files and folders."""
+    paths = source_files(sources)
+    video = next((path for path in paths if is_video(path)), None)
+    if video is not None:
+        raise InputError(f"--pictures {video}: a video; expected pictures. Leave it away.")
+    return [read_image(path) for path in paths[:MOST_PICTURES]]
 
 
 def _kept_groups(

@@ -13,7 +13,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ..eval import Accuracy, CocoData, Hop, Measurement
+    from ..export.precision.headroom import Headroom
     from ..runtime.sessions.open import ModelRef
+
+HEADROOM_PICTURES = 16
+"""A run of each costs as much as its evaluation, and the greatest values differ little."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,8 @@ class Evaluation:
     """The reference's first where there is one."""
     hop: Hop | None
     """From the reference to the model; its `failures` say which gates failed."""
+    headroom: Headroom | None = None
+    """Of an FP16 ONNX file, how near its tensors come to the end of FP16."""
 
 
 def evaluate(
@@ -35,14 +41,35 @@ def evaluate(
         InputError: the two are of different tasks, or a file is not usable.
         SessionError: a model cannot run on this machine.
     """
-    from ..eval import hop_between
-
     candidate = measured(model_ref(model), data)
+    headroom = _headroom(model_ref(model), candidate, data)
     if against is None:
-        return Evaluation((candidate.accuracy,), None)
+        return Evaluation((candidate.accuracy,), None, headroom)
     reference = measured(model_ref(against), data)
     accuracies = (reference.accuracy, candidate.accuracy)
-    return Evaluation(accuracies, hop_between(reference, candidate))
+    hop = measured_hop(reference, candidate, model_ref(model).path)
+    return Evaluation(accuracies, hop, headroom)
+
+
+def measured_hop(reference: Measurement, candidate: Measurement, path: Path) -> Hop:
+    """The hop to `candidate`, under the gate of what its file at `path` computes in."""
+    from ..eval import hop_between
+    from .graph_precision import graph_precision
+
+    return hop_between(reference, candidate, graph_precision(path))
+
+
+def _headroom(model: ModelRef, measurement: Measurement, data: CocoData) -> Headroom | None:
+    """Of an FP16 file that ONNX Runtime ran, over the first pictures; None of anything else."""
+    session = model.session or "onnxruntime"
+    is_onnx = model.path.suffix.lower() == ".onnx" and session.startswith("onnxruntime")
+    if measurement.contract.precision != "fp16" or not is_onnx:
+        return None
+    from ..eval import read_record
+    from ..export.precision.headroom import measure_headroom
+
+    first = [read_record(record) for record in data.images[:HEADROOM_PICTURES]]
+    return measure_headroom(model.path, first)
 
 
 def measured(model: ModelRef, data: CocoData) -> Measurement:

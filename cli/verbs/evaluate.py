@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from ..arguments import MODEL_HELP, Arguments, Result, add_data, add_verb, model
@@ -24,10 +25,13 @@ def run(arguments: Arguments) -> Result:
     data = load_data(arguments.data, arguments.split, arguments.images)
     found = evaluate(arguments.model, data, arguments.against)
     print_tables(accuracy_tables(found.accuracies))
+    headroom = None if found.headroom is None else dataclasses.asdict(found.headroom)
+    if found.headroom is not None:
+        print(found.headroom)
     if found.hop is None:
         (accuracy,) = found.accuracies
-        return {"box": accuracy.box, "mask": accuracy.mask}
+        return {"box": accuracy.box, "mask": accuracy.mask, "headroom": headroom}
     print_tables(hop_tables([found.hop]))
     for failure in found.hop.failures:
         print(f"gate failed: {failure}")
-    return {**to_json(found.hop), "exit_code": 1 if found.hop.failures else 0}
+    return {**to_json(found.hop), "headroom": headroom, "exit_code": 1 if found.hop.failures else 0}

@@ -107,7 +107,7 @@ def write_emulated(fp16_path: Path, out: Path) -> None:
         ExportError: as `emulated_half`.
 
     """
-    model = _load_fp16(fp16_path)
+    model = load_fp16(fp16_path)
     if out.resolve() == fp16_path.resolve():
         raise InputError(
             f"{out}: the emulation would replace the FP16 file itself; expected another name. "
@@ -132,7 +132,14 @@ def emulated_file(fp16_path: Path) -> Iterator[Path]:
         yield path
 
 
-def _load_fp16(path: Path) -> onnx.ModelProto:
+def load_fp16(path: Path) -> onnx.ModelProto:
+    """Read an exported FP16 file.
+
+    Raises:
+        InputError: it is missing, no ONNX file, or not an FP16 export of maskrt.
+        ContractError: its contract is unreadable.
+
+    """
     try:
         model = onnx.load(path)
     except (OSError, DecodeError) as err:

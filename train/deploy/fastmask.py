@@ -29,6 +29,7 @@ from ..networks.windows import (
     window_boxes,
     window_count,
 )
+from .overflow import carry_overflow
 
 
 class DeployFastMask(nn.Module):
@@ -81,16 +82,18 @@ class DeployFastMask(nn.Module):
         Returns:
             windows (B, K, 4) float32 xyxy canvas px, reaching outside at its edges; scores (B, K)
             objectness, best first; masks (B, K, m, m) probabilities in each window; counts (B,)
-            int32. Zeros past the count.
+            int32. Zeros past the count. Where FP16 overflowed before a score, no score of that
+            picture is finite.
         """
         x = self.model.normalize(images, image_sizes)
         maps = self.model.levels(x, self.strides)
-        logits = self._valid_only(self.objectness(maps), image_sizes)
-        best, index = top_k(logits, self.slots)
+        logits = self.objectness(maps)
+        best, index = top_k(self._valid_only(logits, image_sizes), self.slots)
         found = best > NEVER / 2
         windows = self.boxes[index] * found[..., None]
         masks = self.masks(pack(maps), index).sigmoid() * found[..., None, None]
-        return windows, best.sigmoid() * found, masks, found.sum(dim=1).to(torch.int32)
+        scores = carry_overflow(best.sigmoid() * found, logits)
+        return windows, scores, masks, found.sum(dim=1).to(torch.int32)
 
     def objectness(self, maps: list[Tensor]) -> Tensor:
         """L maps (B, C, h, w) -> (B, W) logits of every window."""

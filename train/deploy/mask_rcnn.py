@@ -25,6 +25,7 @@ from ..networks.nms import NEVER, fixpoint_nms
 from ..networks.roi_align import roi_align_operator
 from ..networks.top_k import top_k
 from ..recipes.mask_rcnn import DetectionConfig, ProposalConfig
+from .overflow import carry_overflow
 
 
 class DeployMaskRCNN(nn.Module):
@@ -56,6 +57,7 @@ class DeployMaskRCNN(nn.Module):
         Returns:
             boxes (B, D, 4) float32 xyxy canvas px, scores (B, D), labels (B, D) int32, masks
             (B, D, m, m) probabilities in each box's frame, counts (B,) int32; zero past the count.
+            Where FP16 overflowed before a score, no score of that picture is finite.
         """
         features = self.model.features(self.model.normalize(images, image_sizes))
         objectness, shifts = self.model.rpn(features)
@@ -68,6 +70,7 @@ class DeployMaskRCNN(nn.Module):
         )
         masks = self.masks(features, boxes, labels) * found[..., None, None]
         counts = found.sum(dim=1).to(torch.int32)
+        scores = carry_overflow(scores, objectness, shifts, logits.unflatten(0, slots))
         return boxes, scores, labels.to(torch.int32), masks, counts
 
     def pool(self, features: Tensor, rois: Tensor) -> Tensor:
