@@ -38,7 +38,7 @@ def add_data(sub: argparse.ArgumentParser, *, required: bool) -> None:
     """Pictures with ground truth."""
     sub.add_argument("--data", type=Path, required=required, help="COCO-format folder")
     sub.add_argument("--split", choices=["val", "train"], default="val")
-    sub.add_argument("--images", type=int, help="only the first so many pictures")
+    sub.add_argument("--images", type=int, help="only so many pictures, those of smallest id")
 
 
 def model(text: str) -> Any:

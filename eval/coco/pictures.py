@@ -1,9 +1,9 @@
-"""Whether a split's pictures are there in the annotated size, from their first bytes alone.
+"""Whether a split's pictures are there, whole and in the annotated size, without decoding them.
 
-A picture that is absent, of another size or turned by its EXIF orientation would end a run when it
-is drawn, hours late. JPEG and PNG tell their size in a few hundred bytes; other formats are
-measured when they are decoded. Sources: ITU T.81 (JPEG) B.2, PNG 3rd ed. 5 and 11, TIFF 6.0
-section 2.
+A picture that is absent, cut off, of another size or turned by its EXIF orientation would end a run
+when it is drawn, hours late. JPEG and PNG tell their size in a few hundred bytes and end in a
+marker; what they leave in doubt is decoded. Other formats are measured when they are drawn.
+Sources: ITU T.81 (JPEG) B.1 and B.2, PNG 3rd ed. 5 and 11, TIFF 6.0 section 2.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ...runtime.errors import InputError
-from .annotations import CocoSplit, read_record, size_error
+from .annotations import CocoSplit, ImageRecord, read_record, size_error
 
 Size = tuple[int, int]
 
 _JPEG, _PNG = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
+_JPEG_END, _PNG_END = b"\xff\xd9", b"IEND\xaeB`\x82"
+_MEASURED = (".jpg", ".jpeg", ".png")
 _FRAMES = {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}
 _APP1, _SCAN = 0xE1, 0xDA
 _EXIF = b"Exif\0\0"
@@ -41,23 +43,39 @@ def require_pictures(found: CocoSplit) -> None:
             "them from the file."
         )
     for image in found.images:
-        size_hw = header_size_hw(image.path)
-        if size_hw == image.image_hw[::-1] != image.image_hw:
-            read_record(image)  # an orientation at the end of a PNG may turn it after all
-        elif size_hw is not None and size_hw != image.image_hw:
-            raise size_error(image, size_hw)
+        _require_size(image)
+
+
+def _require_size(image: ImageRecord) -> None:
+    size_hw = header_size_hw(image.path)
+    if size_hw == image.image_hw:
+        return
+    # an orientation at the end of a PNG may turn it after all
+    doubtful = size_hw == image.image_hw[::-1]
+    if doubtful or (size_hw is None and image.path.suffix.lower() in _MEASURED):
+        read_record(image)
+    elif size_hw is not None:
+        raise size_error(image, size_hw)
 
 
 def header_size_hw(path: Path) -> Size | None:
-    """Height and width in pixels after the EXIF orientation; None where the head tells no size."""
+    """Height and width in pixels after the EXIF orientation.
+
+    None where the file tells no size or does not end as its format ends.
+    """
     try:
         with path.open("rb") as stream:
+            stream.seek(-len(_PNG_END), os.SEEK_END)
+            end = stream.read()
+            stream.seek(0)
             start = stream.read(len(_PNG))
-            if start == _PNG:
+            if start == _PNG and end == _PNG_END:
                 return _png_size(stream)
-            return _jpeg_size(stream) if start.startswith(_JPEG) else None
-    except (OSError, struct.error):  # cut off, which decoding will say
-        return None
+            if start.startswith(_JPEG) and end.endswith(_JPEG_END):
+                return _jpeg_size(stream)
+    except (OSError, struct.error):  # too short, which decoding will say
+        pass
+    return None
 
 
 def _png_size(stream: BinaryIO) -> Size:

@@ -98,7 +98,9 @@ def _check_polygon(row: Row, place: int, part: Any, side_px: int) -> None:
         raise row.refused(field, "numbers x, y, x, y, ...", f"is {shown(part)}")
     if len(part) % 2 or len(part) < 2 * _CORNERS:
         raise row.refused(
-            field, "x and y of three corners or more", f"holds {len(part)} numbers, {shown(part)}"
+            field,
+            "pairs x, y of three corners or more",
+            f"holds {len(part)} numbers, {shown(part)}",
         )
     low, high = reach(side_px)
     least, greatest = min(part), max(part)

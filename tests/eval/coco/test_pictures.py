@@ -69,14 +69,20 @@ def test_other_formats_and_what_is_cut_off_tell_a_size_or_none(picture):
     assert header_size_hw(picture("a.bmp")) is None
     for name in ("a.png", "p.jpg"):
         path = picture(name)
-        path.write_bytes(path.read_bytes()[:20])
-        assert header_size_hw(path) is None
+        whole = path.read_bytes()
+        for size in (0, 5, 20, len(whole) - 1):
+            path.write_bytes(whole[:size])
+            assert header_size_hw(path) is None
 
 
 def test_a_picture_that_labels_do_not_fit_is_named_before_anything_is_drawn(folder):
     record = read_split(folder, "val").images[1]
     cv2.imwrite(str(record.path), np.zeros((240, 200, 3), np.uint8))
     with pytest.raises(InputError, match=r"12\.png: 240x200 pixels; .* 200x240 .*turned, as by"):
+        require_pictures(read_split(folder, "val"))
+    cv2.imwrite(str(record.path), np.zeros((200, 240, 3), np.uint8))
+    record.path.write_bytes(record.path.read_bytes()[:-20])
+    with pytest.raises(InputError, match=r"12\.png: not a whole picture"):
         require_pictures(read_split(folder, "val"))
     record.path.unlink()
     with pytest.raises(InputError, match=r"12\.png: no such picture \(1 of the 3"):

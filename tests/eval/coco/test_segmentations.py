@@ -57,7 +57,7 @@ def test_the_area_of_polygons_is_that_of_their_union():
         ([SQUARE, ["1"] * 8], r"segmentation\[1\] is .*expected numbers"),
         ([{}], "expected a list of polygons"),
         (3, "is 3; expected a list of polygons or an RLE"),
-        ([[1, 2, 3, 4]], "holds 4 numbers, .*expected x and y of three corners or more"),
+        ([[1, 2, 3, 4]], "holds 4 numbers, .*expected pairs x, y of three corners or more"),
         ([[1, 2, 3, 4, 5, 6, 7]], "holds 7 numbers"),
         ([[NAN, *SQUARE[1:]]], r"segmentation\[0\] holds nan; expected pixels from -64 to 128"),
         ([[*SQUARE[:5], NAN, *SQUARE[6:]]], "holds nan"),
