@@ -20,7 +20,7 @@ Segmentation = list[list[float]] | dict[str, Any]
 """COCO's own: polygons [[x, y, x, y, ...], ...] in pixel-edge coordinates, or an RLE."""
 
 _CORNERS = 3
-_LONGEST_OUTLINE_PX = 1_000_000  # pycocotools takes 100 bytes for each; a picture's edge is 10,000
+_LONGEST_OUTLINE_PX = 1_000_000  # of all parts; pycocotools takes some 100 bytes for each
 _GROUP = 7  # characters of 5 bits each that a run length up to 2**30 takes
 
 
@@ -41,6 +41,8 @@ def checked_segmentation(row: Row, image_hw: tuple[int, int]) -> Segmentation | 
     parts = [part for part in value if part != []]
     for place, part in enumerate(parts):
         _check_polygon(row, place, part, max(image_hw))
+    if sum(map(len, parts)) * max(image_hw) > _LONGEST_OUTLINE_PX:
+        _check_outline(row, parts)
     return parts or None
 
 
@@ -108,16 +110,15 @@ def _check_polygon(row: Row, place: int, part: Any, side_px: int) -> None:
     if not (low <= least and greatest <= high and sum(part) == sum(part)):
         outside = next(value for value in part if not low <= value <= high)
         raise row.refused(field, f"pixels from {low} to {high}", f"holds {shown(outside)}")
-    if len(part) * side_px > _LONGEST_OUTLINE_PX:
-        _check_outline(row, field, part)
 
 
-def _check_outline(row: Row, field: str, part: list[float]) -> None:
-    corners = np.asarray(part, np.float64).reshape(-1, 2)
-    length = np.abs(np.diff(corners, axis=0)).max(axis=1).sum()
+def _check_outline(row: Row, parts: list[list[float]]) -> None:
+    corners = [np.asarray(part, np.float64).reshape(-1, 2) for part in parts]
+    closed = [np.concatenate([points, points[:1]]) for points in corners]
+    length = sum(np.abs(np.diff(points, axis=0)).max(axis=1).sum() for points in closed)
     if length > _LONGEST_OUTLINE_PX:
         found = f"has an outline of {length:.0f} pixels"
-        raise row.refused(field, f"at most {_LONGEST_OUTLINE_PX}", found)
+        raise row.refused("segmentation", f"at most {_LONGEST_OUTLINE_PX}", found)
 
 
 def _check_rle(row: Row, rle: dict[str, Any], image_hw: tuple[int, int]) -> None:
