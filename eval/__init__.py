@@ -11,13 +11,14 @@ dataclasses; `to_json` makes plain JSON values of any of them.
 
 from .coco.accuracy import AP_NAMES, AR_NAMES, NO_TRUTH, Accuracy
 from .coco.annotations import ImageRecord, read_record
-from .coco.ap import coco_ap
+from .coco.ap import CocoPrecision, coco_ap
 from .coco.ar import CocoRecall, coco_ar
 from .coco.data import CocoData, load_coco
 from .coco.predictions import Prediction, coco_rows, predict_data, prediction_from_instances
 from .machine.environment import environment, has_gpu
 from .machine.gpu import gpu_state
-from .parity.gates import Hop, Parity, check_gates, compare
+from .parity.comparison import Parity, compare
+from .parity.gates import Hop, check_gates
 from .parity.hops import Measurement, hop_between, measure
 from .report.accuracy_tables import accuracy_tables, hop_tables
 from .report.latency_tables import latency_tables
@@ -54,6 +55,7 @@ __all__ = [
     "BenchOptions",
     "Candidate",
     "CocoData",
+    "CocoPrecision",
     "CocoRecall",
     "Floor",
     "Hop",

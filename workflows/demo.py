@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from ..runtime.files import sha256_of
 from ..runtime.sessions.open import CHECKPOINT, ModelRef
 from .data import draw_data, load_data, require_at_least_one
-from .measure import measured
+from .measure import measured, measured_hop
 from .open import load
 from .prediction import predict_sources
 
@@ -125,11 +125,10 @@ def _one_network(checkpoint: Path, out: Path, data: CocoData, found: _Measured, 
 
 def _measure_chain(artefacts: list[Path], data: CocoData, found: _Measured) -> None:
     """Accuracy of each artefact, and the hop from each to the next."""
-    from ..eval import hop_between
-
     chain = [measured(ModelRef(path), data) for path in artefacts]
     found.accuracies += [link.accuracy for link in chain]
-    found.hops += [hop_between(*pair) for pair in itertools.pairwise(chain)]
+    hops = zip(itertools.pairwise(chain), artefacts[1:], strict=True)
+    found.hops += [measured_hop(*pair, path) for pair, path in hops]
     found.predictions |= {p: m.predictions for p, m in zip(artefacts, chain, strict=True)}
 
 

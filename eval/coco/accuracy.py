@@ -50,6 +50,8 @@ class Accuracy:
     recalls: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     """Proposals only: by kind and by `AR@10`, `AR@100`, `AR@1000`, the recall in [0, 100] at each
     IoU threshold 0.50:0.05:0.95; empty where there is no ground truth."""
+    crowded: int = 0
+    """AP only: pictures with more than 100 objects of one class, COCO's limit of detections."""
 
     @property
     def headline(self) -> str:

@@ -7,7 +7,8 @@ Matching, size limits and ignoring crowd regions are COCOeval's own, with `useCa
 `maxDets` 10, 100, 1000. Its `accumulate` is not used: it also traces the precision of every
 proposal in a Python loop, for each threshold, area and limit. The matches of `evaluate` are counted
 instead, by the rule that gives its `eval["recall"]`, and so few pictures at a time that 1000
-proposals of each of 5000 need not be in memory as rows and match tables at once.
+proposals of each of 5000 need not be in memory as rows and match tables at once. Counts are kept by
+picture, for the recall of resampled ones.
 
 Source: Hosang et al. 2016, What makes for effective detection proposals, sec. 5; COCO's AR.
 """
@@ -25,6 +26,7 @@ import numpy.typing as npt
 
 from .accuracy import AR_NAMES, KINDS, NO_TRUTH, Kind, Values
 from .data import CocoData
+from .matches import RecallMatches
 from .predictions import Prediction, coco_rows
 from .results import evaluator_of
 
@@ -47,6 +49,8 @@ class CocoRecall:
     curves: dict[str, dict[str, list[float]]]
     """By kind and by `AR@10`, `AR@100`, `AR@1000`: recall in [0, 100] at each of `RECALL_IOUS`;
     empty lists where there is no object."""
+    matches: dict[Kind, RecallMatches]
+    """What `AR@10`, `AR@100` and `AR@1000` were taken from, by picture."""
 
 
 def coco_ar(data: CocoData, predictions: Sequence[Prediction]) -> CocoRecall:
@@ -58,24 +62,41 @@ def coco_ar(data: CocoData, predictions: Sequence[Prediction]) -> CocoRecall:
             are not looked at; proposals beyond the best 1000 do not count.
     """
     counts = {kind: _counted(data, predictions, kind) for kind in KINDS}
+    sums = {kind: (found.sum(axis=0), there.sum(axis=0)) for kind, (found, there) in counts.items()}
     return CocoRecall(
-        average={kind: _averages(*counts[kind]) for kind in KINDS},
-        curves={kind: _curves(*counts[kind]) for kind in KINDS},
+        average={kind: _averages(*sums[kind]) for kind in KINDS},
+        curves={kind: _curves(*sums[kind]) for kind in KINDS},
+        matches={kind: _matches(*counts[kind]) for kind in KINDS},
     )
 
 
 def _counted(data: CocoData, predictions: Sequence[Prediction], kind: Kind) -> tuple[Count, Count]:
-    """Objects found (T, A, M) by threshold, area and number of proposals, and those there (A,)."""
-    found = np.zeros((len(RECALL_IOUS), len(_AREAS), len(PROPOSALS)), dtype=np.int64)
-    there = np.zeros(len(_AREAS), dtype=np.int64)
-    for start in range(0, len(predictions), PICTURES_AT_ONCE):
-        for picture in _evaluated(data, predictions[start : start + PICTURES_AT_ONCE], kind):
-            area = picture["area"]
-            hits = (picture["dtMatches"] > 0) & ~picture["dtIgnore"]  # (T, D), best first
+    """Objects found (I, T, A, M) by picture, threshold, area and limit, and those there (I, A).
+
+    Pictures by rising id, which two artefacts of one data set have in common.
+    """
+    ordered = sorted(predictions, key=lambda prediction: prediction.image_id)
+    places = {prediction.image_id: place for place, prediction in enumerate(ordered)}
+    shape = (len(ordered), len(RECALL_IOUS), len(_AREAS), len(PROPOSALS))
+    found = np.zeros(shape, dtype=np.int64)
+    there = np.zeros((len(ordered), len(_AREAS)), dtype=np.int64)
+    for start in range(0, len(ordered), PICTURES_AT_ONCE):
+        for table in _evaluated(data, ordered[start : start + PICTURES_AT_ONCE], kind):
+            place, area = places[table["image_id"]], table["area"]
+            hits = (table["dtMatches"] > 0) & ~table["dtIgnore"]  # (T, D), best first
             for limit, most in enumerate(PROPOSALS):
-                found[:, area, limit] += hits[:, :most].sum(axis=1)
-            there[area] += int((picture["gtIgnore"] == 0).sum())
+                found[place, :, area, limit] += hits[:, :most].sum(axis=1)
+            there[place, area] += int((table["gtIgnore"] == 0).sum())
     return found, there
+
+
+def _matches(found: Count, there: Count) -> RecallMatches:
+    names = AR_NAMES[: len(PROPOSALS)]
+    of_any_size = found[:, :, 0].mean(axis=1)  # (I, M)
+    return RecallMatches(
+        found={name: of_any_size[:, limit] for limit, name in enumerate(names)},
+        there=there[:, 0].astype(np.float64),
+    )
 
 
 def _evaluated(

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ...runtime.contract import Contract
+from ...runtime.contract import Contract, Precision
 from ...runtime.errors import InputError
 from ...runtime.files import sha256_of
 from ...runtime.predictor import Predictor
-from ..coco.accuracy import Accuracy, Values, metric_of
+from ..coco.accuracy import Accuracy, Kind, metric_of
 from ..coco.ap import coco_ap
 from ..coco.ar import coco_ar
 from ..coco.data import CocoData
+from ..coco.matches import Matches
 from ..coco.predictions import Prediction, predict_data
-from .gates import Hop, compare, make_hop
+from .comparison import compare
+from .gates import Hop, make_hop
+from .intervals import change_intervals
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,8 @@ class Measurement:
     """What one artefact did on one data set."""
 
     accuracy: Accuracy
+    matches: dict[Kind, Matches]
+    """What its AP or AR was taken from, by picture."""
     predictions: list[Prediction]
     contract: Contract
 
@@ -33,32 +38,35 @@ def measure(predictor: Predictor, path: Path, data: CocoData) -> Measurement:
     """
     predictions = predict_data(predictor, data)
     contract = predictor.contract
-    values, recalls = _accuracy(data, predictions, contract)
     accuracy = Accuracy(
         name=path.name,
         backend=str(predictor.session.backend),
         precision=contract.precision,
         sha256=sha256_of(path),
         images=len(data.images),
-        box=values["box"],
-        mask=values["mask"],
+        box={},
+        mask={},
         metric=metric_of(contract.task),
-        recalls=recalls,
     )
-    return Measurement(accuracy, predictions, contract)
-
-
-def _accuracy(
-    data: CocoData, predictions: list[Prediction], contract: Contract
-) -> tuple[Values, dict[str, dict[str, list[float]]]]:
     if contract.task == "proposals":
         recall = coco_ar(data, predictions)
-        return recall.average, recall.curves
-    return coco_ap(data, predictions, contract.class_names), {}
+        values, matches = recall.average, dict[Kind, Matches](recall.matches)
+        accuracy = replace(accuracy, recalls=recall.curves)
+    else:
+        precision = coco_ap(data, predictions, contract.class_names)
+        values, matches = precision.average, dict[Kind, Matches](precision.matches)
+        accuracy = replace(accuracy, crowded=precision.crowded)
+    accuracy = replace(accuracy, box=values["box"], mask=values["mask"])
+    return Measurement(accuracy, matches, predictions, contract)
 
 
-def hop_between(reference: Measurement, candidate: Measurement) -> Hop:
-    """The parity of two measured artefacts under the candidate's gate.
+def hop_between(reference: Measurement, candidate: Measurement, precision: Precision) -> Hop:
+    """The parity of two measured artefacts under the gate of `precision`.
+
+    Args:
+        reference: the artefact believed right.
+        candidate: the other, measured on the same pictures.
+        precision: what the candidate's graph computes in, whatever its contract says.
 
     Raises:
         InputError: one gives instances and the other proposals.
@@ -76,5 +84,7 @@ def hop_between(reference: Measurement, candidate: Measurement) -> Hop:
         metric=second.metric,
         reference_values={"box": first.box, "mask": first.mask},
         candidate_values={"box": second.box, "mask": second.mask},
+        intervals=change_intervals(reference.matches, candidate.matches),
+        class_names=candidate.contract.class_names,
     )
-    return make_hop(first.name, second.name, candidate.contract.precision, parity)
+    return make_hop(first.name, second.name, precision, parity)

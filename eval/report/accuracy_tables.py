@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 from ..coco.accuracy import GATED, NAMES, NO_TRUTH, Accuracy, Metric
-from ..parity.gates import CHANGE_GATE, MATCH_IOU, MATCHED_GATE, SCORE_FLOOR, Hop
+from ..parity.comparison import MATCH_IOU, SCORE_FLOOR
+from ..parity.gates import CHANGE_GATE, MATCHED_GATE, Hop
+from ..parity.intervals import Interval
 from .table import NOT_AVAILABLE, Table
 
 T = TypeVar("T")
@@ -32,14 +34,21 @@ _PARTNER: dict[Metric, str] = {
 _MATCHED_NOTE = (
     f"matched: share of instances scoring {SCORE_FLOOR} or more whose partner on the other side "
     f"{{partner}} box and mask IoU of at least {MATCH_IOU}; the worse direction of the "
-    "two. Δbox px and Δscore: greatest change; IoU: mean mask IoU."
+    "two. Δbox px and Δscore: greatest change of any pair, which no gate is on: where two objects "
+    "touch, one pair of thousands may move far; IoU: mean mask IoU."
+)
+_CROWDED_NOTE = (
+    "{crowded} pictures hold more than 100 objects of one class: COCO evaluates the best 100 "
+    "detections of a class in a picture (maxDets), so AP cannot reach 100 here."
 )
 _CHANGES_NOTE = (
     "ΔAR: the greatest of the changes of AR@10, AR@100 and AR@1000; gates hold for each."
 )
 _GATE_NOTE = (
+    "[ ]: 95 % interval of a change, by bootstrap over the pictures. "
     f"Gates: FP32 |Δ{{metric}}| ≤ {CHANGE_GATE['fp32']} and {100 * MATCHED_GATE['fp32']} % "
-    f"matched; FP16 |Δ{{metric}}| ≤ {CHANGE_GATE['fp16']}."
+    f"matched; FP16 and INT8 |Δ{{metric}}| ≤ {CHANGE_GATE['fp16']} and "
+    f"{100 * MATCHED_GATE['fp16']:g} %."
 )
 
 
@@ -68,11 +77,15 @@ def accuracy_table(accuracies: Sequence[Accuracy]) -> Table:
             cells = [points(values[name]) for name in NAMES[metric]]
             rows.append((accuracy.name, accuracy.backend, kind, *cells))
     images = sorted({accuracy.images for accuracy in accuracies})
+    crowded = max(accuracy.crowded for accuracy in accuracies)
     return Table(
         title=_ACCURACY_TITLE[metric],
         columns=("model", "backend", "of", *NAMES[metric]),
         rows=tuple(rows),
-        notes=(_ACCURACY_NOTE[metric].format(images=" and ".join(map(str, images))),),
+        notes=(
+            _ACCURACY_NOTE[metric].format(images=" and ".join(map(str, images))),
+            *([_CROWDED_NOTE.format(crowded=crowded)] if crowded else []),
+        ),
     )
 
 
@@ -96,6 +109,7 @@ def hop_table(hops: Sequence[Hop]) -> Table:
             _MATCHED_NOTE.format(partner=_PARTNER[metric]),
             *([_CHANGES_NOTE] if len(GATED[metric]) > 1 else []),
             _GATE_NOTE.format(metric=metric),
+            *(f"{h.reference} → {h.candidate}: {why}" for h in hops for why in h.undecided),
             *(f"FAILED {h.reference} → {h.candidate}: {why}" for h in hops for why in h.failures),
         ),
         keys=1,
@@ -112,8 +126,8 @@ def _hop_row(hop: Hop) -> tuple[str, ...]:
     excused = f" ({parity.excused} ties)" if parity.excused else ""
     return (
         f"{hop.reference} → {hop.candidate}",
-        _greatest(parity.box_changes),
-        _greatest(parity.mask_changes),
+        _greatest(parity.box_changes, parity.box_intervals),
+        _greatest(parity.mask_changes, parity.mask_intervals),
         f"{100 * parity.matched:.2f} %{excused}",
         f"{parity.box_delta_max_px:.3f}",
         f"{parity.score_delta_max:.4f}",
@@ -122,7 +136,12 @@ def _hop_row(hop: Hop) -> tuple[str, ...]:
     )
 
 
-def _greatest(changes: Mapping[str, float | None]) -> str:
-    """The change farthest from zero."""
-    known = [change for change in changes.values() if change is not None]
-    return f"{max(known, key=abs):+.2f}" if known else NOT_AVAILABLE
+def _greatest(changes: Mapping[str, float | None], intervals: Mapping[str, Interval | None]) -> str:
+    """The change farthest from zero, with its interval where it has one."""
+    known = {name: change for name, change in changes.items() if change is not None}
+    if not known:
+        return NOT_AVAILABLE
+    name = max(known, key=lambda name: abs(known[name]))
+    interval = intervals[name]
+    ends = "" if interval is None else f" [{interval[0]:+.2f}, {interval[1]:+.2f}]"
+    return f"{known[name]:+.2f}{ends}"

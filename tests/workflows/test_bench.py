@@ -72,9 +72,10 @@ def test_streams_stand_beside_one_stream(maskrt: Run, chain: Any) -> None:
     assert ran.code == 0, ran.err
     loads = ran.json["details"]["throughput"]
     assert [load["streams"] for load in loads] == [1, 3]
-    for load in loads:
+    for load in loads:  # one turn of 4 calls per stream
         rate = load["pictures_per_s"]
-        assert 0 < rate["low"] <= rate["value"] <= rate["high"]
+        assert rate["value"] > 0
+        assert (rate["low"], rate["turns_missing"]) == (None, 9)
         assert np.size(load["samples_ms"]) == load["summary"]["samples"] >= 12
     assert "Throughput" in ran.out
 

@@ -16,13 +16,13 @@ from typing import Any
 import pytest
 
 import maskrt as package
-from maskrt.eval import CocoData, hop_between, load_coco
+from maskrt.eval import CocoData, load_coco
 from maskrt.export.precision.precision_file import PrecisionFile, write_precision_file
 from maskrt.runtime.files import sha256_of
 from maskrt.runtime.sessions.open import ModelRef
 from maskrt.train.shapes.drawing import draw_shapes
 from maskrt.workflows import bisection
-from maskrt.workflows.measure import measured
+from maskrt.workflows.measure import measured, measured_hop
 
 Run = Callable[..., Any]
 Copy = Callable[[Path, Path, Callable[[dict[str, Any]], None]], Path]
@@ -90,7 +90,7 @@ def test_an_unsafe_layer_is_found_and_the_repaired_model_passes_its_gate(
 
     assert maskrt(*half, "--keep-fp32", precision).code == 0
     reference = measured(ModelRef(shipped), pictures)
-    hop = hop_between(reference, measured(ModelRef(repaired), pictures))
+    hop = measured_hop(reference, measured(ModelRef(repaired), pictures), repaired)
     assert hop.precision == "fp16"
     assert not hop.failures
     assert hop.parity.reference_counted >= PICTURES

@@ -14,13 +14,13 @@ from typing import Any
 import onnx
 import pytest
 
-from maskrt.eval import CocoData, Measurement, hop_between
+from maskrt.eval import CocoData, Measurement
 from maskrt.export.operators.grid_sample_body import grid_sample_function
 from maskrt.export.operators.roi_align import ROI_ALIGN
 from maskrt.runtime.sessions.open import ModelRef
 from maskrt.workflows.data import load_data
 from maskrt.workflows.demo import CHECKPOINTS
-from maskrt.workflows.measure import measured
+from maskrt.workflows.measure import measured, measured_hop
 
 pytestmark = pytest.mark.slow
 
@@ -53,7 +53,7 @@ def test_the_other_body_of_roi_align_passes(
 
 
 def assert_passes(reference: Measurement, path: Path, pictures: CocoData) -> None:
-    hop = hop_between(reference, measured(ModelRef(path), pictures))
+    hop = measured_hop(reference, measured(ModelRef(path), pictures), path)
     assert not hop.failures
     assert hop.parity.reference_counted >= len(pictures.images)
 
@@ -65,11 +65,8 @@ def test_openvino_passes_in_fp32_and_stays_near_in_bf16(
     """BF16 has 8 bits: its AP of few pictures moves by points, too much for a gate on them."""
     pytest.importorskip("openvino", reason="openvino is not installed")
     fp32, bf16 = (
-        hop_between(
-            reference(name),
-            measured(ModelRef(demo.out / f"{name}-{precision}.onnx", "openvino"), pictures),
-        )
-        for precision in ("fp32", "fp16")
+        measured_hop(reference(name), measured(ModelRef(path, "openvino"), pictures), path)
+        for path in (demo.out / f"{name}-{precision}.onnx" for precision in ("fp32", "fp16"))
     )
     assert not fp32.failures
     assert fp32.parity.reference_counted >= len(pictures.images)

@@ -11,7 +11,8 @@ import onnx
 import pytest
 
 import maskrt as package
-from maskrt.eval.parity.gates import check_gates, compare
+from maskrt.eval.parity.comparison import compare
+from maskrt.eval.parity.gates import check_gates
 from maskrt.export.to_onnx import drawn_pictures
 from maskrt.export.verify import verify
 from maskrt.runtime.errors import ExportError

@@ -75,7 +75,7 @@ def test_a_network_with_the_kernels_passes_the_gates(
     by_kernels = Replayed(contract, dict(np.load(tmp_path / "out.npz")))
     reference = measure(Predictor(torch_session), checkpoint, one_picture)
     candidate = measure(Predictor(by_kernels), checkpoint, one_picture)
-    hop = hop_between(reference, candidate)
+    hop = hop_between(reference, candidate, "fp16")
     assert not hop.failures
     assert hop.parity.reference_counted >= 5
     assert hop.parity.matched == 1.0

@@ -10,14 +10,14 @@ from maskrt.runtime.errors import InputError
 
 
 def test_the_truth_itself_has_ap_100_in_every_size(data, predict, truth_rows, capsys):
-    ap = coco_ap(data, predict(truth_rows))
+    ap = coco_ap(data, predict(truth_rows)).average
     for kind in ("box", "mask"):
         assert ap[kind] == pytest.approx(dict.fromkeys(AP_NAMES, 100.0))
     assert capsys.readouterr().out == ""
 
 
 def test_nothing_found_is_zero(data, predict):
-    ap = coco_ap(data, predict([]))
+    ap = coco_ap(data, predict([])).average
     assert ap["box"] == dict.fromkeys(AP_NAMES, 0.0)
     assert ap["mask"] == dict.fromkeys(AP_NAMES, 0.0)
 
@@ -27,7 +27,7 @@ def test_a_shift_that_leaves_iou_two_thirds_passes_four_of_ten_thresholds(
 ):
     # a rectangle moved by a fifth of its width has IoU 0.8 / 1.2 = 0.667: 0.50, 0.55, 0.60, 0.65
     shifted = [(i, c, x + w / 5, y, w, h, s) for i, c, x, y, w, h, s in truth_rows]
-    ap = coco_ap(data, predict(shifted))
+    ap = coco_ap(data, predict(shifted)).average
     for kind in ("box", "mask"):
         assert ap[kind]["AP"] == pytest.approx(40.0)
         assert ap[kind]["AP50"] == pytest.approx(100.0)
@@ -37,19 +37,19 @@ def test_a_shift_that_leaves_iou_two_thirds_passes_four_of_ten_thresholds(
 def test_a_class_given_wrongly_costs_that_class(data, predict, truth_rows):
     # every disc called square: discs 0, and the squares are ranked among false ones
     wrong = [(i, 0, x, y, w, h, s) for i, _, x, y, w, h, s in truth_rows]
-    ap = coco_ap(data, predict(wrong))
+    ap = coco_ap(data, predict(wrong)).average
     assert 0.0 < ap["box"]["AP"] < 50.0
 
 
 def test_swapped_names_are_mapped_by_name(data, predict, truth_rows):
     swapped = [(i, 1 - c, x, y, w, h, s) for i, c, x, y, w, h, s in truth_rows]
-    ap = coco_ap(data, predict(swapped), class_names=("disc & <ring>", "square"))
+    ap = coco_ap(data, predict(swapped), class_names=("disc & <ring>", "square")).average
     assert ap["box"]["AP"] == pytest.approx(100.0)
 
 
 def test_only_predicted_pictures_are_evaluated(data, predict, truth_rows):
     rows = [row for row in truth_rows if row[0] == 11]
-    ap = coco_ap(data, predict(rows, image_ids=(11,)))
+    ap = coco_ap(data, predict(rows, image_ids=(11,))).average
     assert ap["box"]["AP"] == pytest.approx(100.0)
     assert ap["box"]["APl"] == NO_TRUTH
 
@@ -76,7 +76,7 @@ def test_masks_are_sized_by_mask_area_not_by_box_area(folder, predict):
         dataclasses.replace(prediction, rles=(rle,) * len(prediction))
         for prediction in predict(rows)
     ]
-    assert coco_ap(data, found)["mask"]["APs"] == pytest.approx(50.0, abs=1.0)
+    assert coco_ap(data, found).average["mask"]["APs"] == pytest.approx(50.0, abs=1.0)
 
 
 def test_other_class_names_are_refused(data, predict):

@@ -45,7 +45,7 @@ def test_proposals_are_measured_by_recall(proposing, data, artefact):
 def test_a_hop_between_equal_proposals_passes(proposing, data, artefact):
     first = measure(proposing(), artefact, data)
     second = dataclasses.replace(first)
-    hop = hop_between(first, second)
+    hop = hop_between(first, second, "fp32")
     assert hop.failures == ()
     assert hop.parity.metric == "AR"
     assert hop.parity.pairs == 3
@@ -54,7 +54,7 @@ def test_a_hop_between_equal_proposals_passes(proposing, data, artefact):
 def test_two_tasks_make_no_hop(scripted, proposing, data, artefact):
     pair = measure(scripted(), artefact, data), measure(proposing(), artefact, data)
     with pytest.raises(InputError, match=r"measured by AR, a\.onnx by AP"):
-        hop_between(*pair)
+        hop_between(*pair, "fp32")
 
 
 def test_every_task_has_a_metric():

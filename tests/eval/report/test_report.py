@@ -15,7 +15,8 @@ from maskrt.eval.coco.accuracy import AP_NAMES, AR_NAMES, Accuracy
 from maskrt.eval.coco.ap import coco_ap
 from maskrt.eval.coco.ar import coco_ar
 from maskrt.eval.machine.environment import environment, has_gpu
-from maskrt.eval.parity.gates import compare, make_hop
+from maskrt.eval.parity.comparison import compare
+from maskrt.eval.parity.gates import make_hop
 from maskrt.eval.report.accuracy_tables import hop_tables
 from maskrt.eval.report.latency_tables import NOT_MEASURED, latency_table, latency_tables
 from maskrt.eval.report.page import (
@@ -41,7 +42,7 @@ PICTURES = [np.full((100, 120, 3), 90, np.uint8)]
 def report(data, predict, truth_rows, scripted, clock):
     found = predict(truth_rows)
     moved = predict([(i, c, x + 3, y, w, h, s) for i, c, x, y, w, h, s in truth_rows])
-    ap, moved_ap = coco_ap(data, found), coco_ap(data, moved)
+    ap, moved_ap = coco_ap(data, found).average, coco_ap(data, moved).average
     accuracy = Accuracy(NASTY, "onnxruntime-cpu", "fp32", "hash a", 3, ap["box"], ap["mask"])
     parity = compare(found, moved, reference_values=ap, candidate_values=moved_ap)
     candidates = [

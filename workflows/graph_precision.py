@@ -1,0 +1,59 @@
+"""What a file computes in, read from its graph: the accuracy gate of a file follows from this.
+
+A contract can say anything of its file, so it does not choose the gate by which it is judged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import onnx
+
+    from ..runtime.contract import Precision
+
+
+def graph_precision(path: Path) -> Precision:
+    """FP16 where anything is, INT8 where anything is quantized.
+
+    Of an engine its sidecar has the parsed network. Where that is absent, and for checkpoints,
+    which torch runs so, it is FP32, whose gate is the strictest.
+
+    Raises:
+        SessionError: an engine's sidecar is not usable.
+    """
+    if path.suffix.lower() == ".onnx":
+        return _onnx_precision(path)
+    if path.suffix.lower() == ".engine":
+        return _engine_precision(path)
+    return "fp32"
+
+
+def _onnx_precision(path: Path) -> Precision:
+    import onnx
+
+    model = onnx.load(path, load_external_data=False)
+    nodes = [*model.graph.node, *(node for f in model.functions for node in f.node)]
+    if any(node.op_type == "QuantizeLinear" for node in nodes):
+        return "int8"
+    return "fp16" if onnx.TensorProto.FLOAT16 in _types(model, nodes) else "fp32"
+
+
+def _types(model: onnx.ModelProto, nodes: list[onnx.NodeProto]) -> Iterator[int]:
+    """Of stored tensors and of casts: a half tensor comes from one of these."""
+    yield from (tensor.data_type for tensor in model.graph.initializer)
+    for attribute in (attribute for node in nodes for attribute in node.attribute):
+        yield attribute.t.data_type
+        if attribute.name == "to":
+            yield attribute.i
+
+
+def _engine_precision(path: Path) -> Precision:
+    from ..runtime.sidecar import read_sidecar
+
+    layers = read_sidecar(path).build.get("network", {}).get("layers", [])
+    if any("QUANTIZE" in kind.upper() for _, kind, *_ in layers):
+        return "int8"
+    return "fp16" if any(precision == "float16" for _, _, precision, *_ in layers) else "fp32"
