@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import re
 import subprocess
 import sys
@@ -64,6 +65,30 @@ def test_new_takes_the_backbone_of_another_checkpoint(
     assert same != set(given)
 
 
+@pytest.mark.parametrize("words", [(), ("--backbone", "net.safetensors")])
+def test_new_replaces_nothing_unasked(
+    maskrt: Run, chain: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("net.safetensors", "net.yaml"):
+        shutil.copy(chain.checkpoint.with_name(name), name)
+    weights, recipe = Path("net.safetensors").read_bytes(), Path("net.yaml").read_bytes()
+    command = ("new", "net.yaml", "solver.seed=1", *words, "-o", "net.safetensors")
+    ran = maskrt(*command)
+    assert ran.code == 2
+    assert "net.safetensors: is there already; expected a new file" in ran.err
+    assert (Path("net.safetensors").read_bytes(), Path("net.yaml").read_bytes()) == (
+        weights,
+        recipe,
+    )
+    Path("net.safetensors").unlink()  # the recipe is somebody's work too
+    if not words:
+        assert "net.yaml: is there already" in maskrt(*command).err
+    Path("net.safetensors").write_bytes(weights)
+    assert maskrt(*command, "--overwrite").code == 0
+    assert Path("net.safetensors").read_bytes() != weights
+
+
 def test_import_turns_published_weights_into_a_checkpoint(
     maskrt: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -99,7 +124,13 @@ def test_train_leaves_a_measured_checkpoint_that_resumes(
     facts = maskrt("inspect", ran.json["checkpoint"], "--json").json
     assert facts["steps"] == 2
     assert facts["measured"] == {key: ran.json[key] for key in ("box_ap", "mask_ap")}
-    longer = maskrt(*words, "--workers", 0, "--resume", "solver.steps=3", "--json")
+    other = maskrt(*words, "--workers", 0, "--resume", "solver.lr=0.5")
+    assert other.code == 2
+    assert (
+        "resume.safetensors: a run with solver.lr=0.04; found 0.5. Resume without it" in other.err
+    )
+    again = ("train", chain.recipe[0], *words[-4:])  # without its overrides
+    longer = maskrt(*again, "--workers", 0, "--resume", "solver.steps=3", "--json")
     assert longer.code == 0, longer.err
     assert maskrt("inspect", longer.json["checkpoint"], "--json").json["steps"] == 3
 
@@ -151,8 +182,45 @@ def test_a_comparison_of_nothing_does_not_pass(maskrt: Run, chain: Any) -> None:
 def test_eval_measures_box_and_mask_ap(maskrt: Run, chain: Any) -> None:
     ran = maskrt("eval", chain.onnx, "--data", chain.data, "--images", 2, "--json")
     assert ran.code == 0, ran.err
-    assert set(ran.json) == {"box", "mask"}
+    assert set(ran.json) == {"box", "mask", "headroom"}
+    assert ran.json["headroom"] is None
     assert 0 <= ran.json["box"]["AP"] < 1
+
+
+def test_eval_and_export_of_fp16_name_the_fullest_tensors(
+    maskrt: Run, chain: Any, tmp_path: Path
+) -> None:
+    words = ("eval", chain.onnx_fp16, "--data", chain.data, "--images", 2, "--json")
+    measured = maskrt(*words).json["headroom"]
+    assert measured["pictures"] == 2
+    picture = chain.data / "val" / "000001.jpg"
+    ran = maskrt(
+        *("export", chain.checkpoint, "-o", tmp_path / "a.onnx", "--precision", "fp16"),
+        *("--pictures", chain.data / "val", picture, "--json"),
+    )
+    assert ran.code == 0, ran.err
+    assert (ran.json["pictures"], ran.json["headroom"]["pictures"]) == (4, 4)
+    for found in (measured, ran.json["headroom"]):
+        shares = [peak["share"] for peak in found["worst"]]
+        assert len(shares) == 5
+        assert shares == sorted(shares, reverse=True)
+        assert 0 < shares[0] < 1
+    assert f"FP16 headroom, largest |x| / 65504 on 4 pictures: {found['worst'][0]['name']}" in (
+        ran.out
+    )
+
+
+def test_export_says_that_nothing_was_compared(
+    maskrt: Run, chain: Any, tmp_path: Path, changed_copy: Copy
+) -> None:
+    def blank(tensors: dict[str, Any]) -> None:
+        tensors["box_predictor.cls_score.bias"][-1] += 50  # background
+
+    none = changed_copy(chain.checkpoint, tmp_path / "none.safetensors", blank)
+    ran = maskrt("export", none, "-o", tmp_path / "none.onnx", "--json")
+    assert ran.code == 0, ran.err
+    assert (ran.json["asked"], ran.json["found"]) == (0, 0)
+    assert "finds instances on 1 picture, so 0 of 0 were compared" in ran.out
 
 
 def test_one_broken_weight_fails_the_gate(maskrt: Run, tmp_path: Path, changed_copy: Copy) -> None:
