@@ -42,12 +42,19 @@ def locked(out: Path) -> Iterator[None]:
                 "own. Wait for its end or name another --out."
             ) from err
         try:
-            os.truncate(handle, 0)
-            os.write(handle, f"{os.getpid()}\n".encode())
+            _sign(handle, path)
             _remove_half_written(out)
             yield
         finally:
             path.unlink(missing_ok=True)
+
+
+def _sign(handle: int, path: Path) -> None:
+    try:
+        os.truncate(handle, 0)
+        os.write(handle, f"{os.getpid()}\n".encode())
+    except OSError as err:
+        raise write_error(path, err) from err
 
 
 def _remove_half_written(out: Path) -> None:
