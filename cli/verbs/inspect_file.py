@@ -38,7 +38,7 @@ def run(arguments: Arguments) -> Result:
 
 
 def _print_checkpoint(facts: CheckpointFacts) -> None:
-    steps = f"trained for {facts.steps} steps" if facts.steps else "untrained"
+    steps = f"trained for {facts.steps} steps" if facts.steps else "not trained by maskrt"
     print(f"{facts.path}: checkpoint of {facts.recipe}, {steps}")
     _lines(
         ("SHA-256", facts.sha256),

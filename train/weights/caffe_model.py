@@ -10,6 +10,7 @@ Source: protobuf's encoding guide; caffe.proto of voidrank/caffe-fm at 2863b2a.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +26,8 @@ Field = tuple[int, int | memoryview]
 
 VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5
 LAYER, OLD_LAYER = 100, 2
+MOST_DIMS = 8
+"""Caffe's own limit is 32; no weight of a network has more than five."""
 
 
 class _MalformedError(Exception):
@@ -84,15 +87,18 @@ def _blob(message: memoryview) -> Blob:
             parts.append(_numbers(value, np.dtype("<f4" if number == 5 else "<f8")))
     shape = shape if shape is not None else old_shape
     data = np.concatenate(parts) if parts else np.zeros(0, np.float32)
-    if data.size != int(np.prod(shape)):
-        raise _MalformedError(f"a blob of shape {shape} holds {data.size} numbers")
+    if not 0 < len(shape) <= MOST_DIMS or data.size != math.prod(shape):
+        raise _MalformedError(f"a blob of shape {shape[:MOST_DIMS]} holds {data.size} numbers")
+    if not data.size:
+        raise _MalformedError("a blob without numbers")
     return data.reshape(shape)
 
 
 def _numbers(value: memoryview, kind: np.dtype[np.floating]) -> Blob:
     if len(value) % kind.itemsize:
         raise _MalformedError(f"{len(value)} bytes of {kind.name} numbers")
-    return np.frombuffer(value, kind).astype(np.float32)
+    with np.errstate(over="ignore"):  # what float32 cannot hold is no finite weight, said later
+        return np.frombuffer(value, kind).astype(np.float32)
 
 
 def _dims(message: memoryview) -> list[int]:

@@ -13,7 +13,7 @@ Source: layer names and shapes of voidrank/FastMask models/ at cb118f1.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -45,43 +45,73 @@ class _Taken:
 
     path: Path
     layers: Layers
+    shapes: Mapping[str, tuple[int, ...]]
+    """Of the network's tensors, by our names."""
     used: set[str] = field(default_factory=set)
     state: dict[str, Tensor] = field(default_factory=dict)
     checks: int = 0
 
-    def blobs(self, name: str, count: int) -> list[Blob]:
-        """The blobs of a layer that must be there."""
+    def blobs(self, name: str, *shapes: tuple[int, ...]) -> list[Blob]:
+        """The blobs of a layer that must be there, of these shapes.
+
+        Older files write all shapes with four sizes, so ones in front do not count.
+        """
         found = self.layers.get(name, [])
-        if len(found) != count:
+        if len(found) != len(shapes):
             raise InputError(
-                f"{self.path}: layer '{name}' has {len(found)} blobs; expected {count}. It is not "
-                "the published FastMask or ResNet-50: take that file."
+                f"{self.path}: layer '{name}' has {len(found)} blobs; expected {len(shapes)}. It "
+                "is not the published FastMask or ResNet-50: take that file."
             )
+        for blob, shape in zip(found, shapes, strict=True):
+            if _core(blob.shape) != _core(shape):
+                raise InputError(
+                    f"{self.path}: layer '{name}' has a blob of {blob.shape}; expected {shape}. It "
+                    "is not the published FastMask or ResNet-50: take that file."
+                )
         self.used.add(name)
-        return found
+        return [blob.reshape(shape) for blob, shape in zip(found, shapes, strict=True)]
+
+    def named(self, layer: str, *names: str) -> list[Blob]:
+        """The blobs of a layer that are of the shapes of these tensors of ours."""
+        return self.blobs(layer, *(self.shapes[name] for name in names))
 
     def put(self, name: str, value: Blob) -> None:
         """A tensor by our name."""
         self.state[name] = torch.from_numpy(np.ascontiguousarray(value, np.float32))
 
-    def require(self, condition: bool, what: str) -> None:
+    def require(self, condition: bool, found: str, expected: str) -> None:
         """One self-check of the file."""
         if not condition:
             raise InputError(
-                f"{self.path}: {what}; the published weights have this. It is another training of "
-                "the network, which this importer would read wrongly."
+                f"{self.path}: {found}; expected {expected}, as in the published weights. It is "
+                "another training of the network, which this importer would read wrongly."
             )
         self.checks += 1
 
 
+def _core(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """A shape without the ones in front of it."""
+    sizes = list(shape)
+    while sizes[:1] == [1]:
+        del sizes[0]
+    return tuple(sizes)
+
+
+def _same(first: list[Blob], second: list[Blob]) -> bool:
+    """Equal to the last bit; NaN is reported by its own name, not as a difference."""
+    return all(np.array_equal(a, b, equal_nan=True) for a, b in zip(first, second, strict=True))
+
+
 def import_caffe(path: Path, out: Path) -> str:
     """Turn a caffemodel into a checkpoint; arguments, result and errors as `import_checkpoint`."""
-    taken = _Taken(path, read_caffemodel(path))
-    whole = "cls_1" in taken.layers
+    layers = read_caffemodel(path)
+    whole = "cls_1" in layers
     recipe = load_recipe(RECIPE, ["model.compat=original"] if whole else [])
     assert isinstance(recipe, FastMaskRecipe), "the shipped recipe is of this family"
     torch.manual_seed(recipe.solver.seed)
     model = FastMask(recipe)
+    shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    taken = _Taken(path, layers, shapes)
     _body(taken, second=whole)
     if whole:
         _neck_and_head(taken)
@@ -104,20 +134,12 @@ def _load(model: FastMask, taken: _Taken, *, whole: bool) -> None:
             f"{taken.path}: {len(left)} layers this network does not have (e.g. {left[0]}); "
             "expected the published FastMask ResNet-39 or ResNet-50. Take that file."
         )
-    expected = model.state_dict()
     for name, tensor in taken.state.items():
-        wanted = expected[name].shape
-        if tensor.numel() != wanted.numel():
-            raise InputError(
-                f"{taken.path}: '{name}' would be {tuple(tensor.shape)}; expected {tuple(wanted)}. "
-                "Take the published file."
-            )
         if not torch.isfinite(tensor).all():
             raise InputError(
                 f"{taken.path}: '{name}' holds NaN or infinite values; expected finite weights. "
                 "Download it again."
             )
-        taken.state[name] = tensor.reshape(wanted)
     model.load_state_dict(taken.state, strict=whole)
 
 
@@ -129,11 +151,12 @@ def _body(taken: _Taken, *, second: bool) -> None:
         _norm(taken, f"bn{theirs}{suffix}", f"scale{theirs}{suffix}", f"{ours}.norm")
         if suffix:
             for kind in ("bn", "scale"):
-                pairs = zip(
-                    taken.layers[kind + theirs], taken.layers[kind + theirs + suffix], strict=True
+                both = [taken.layers[kind + theirs + end] for end in ("", suffix)]
+                taken.require(
+                    _same(*both),
+                    f"'{kind}{theirs}{suffix}' differs from the first stream's",
+                    "equal norms in both streams",
                 )
-                same = all(np.array_equal(a, b) for a, b in pairs)
-                taken.require(same, f"'{kind}{theirs}{suffix}' differs from the first stream's")
 
 
 def _convolutions(second: bool) -> Iterator[tuple[str, str, str]]:
@@ -148,77 +171,88 @@ def _convolutions(second: bool) -> Iterator[tuple[str, str, str]]:
 
 
 def _convolution(taken: _Taken, theirs: str, ours: str, *, biased: bool = False) -> Blob | None:
-    weight, *bias = taken.blobs(theirs, 2 if biased else 1)
+    shape = taken.shapes[f"{ours}.weight"]
+    weight, *bias = taken.blobs(theirs, shape, *[shape[:1]] * biased)
     taken.put(f"{ours}.weight", weight)
-    return bias[0].ravel() if biased else None
+    return bias[0] if biased else None
 
 
 def _norm(taken: _Taken, norm: str, scale: str, ours: str, bias: Blob | None = None) -> None:
-    mean, variance = _statistics(taken.blobs(norm, 3))
-    weight, shift = taken.blobs(scale, 2)
+    mean, variance = _statistics(taken, norm, taken.shapes[f"{ours}.running_mean"])
+    weight, shift = taken.named(scale, f"{ours}.weight", f"{ours}.bias")
     taken.put(f"{ours}.running_mean", mean if bias is None else mean - bias)
     taken.put(f"{ours}.running_var", variance)
     taken.put(f"{ours}.weight", weight)
     taken.put(f"{ours}.bias", shift)
 
 
-def _statistics(blobs: list[Blob]) -> tuple[Blob, Blob]:
+def _statistics(taken: _Taken, name: str, shape: tuple[int, ...]) -> tuple[Blob, Blob]:
     """Mean and variance of Caffe's sums and their factor; without any, zeros."""
-    factor = float(blobs[2].ravel()[0])
-    share = 1 / factor if factor else 0.0
-    return blobs[0].ravel() * np.float32(share), blobs[1].ravel() * np.float32(share)
+    means, variances, (factor,) = taken.blobs(name, shape, shape, (1,))
+    share = np.float32(1 / factor if factor else 0.0)
+    with np.errstate(over="ignore", invalid="ignore"):  # said as NaN or infinite values
+        mean, variance = means * share, variances * share
+    if (variance < 0).any():
+        raise InputError(
+            f"{taken.path}: layer '{name}' holds negative variances; expected 0 or more. "
+            "Download it again."
+        )
+    return mean, variance
 
 
 def _neck_and_head(taken: _Taken) -> None:
-    for names, ours, count in (
-        (REDUCTIONS, "reduce", 1),
-        (NECK_FIRST, "neck.branch.0", 2),
-        (NECK_SECOND, "neck.branch.1", 2),
+    for layers, names in (
+        (REDUCTIONS, ["reduce.weight"]),
+        (NECK_FIRST, ["neck.branch.0.weight", "neck.branch.0.bias"]),
+        (NECK_SECOND, ["neck.branch.1.weight", "neck.branch.1.bias"]),
     ):
-        for name, blob in zip(("weight", "bias"), _shared(taken, names, count), strict=False):
-            taken.put(f"{ours}.{name}", blob)
+        for name, blob in zip(names, _shared(taken, layers, names), strict=True):
+            taken.put(name, blob)
     _norm(taken, "sample_bn", "sample_scale", "norm")
     for theirs, ours in (("cls_1", "score_1"), ("att", "attention"), ("seg_1", "mask_1")):
         _linear(taken, theirs, ours, of_windows=True, biased=theirs != "seg_1")
     for theirs, ours in (("cls_2", "score_2"), ("obj_score", "objectness"), ("seg_2", "mask_2")):
         _linear(taken, theirs, ours)
-    scale, shift = taken.blobs("seg_1_scale", 2)
+    scale, shift = taken.named("seg_1_scale", "head.mask_scale", "head.mask_shift")
     taken.put("head.mask_scale", scale)
     taken.put("head.mask_shift", shift)
     _constants(taken)
 
 
-def _shared(taken: _Taken, names: list[str], count: int) -> list[Blob]:
+def _shared(taken: _Taken, layers: list[str], ours: list[str]) -> list[Blob]:
     """The blobs that several layers hold equal copies of."""
-    first = taken.blobs(names[0], count)
-    for name in names[1:]:
+    first = taken.named(layers[0], *ours)
+    for name in layers[1:]:
         if name in ZOOM_ONLY and name not in taken.layers:
             continue
-        copies = taken.blobs(name, count)
-        same = all(np.array_equal(a, b) for a, b in zip(first, copies, strict=True))
-        taken.require(same, f"'{name}' differs from '{names[0]}', whose weights it shares")
+        taken.require(
+            _same(first, taken.named(name, *ours)),
+            f"'{name}' differs from '{layers[0]}'",
+            "equal weights, which they share",
+        )
     return first
 
 
 def _linear(
     taken: _Taken, theirs: str, ours: str, *, of_windows: bool = False, biased: bool = True
 ) -> None:
-    weight, *bias = taken.blobs(theirs, 2 if biased else 1)
-    weight = weight.reshape(weight.shape[-2], weight.shape[-1])
+    names = [f"head.{ours}.weight", *[f"head.{ours}.bias"] * biased]
+    weight, *bias = taken.named(theirs, *names)
     if of_windows:
         weight = weight.reshape(len(weight), -1, WINDOW, WINDOW).transpose(0, 2, 3, 1)
-    taken.put(f"head.{ours}.weight", weight.reshape(len(weight), -1))
+    taken.put(names[0], weight.reshape(len(weight), -1))
     if biased:
-        taken.put(f"head.{ours}.bias", bias[0])
+        taken.put(names[1], bias[0])
 
 
 def _constants(taken: _Taken) -> None:
     """Layers that hold no learned weights: what the network takes for granted."""
     if "seg_1_bn" in taken.layers:  # the zoom form has a constant factor instead
-        zeros = not any(blob.any() for blob in taken.blobs("seg_1_bn", 3))
-        taken.require(zeros, "'seg_1_bn' holds statistics")
+        shape = taken.shapes["head.mask_scale"]
+        zeros = not any(blob.any() for blob in taken.blobs("seg_1_bn", shape, shape, (1,)))
+        taken.require(zeros, "'seg_1_bn' holds statistics", "zeros")
     if "upscore" in taken.layers:
-        (kernel,) = taken.blobs("upscore", 1)
+        (kernel,) = taken.blobs("upscore", (8, 8))
         side = np.array([1, 3, 5, 7, 7, 5, 3, 1], np.float32) / 8
-        bilinear = np.allclose(kernel.reshape(8, 8), np.outer(side, side), atol=1e-6)
-        taken.require(bilinear, "'upscore' is not bilinear")
+        bilinear = np.allclose(kernel, np.outer(side, side), atol=1e-6)
+        taken.require(bilinear, "'upscore' is not bilinear", "the kernel of bilinear upsampling")

@@ -35,6 +35,7 @@ from .torchvision_layout import TORCHVISION
 Source = Literal["detectron2", "torchvision", "caffe"]
 
 RECIPE = "mask_rcnn_r50_c4"
+DDP = "module."
 
 
 def import_checkpoint(file: Path, source: Source, out: Path) -> str:
@@ -77,12 +78,13 @@ def read_weights(file: Path) -> dict[str, Any]:
     for key in ("model", "state_dict", "blobs"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
-            break
     if not isinstance(content, dict) or not content or not all(isinstance(k, str) for k in content):
         raise InputError(
             f"{file}: holds no named tensors; expected a state dict. Is it a file of weights?"
         )
-    return dict(content)
+    # DistributedDataParallel puts this before each name
+    prefix = DDP if all(name.startswith(DDP) for name in content) else ""
+    return {name.removeprefix(prefix): value for name, value in content.items()}
 
 
 def layout_of(source: Source, weights: Mapping[str, Any]) -> Layout:

@@ -12,12 +12,12 @@ Formats: docs.python.org/3/library/pickle.html, "Restricting Globals"; numpy's `
 
 from __future__ import annotations
 
-import _codecs
 import pickle
+import pickletools
 import re
 from collections import OrderedDict
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -67,6 +67,13 @@ class _BufferArray(_Array):
         self._fill(data, dtype, shape, order == "F")
 
 
+def _latin1(text: str, encoding: str) -> bytes:
+    """Stands for `_codecs.encode`; other encodings would let a few bytes grow without end."""
+    if encoding not in ("latin1", "latin-1"):
+        raise ValueError(f"bytes in the encoding '{encoding}'")
+    return text.encode("latin1")
+
+
 ALLOWED: dict[tuple[str, str], Any] = {
     ("numpy", "dtype"): _Dtype,
     ("numpy", "ndarray"): _Array,
@@ -75,7 +82,7 @@ ALLOWED: dict[tuple[str, str], Any] = {
     ("numpy.core.numeric", "_frombuffer"): _BufferArray,
     ("numpy._core.numeric", "_frombuffer"): _BufferArray,
     ("collections", "OrderedDict"): OrderedDict,
-    ("_codecs", "encode"): _codecs.encode,
+    ("_codecs", "encode"): _latin1,
 }
 
 
@@ -103,7 +110,8 @@ def read_pickle(path: Path) -> Any:
     """
     try:
         with path.open("rb") as stream:
-            return _with_arrays(_Unpickler(stream, encoding="latin1").load())
+            _check_memo(stream)
+            return _with_arrays(_Unpickler(stream, encoding="latin1").load(), {})
     except _RefusedError as err:
         raise _refusal(path, str(err)) from err
     except Exception as err:  # broken pickles may raise anything, says pickle's documentation
@@ -128,14 +136,33 @@ def read_torch(path: Path) -> Any:
         raise _unreadable(path, "file of torch", err) from err
 
 
-def _with_arrays(value: Any) -> Any:
+def _check_memo(stream: BinaryIO) -> None:
+    """Go through the file and back: the places where it keeps objects are no more than it makes.
+
+    The unpickler reserves as many as the highest asks for, so a few bytes could ask for all memory.
+
+    Raises:
+        ValueError: one is beyond that, or the file is no pickle.
+    """
+    for made, (opcode, place, _) in enumerate(pickletools.genops(stream)):
+        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and not 0 <= (place or 0) <= made + 256:
+            raise ValueError(f"memory for {place} objects asked for by {made}")
+    stream.seek(0)
+
+
+def _with_arrays(value: Any, made: dict[int, Any]) -> Any:
+    """Arrays in place of what stands for them; what is shared, by identity, is made once."""
     if isinstance(value, _Array):
         if value.values is None:
             raise ValueError("an array without values")
         return value.values
-    if isinstance(value, dict):
-        return {key: _with_arrays(item) for key, item in value.items()}
-    return value
+    if not isinstance(value, dict):
+        return value
+    if id(value) not in made:
+        filled: dict[Any, Any] = {}
+        made[id(value)] = filled  # before its items: it may hold itself
+        filled |= {key: _with_arrays(item, made) for key, item in value.items()}
+    return made[id(value)]
 
 
 def _refusal(path: Path, name: str) -> InputError:

@@ -244,6 +244,16 @@ def test_the_reader_takes_both_ages_of_the_format(tmp_path: Path) -> None:
         (message(1, b"net"), "holds no layer with weights"),
         (wire(small()), "layer 'conv1' has 1 blobs|layer 'bn_conv1' has 0 blobs; expected 3"),
         (message(100, message(1, b"x") + message(7, message(5, b"\0" * 7))), "7 bytes of float32"),
+        *(
+            (message(100, message(7, message(7, message(1, dims)) + message(5, data))), sentence)
+            for dims, data, sentence in (
+                (varint(2**32) * 2, b"", r"a blob of shape \[4294967296, 4294967296\] holds 0"),
+                (varint(2**62) * 4, b"\0" * 4, "holds 1 numbers"),
+                (varint(1) * 100, b"\0" * 4, r"shape \[1, 1, 1, 1, 1, 1, 1, 1\] holds 1 numbers"),
+                (varint(0) + varint(2**62), b"", "a blob without numbers"),
+                (b"", b"\0" * 4, r"a blob of shape \[\] holds 1 numbers"),
+            )
+        ),
     ],
 )
 def test_broken_files_are_one_sentence(tmp_path: Path, data: bytes, sentence: str) -> None:
@@ -254,13 +264,53 @@ def test_broken_files_are_one_sentence(tmp_path: Path, data: bytes, sentence: st
     assert not (tmp_path / "fm.safetensors").exists()
 
 
+def blobs(*shapes: tuple[int, ...], fill: float = 1.0) -> list[np.ndarray]:
+    return [np.full(shape, fill, np.float32) for shape in shapes]
+
+
+def test_old_files_write_every_shape_with_four_sizes(
+    published: Layers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layers = {
+        name: [b.reshape((1,) * (4 - b.ndim) + b.shape) for b in found]
+        for name, found in published.items()
+    }
+    monkeypatch.setattr("maskrt.train.weights.fastmask_caffe.read_caffemodel", lambda _: layers)
+    report = import_checkpoint(tmp_path / "fm.caffemodel", "caffe", tmp_path / "fm.safetensors")
+    assert "self-checks passed" in report
+
+
+def test_nan_in_weights_that_layers_share_is_called_nan(
+    published: Layers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad = np.full((256, 1024, 3, 3), np.nan, np.float32)
+    first = [name for name in published if published[name] is published["conv5_4"]]
+    layers = published | {name: [bad, published["conv5_4"][1]] for name in first}
+    monkeypatch.setattr("maskrt.train.weights.fastmask_caffe.read_caffemodel", lambda _: layers)
+    with pytest.raises(InputError, match=r"'neck.branch.0.weight' holds NaN or infinite values"):
+        import_checkpoint(tmp_path / "fm.caffemodel", "caffe", tmp_path / "fm.safetensors")
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
         ({"conv6_1": None}, "'conv6_1' differs from 'conv5_4'"),
         ({"scale4b_branch2a_div3": None}, "'scale4b_branch2a_div3' differs"),
-        ({"seg_1_bn": None}, "'seg_1_bn' holds statistics"),
-        ({"upscore": None}, "'upscore' is not bilinear"),
+        ({"seg_1_bn": None}, "'seg_1_bn' holds statistics; expected zeros, as in the published"),
+        ({"upscore": None}, "'upscore' is not bilinear; expected the kernel of bilinear"),
+        ({"upscore": blobs((1, 1, 4, 4))}, r"'upscore' has a blob of \(1, 1, 4, 4\); expected \(8"),
+        ({"conv1": blobs((64, 3, 7, 7), (3,))}, r"'conv1' has a blob of \(3,\); expected \(64,\)"),
+        ({"bn_conv1": blobs((64,), (64,), (0,))}, r"a blob of \(0,\); expected \(1,\)"),
+        (
+            {"bn_conv1": [*blobs((64,), (64,), fill=-1), np.ones(1, np.float32)]},
+            "'bn_conv1' holds negative variances; expected 0 or more",
+        ),
+        ({"scale_conv1": blobs((8, 8), (64,))}, r"a blob of \(8, 8\); expected \(64,\)"),
+        ({"cls_1": blobs((), (512,))}, r"a blob of \(\); expected \(512, 12800\)"),
+        ({"cls_1": blobs((12800,), (512,))}, r"a blob of \(12800,\); expected"),
+        ({"cls_1": blobs((12800, 512), (512,))}, r"a blob of \(12800, 512\); expected"),
+        ({"seg_2": blobs((512, 1600), (1600,))}, r"a blob of \(512, 1600\); expected"),
+        ({"att": blobs((64, 1, 8, 8), (100,))}, r"a blob of \(64, 1, 8, 8\); expected"),
         (
             {"extra": [np.ones(3, np.float32)]},
             r"1 layers this network does not have \(e.g. extra\)",

@@ -153,9 +153,9 @@ def test_class_names_are_numbered_where_the_file_has_none(
     assert "3 classes (write their names into the .yaml" in report
 
 
-@pytest.mark.parametrize("bare", [False, True], ids=["with optimizer", "bare state dict"])
+@pytest.mark.parametrize("form", ["with optimizer", "bare", "ddp", "ddp in a wrapper"])
 def test_files_of_a_training_run_are_read_too(
-    tmp_path: Path, narrow: MaskRCNNRecipe, bare: bool
+    tmp_path: Path, narrow: MaskRCNNRecipe, form: str
 ) -> None:
     state = trained(narrow)
     model = {k: torch.from_numpy(v) for k, v in detectron2_of(state).items()}
@@ -165,7 +165,10 @@ def test_files_of_a_training_run_are_read_too(
         "optimizer": {"state": {}, "param_groups": [{"lr": 0.02}]},
         "iteration": 9,
     }
-    torch.save(model if bare else run, tmp_path / "model_0000009.pth")
+    parallel = {f"module.{name}": value for name, value in model.items()}
+    forms = {"with optimizer": run, "bare": model, "ddp": parallel}
+    forms["ddp in a wrapper"] = {"model": {"state_dict": parallel}, "epoch": 3}
+    torch.save(forms[form], tmp_path / "model_0000009.pth")
     import_checkpoint(tmp_path / "model_0000009.pth", "detectron2", tmp_path / "m.safetensors")
     assert_holds(load_checkpoint(tmp_path / "m.safetensors").model.state_dict(), state)
 

@@ -56,6 +56,35 @@ def test_arrays_come_through_exactly_in_every_protocol(tmp_path: Path, protocol:
     same(content["model"], WEIGHTS)
 
 
+def test_what_is_shared_is_made_once(tmp_path: Path) -> None:
+    shared: dict[str, object] = {"w": np.ones(2, np.float32)}
+    for _ in range(24):  # 2**24 dicts, written out
+        shared = {"a": shared, "b": shared}
+    path = written(tmp_path / "w.pkl", shared)
+    assert path.stat().st_size < 600
+    content = read_pickle(path)
+    assert content["a"] is content["b"]
+    itself: dict[str, object] = {}
+    itself["model"] = itself
+    content = read_pickle(written(tmp_path / "w.pkl", itself))
+    assert content["model"] is content
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"]r\xff\xff\xff\x7f.", "memory for 2147483647 objects asked for by 1"),
+        (b"]p2000000000\n.", "memory for 2000000000 objects"),
+        (b"c_codecs\nencode\n(X\x01\0\0\0aX\x06\0\0\0utf-32tR.", "bytes in the encoding 'utf-32'"),
+    ],
+)
+def test_a_few_bytes_cannot_ask_for_all_memory(tmp_path: Path, data: bytes, words: str) -> None:
+    path = tmp_path / "w.pkl"
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=words):
+        read_pickle(path)
+
+
 def test_the_module_paths_of_both_numpys_are_known(tmp_path: Path) -> None:
     path = written(tmp_path / "w.pkl", WEIGHTS)
     new = path.read_bytes()
