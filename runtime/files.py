@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import tempfile
@@ -23,7 +24,9 @@ def atomic_path(final: Path) -> Iterator[Path]:
     """
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{final.name}.", suffix=".tmp", dir=final.parent)
+        # 40 characters have 160 bytes at most: a name that fits has a temporary one that fits.
+        prefix = f".{final.name[:40]}."
+        handle, name = tempfile.mkstemp(prefix=prefix, suffix=".tmp", dir=final.parent)
         os.close(handle)
     except OSError as err:
         raise write_error(final, err) from err
@@ -51,9 +54,13 @@ def write_text(final: Path, text: str) -> None:
 
 def write_error(path: Path, err: OSError) -> InputError:
     """The sentence for a file that could not be written."""
+    shown = str(path) if len(str(path)) <= 500 else f"{str(path)[:80]}..."
+    names = (errno.ENAMETOOLONG, errno.ELOOP, errno.EEXIST, errno.ENOTDIR)
+    remedy = "Free some space or choose another folder."
+    if err.errno in names:
+        remedy = "Choose another name."
     return InputError(
-        f"{path}: could not be written ({err.strerror or err}); nothing was left behind. "
-        "Free some space or choose another folder."
+        f"{shown}: could not be written ({err.strerror or err}); nothing was left behind. {remedy}"
     )
 
 
@@ -64,6 +71,14 @@ def sha256_of(path: Path) -> str:
         while block := stream.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; not where the file system takes no such name."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def require_file(path: Path, what: str, suffixes: tuple[str, ...]) -> Path:
@@ -77,7 +92,7 @@ def require_file(path: Path, what: str, suffixes: tuple[str, ...]) -> Path:
         raise InputError(
             f"{path}: suffix '{path.suffix}' is not {what}; expected {expected}. Name such a file."
         )
-    if not path.is_file():
+    if not is_file(path):
         raise InputError(f"{path}: no such file; expected {what} ({expected}). Check the path.")
     if path.stat().st_size == 0:
         raise InputError(f"{path}: the file is empty; expected {what}. Make it again.")

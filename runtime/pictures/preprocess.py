@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from ..contract import Contract, ResizeRule
 from ..errors import ContractError, InputError
+from .header import is_float_tiff, why_refused
 from .opencv import quiet_opencv
 
 Image = npt.NDArray[np.uint8]
@@ -26,7 +27,7 @@ EMPTY_SLOT_HW = (1, 1)
 
 
 def read_image(path: str | Path) -> Image:
-    """Read a picture file (JPEG, PNG, WebP, TIFF, BMP, GIF: what this OpenCV decodes).
+    """Read a picture file (JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF: what this OpenCV decodes).
 
     The EXIF orientation is applied, grey becomes three equal channels, alpha is dropped and 16-bit
     values are scaled to 8 bits. Of an animation the first frame is read.
@@ -35,25 +36,37 @@ def read_image(path: str | Path) -> Image:
         (H, W, 3) uint8 RGB.
 
     Raises:
-        InputError: no such file, not readable, or not a whole picture.
+        InputError: no such file, not readable, not a whole picture, or one whose header states
+            more pixels than OpenCV decodes or than a file of its size may hold (`header.py`).
     """
     path = Path(path)
-    if not path.is_file():
-        kind = "a folder" if path.is_dir() else "no such file"
-        raise InputError(f"{path}: {kind}; expected a picture file. Check the path.")
-    try:
-        data = path.read_bytes()
-    except OSError as err:
-        raise InputError(
-            f"{path}: could not be read ({err.strerror}); expected a picture. Check permissions."
-        ) from err
+    data = _bytes_of(path)
+    if refused := why_refused(data):
+        raise InputError(f"{path}: {refused}. Scale it down, or cut it into parts.")
     image = _decode(data)
+    if image is None and is_float_tiff(data):
+        raise InputError(
+            f"{path}: a TIFF of floats; expected 8 or 16 bits a channel, whose white is known. "
+            "Scale its values and save it again as PNG."
+        )
     if image is None:
         raise InputError(
             f"{path}: not a whole picture ({len(data)} bytes); expected JPEG, PNG or another "
             "format that OpenCV decodes. Open it in a viewer, or save it again as PNG."
         )
     return image
+
+
+def _bytes_of(path: Path) -> bytes:
+    try:
+        if not path.is_file():  # reading a pipe would wait for ever
+            kind = "a folder" if path.is_dir() else "no such file"
+            raise InputError(f"{path}: {kind}; expected a picture file. Check the path.")
+        return path.read_bytes()
+    except OSError as err:
+        raise InputError(
+            f"{path}: could not be read ({err.strerror}); expected a picture. Check permissions."
+        ) from err
 
 
 def _decode(data: bytes) -> Image | None:

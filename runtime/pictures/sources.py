@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,7 +10,8 @@ from ..errors import InputError
 from .video import VIDEO_SUFFIXES
 
 JPEG_SUFFIXES = (".jpg", ".jpeg")
-PICTURE_SUFFIXES = (*JPEG_SUFFIXES, ".png", ".bmp", ".webp", ".tif", ".tiff")
+PICTURE_SUFFIXES = (*JPEG_SUFFIXES, ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".avif")
+URL_STARTS = ("http:", "https:", "ftp:", "rtsp:", "file:", "s3:")
 
 
 def source_files(sources: Sequence[Path]) -> list[Path]:
@@ -24,6 +26,17 @@ def source_files(sources: Sequence[Path]) -> list[Path]:
     return [path for source in sources for path in _files_of(source)]
 
 
+def skipped_files(sources: Sequence[Path]) -> dict[str, int]:
+    """How many files of the folders among `sources` are no pictures, by suffix; hidden ones apart.
+
+    Raises:
+        InputError: a folder cannot be read.
+    """
+    files = (p for s in sources if _is_folder(s) for p in _entries(s) if p.is_file())
+    skipped = (p for p in files if not p.name.startswith(".") and not _is_picture(p))
+    return dict(Counter(path.suffix.lower() or "no suffix" for path in skipped))
+
+
 def is_video(path: Path) -> bool:
     """Whether a source file is a video, by its suffix."""
     return path.suffix.lower() in VIDEO_SUFFIXES
@@ -31,8 +44,8 @@ def is_video(path: Path) -> bool:
 
 def _files_of(source: Path) -> list[Path]:
     """The source itself, or a folder's pictures sorted by name."""
-    if source.is_dir():
-        found = sorted(p for p in source.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES)
+    if _is_folder(source):
+        found = sorted(filter(_is_picture, _entries(source)))
         if not found:
             raise InputError(
                 f"{source}: no picture in this folder; expected {', '.join(PICTURE_SUFFIXES)}. "
@@ -51,3 +64,36 @@ def _files_of(source: Path) -> list[Path]:
             f"{', '.join(known)}. Convert it."
         )
     return [source]
+
+
+def _is_folder(source: Path) -> bool:
+    """Also the first look at a source, which may be no path at all."""
+    text = str(source)
+    if text.startswith(URL_STARTS):
+        address = text.replace(":/", "://", 1) if "://" not in text else text
+        raise InputError(
+            f"{address}: an address; expected a file or folder of this machine. Download it first."
+        )
+    try:
+        return source.is_dir()
+    except OSError as err:
+        raise _unreadable(source, err) from err
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except OSError as err:
+        raise _unreadable(folder, err) from err
+
+
+def _is_picture(path: Path) -> bool:
+    return path.suffix.lower() in PICTURE_SUFFIXES
+
+
+def _unreadable(source: Path, err: OSError) -> InputError:
+    name = str(source) if len(str(source)) <= 300 else f"{str(source)[:80]}..."
+    return InputError(
+        f"{name}: could not be read ({err.strerror}); expected a picture, a video or a folder of "
+        "pictures. Check the path and its permissions."
+    )

@@ -29,6 +29,14 @@ WHOLE_SHARE = 0.9
 """A container states its number of frames, some only about: fewer than this share is a cut file."""
 
 
+MOST_TICKS = 65535
+"""MPEG-4 counts time in at most so many parts of a second. OpenCV takes the frame rate as a decimal
+fraction, so 211.222 would need 211222 of them."""
+
+LEAST_FPS = 0.002
+"""OpenCV takes less for none."""
+
+
 class BrokenVideoError(InputError):
     """A video cannot be read to its end."""
 
@@ -78,7 +86,9 @@ class VideoReader(Closing):
 def video_writer(final: Path, fps: float) -> Iterator[Callable[[Image], None]]:
     """A function that appends (H, W, 3) uint8 RGB frames of one size to the MP4 file `final`.
 
-    The file gets its name when the block succeeds, after it was opened and its frames counted.
+    The file gets its name when the block succeeds, after it was opened and its frames counted. An
+    odd side grows by a copy of its last row or column, as MPEG-4 takes even ones; the frame rate is
+    rounded to what MPEG-4 can state, by 0.005 where it is below 655.
 
     Raises:
         InputError: it cannot be written.
@@ -86,11 +96,9 @@ def video_writer(final: Path, fps: float) -> Iterator[Callable[[Image], None]]:
     # The encoder takes the container from the suffix, so the file is made in a hidden folder.
     with (
         atomic_path(final) as temporary,
-        tempfile.TemporaryDirectory(
-            prefix=f".{final.name}.", suffix=".tmp", dir=final.parent
-        ) as folder,
+        tempfile.TemporaryDirectory(prefix=".maskrt-", suffix=".tmp", dir=final.parent) as folder,
     ):
-        clip = Path(folder) / final.name
+        clip = Path(folder) / "clip.mp4"
         frames = _FrameWriter(clip, fps)
         try:
             yield frames.append
@@ -100,23 +108,34 @@ def video_writer(final: Path, fps: float) -> Iterator[Callable[[Image], None]]:
         clip.replace(temporary)
 
 
+def encodable_fps(fps: float) -> float:
+    """The nearest frame rate that MPEG-4 and OpenCV's decimal fractions both hold."""
+    for decimals in (3, 2, 1):
+        if fps * 10**decimals <= MOST_TICKS:
+            return max(round(fps, decimals), LEAST_FPS)
+    return float(min(round(fps), MOST_TICKS))
+
+
 class _FrameWriter:
     """OpenCV's writer, opened at the first frame, whose size it needs."""
 
     def __init__(self, path: Path, fps: float) -> None:
-        self._path, self._fps = path, fps
+        self._path, self._fps = path, encodable_fps(fps)
         self._writer: Any = None
         self._count = 0
 
     def append(self, frame: Image) -> None:
         import cv2
 
+        odd_height, odd_width = frame.shape[0] % 2, frame.shape[1] % 2
+        bgr = cv2.cvtColor(frame, cv2.COLOR_RGB2BGR)
+        bgr = cv2.copyMakeBorder(bgr, 0, odd_height, 0, odd_width, cv2.BORDER_REPLICATE)
         if self._writer is None:
-            size_wh = (frame.shape[1], frame.shape[0])
+            size_wh = (bgr.shape[1], bgr.shape[0])
             codec = cv2.VideoWriter.fourcc(*"mp4v")
             with quiet_opencv():
                 self._writer = cv2.VideoWriter(str(self._path), codec, self._fps, size_wh)
-        self._writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
+        self._writer.write(bgr)
         self._count += 1
 
     def close(self) -> None:

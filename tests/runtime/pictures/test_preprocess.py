@@ -87,6 +87,8 @@ def test_broken_pictures_are_one_sentence(
 def test_missing_file_and_folder_are_told_apart(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file"):
         read_image(tmp_path / "none.jpg")
+    with pytest.raises(InputError, match=r"could not be read .File name too long"):
+        read_image(tmp_path / ("x" * 5000))
     with pytest.raises(InputError, match="a folder"):
         read_image(tmp_path)
 
