@@ -4,8 +4,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
+from maskrt.runtime.errors import InputError
+from maskrt.train.data.dataset import CocoInstances
+from maskrt.train.data.epochs import endless_batches
 from maskrt.train.recipes.mask_rcnn import MaskRCNNRecipe
 from maskrt.train.recipes.recipe import dump_recipe
 from maskrt.train.weights.checkpoint import load_checkpoint
@@ -13,29 +19,69 @@ from maskrt.train.weights.checkpoint import load_checkpoint
 MakeRecipe = Callable[..., MaskRCNNRecipe]
 
 
-def test_two_ranks_train_one_checkpoint(
-    tiny: MakeRecipe, shapes_folder: Path, tmp_path: Path
-) -> None:
-    recipe, out = tmp_path / "narrow.yaml", tmp_path / "run"
-    recipe.write_text(dump_recipe(tiny("solver.steps=2", "solver.ema_decay=0.5")))
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    ranks = ["--nproc-per-node", "2", "--log-dir", str(tmp_path / "logs"), "--redirects", "3"]
-    train = ["-m", "maskrt", "train", str(recipe), "--data", str(shapes_folder), "--out", str(out)]
-    done = subprocess.run(
-        [*torchrun, *ranks, *train, "--workers", "0"],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    said = {p.parent.name + p.stem: p.read_text() for p in tmp_path.glob("logs/*/*/*/std*.log")}
-    assert done.returncode == 0, (done.stderr, said)  # 0 when both ranks' is
+@dataclass(frozen=True)
+class Ended:
+    """What two ranks said, by rank and stream ("0stdout"), and how they ended."""
+
+    code: int
+    said: dict[str, str]
+
+
+@pytest.fixture
+def two_ranks(tiny: MakeRecipe, shapes_folder: Path, tmp_path: Path) -> Callable[..., Ended]:
+    """Trains the narrow network into `tmp_path / "run"`."""
+
+    def run(*overrides: str) -> Ended:
+        recipe, out = tmp_path / "narrow.yaml", tmp_path / "run"
+        recipe.write_text(dump_recipe(tiny("solver.steps=2", *overrides)))
+        torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+        ranks = ["--nproc-per-node", "2", "--log-dir", str(tmp_path / "logs"), "--redirects", "3"]
+        train = ["train", str(recipe), "--data", str(shapes_folder), "--out", str(out)]
+        done = subprocess.run(
+            [*torchrun, *ranks, "-m", "maskrt", *train, "--workers", "0"],
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        logs = tmp_path.glob("logs/*/*/*/std*.log")
+        return Ended(done.returncode, {p.parent.name + p.stem: p.read_text() for p in logs})
+
+    return run
+
+
+def test_two_ranks_train_one_checkpoint(two_ranks: Callable[..., Ended], tmp_path: Path) -> None:
+    ended, out = two_ranks("solver.ema_decay=0.5"), tmp_path / "run"
+    assert ended.code == 0, ended  # 0 when both ranks' is
     names = sorted(path.stem for path in out.glob("*.safetensors"))
     assert names == ["model", "resume"]
     checkpoint = load_checkpoint(out / "model.safetensors")
     assert checkpoint.steps == 2
     assert "mask_ap" in checkpoint.measured
     assert len((out / "log.csv").read_text().splitlines()) == 2  # the head and step 1, once
-    assert "mask" in said["0stdout"]
-    assert not said["1stdout"]  # the first rank alone measures and reports
+    assert "mask" in ended.said["0stdout"]
+    assert not ended.said["1stdout"]  # the first rank alone measures and reports
+
+
+def test_a_batch_that_two_ranks_cannot_share_is_refused(
+    two_ranks: Callable[..., Ended], tmp_path: Path
+) -> None:
+    ended = two_ranks("solver.batch=3")
+    assert ended.code != 0
+    sentence = "solver.batch=3: found 2 processes to share it; expected a multiple of 2. Set "
+    assert sentence + "solver.batch=2." in "".join(ended.said.values())
+    assert "Traceback" not in "".join(ended.said.values())
+    assert not (tmp_path / "run").exists()
+
+
+def test_fewer_pictures_than_the_ranks_batches_are_told(
+    tiny: MakeRecipe, shapes_folder: Path
+) -> None:
+    batches = endless_batches(
+        CocoInstances(shapes_folder, "train"), tiny("solver.batch=24"), 0, 0, (0, 2)
+    )
+    with pytest.raises(
+        InputError, match=r"found 12 pictures; expected 24, a batch of 12 for each of 2 processes"
+    ):
+        next(batches)
