@@ -1,4 +1,4 @@
-"""Overlays: masks tinted and outlined, boxes, names with scores, one readable colour per instance.
+"""Overlays: masks tinted and outlined, boxes, names with scores, in readable colours.
 
 Separate from `Instances`, which hands over its arrays, so that the result type stays free of
 OpenCV.
@@ -29,6 +29,7 @@ def draw_overlay(
     boxes: npt.NDArray[np.float32],
     scores: npt.NDArray[np.float32],
     names: Sequence[str],
+    colour_keys: Sequence[int],
     mask_crop: Callable[[int], Crop],
 ) -> Image:
     """A copy of a picture with every instance on it, the best one on top.
@@ -37,21 +38,23 @@ def draw_overlay(
         image: (H, W, 3) uint8 RGB.
         boxes: (N, 4) float32 xyxy in its pixels.
         scores: (N,) float32.
-        names: N class names.
+        names: N class names; where one is empty neither it nor its score is written.
+        colour_keys: N integers; equal ones have equal colours in any picture.
         mask_crop: instance -> its mask; asked for one at a time, as all may not fit in memory.
     """
     canvas = image.copy()
     worst_first = [int(index) for index in np.argsort(scores, kind="stable")]
     for index in worst_first:
-        _tint_mask(canvas, *mask_crop(index), _colour(index))
+        _tint_mask(canvas, *mask_crop(index), _colour(colour_keys[index]))
     for index in worst_first:
-        _draw_box(canvas, boxes[index], f"{names[index]} {scores[index]:.2f}", _colour(index))
+        text = f"{names[index]} {scores[index]:.2f}" if names[index] else ""
+        _draw_box(canvas, boxes[index], text, _colour(colour_keys[index]))
     return canvas
 
 
-def _colour(index: int) -> Colour:
-    """Bright RGB, hue by golden turns, so neighbours in the list never look alike."""
-    red, green, blue = colorsys.hsv_to_rgb(index * GOLDEN_TURN % 1.0, 0.8, 1.0)
+def _colour(key: int) -> Colour:
+    """Bright RGB, hue by golden turns, so keys next to each other never look alike."""
+    red, green, blue = colorsys.hsv_to_rgb(key * GOLDEN_TURN % 1.0, 0.8, 1.0)
     return round(255 * red), round(255 * green), round(255 * blue)
 
 
@@ -74,13 +77,14 @@ def _tint_mask(
 
 
 def _draw_box(canvas: Image, box: npt.NDArray[np.float32], text: str, colour: Colour) -> None:
-    """Box and name; sizes follow the picture so that text stays readable on large ones."""
+    """Box and name if any; sizes follow the picture so that text stays readable on large ones."""
     import cv2
 
     unit = max(1, round(min(canvas.shape[:2]) / 500))
     x0, y0, x1, y1 = (round(float(value)) for value in box)
     cv2.rectangle(canvas, (x0, y0), (x1 - 1, y1 - 1), colour, unit)
-    _write(canvas, text, (x0, y0), colour, 0.45 * unit)
+    if text:
+        _write(canvas, text, (x0, y0), colour, 0.45 * unit)
 
 
 def _write(canvas: Image, text: str, corner: tuple[int, int], colour: Colour, scale: float) -> None:

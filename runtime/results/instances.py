@@ -31,6 +31,8 @@ Index = npt.NDArray[np.intp]
 
 TOGETHER = 16
 """Masks upsampled at a time: 1.6 MB of 160 x 160 cells stay in cache, 1000 masks would be 100."""
+CORNER_STEPS = np.array([1, 3, 7, 13])
+"""Windows at steps of a few pixels get different numbers, hence colours."""
 
 
 class CocoResult(TypedDict):
@@ -241,6 +243,9 @@ class Instances:
     def draw(self, image: Image, score_threshold: float = 0.5) -> Image:
         """A copy of the picture with masks, boxes and names of instances at or above the score.
 
+        A class has one colour in all pictures. Proposals have one by their window, as they have no
+        class, and no names: many lie over each other.
+
         Args:
             image: (H, W, 3) uint8 RGB, the picture that was predicted.
             score_threshold: in [0, 1].
@@ -255,4 +260,8 @@ class Instances:
             )
         shown = self.above(score_threshold)
         names = [self.class_names[label] for label in shown.labels]
-        return draw_overlay(image, shown.boxes, shown.scores, names, shown.mask_crop)
+        colours = [int(label) for label in shown.labels]
+        if shown.frames is not None:
+            names = [""] * len(shown)
+            colours = [int(corners @ CORNER_STEPS) for corners in shown.frames.round()]
+        return draw_overlay(image, shown.boxes, shown.scores, names, colours, shown.mask_crop)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -166,6 +168,19 @@ def test_pictures_of_any_shape_go_through(
     assert found.masks[0].all()
     assert found.draw(image).shape == image.shape
     assert found.to_coco(1)[0]["bbox"] == whole
+
+
+def test_proposals_are_drawn_without_words_in_colours_of_their_windows(
+    proposal_contract: Contract,
+) -> None:
+    image = np.full((200, 300, 3), 90, np.uint8)
+    (found,) = Predictor(WindowSession(proposal_contract)).predict([image])
+    drawn = found.draw(image)
+    named = dataclasses.replace(found, class_names=("a longer name",)).draw(image)
+    assert np.array_equal(drawn, named)
+    first, second = (found._take(np.array([n])).draw(image, 0)[100, 20] for n in (0, 2))
+    assert tuple(first) != tuple(second)
+    assert tuple(first) == tuple(found._take(np.array([0])).draw(image, 0.1)[100, 20])
 
 
 def test_a_picture_without_proposals_goes_through(proposal_contract: Contract) -> None:
