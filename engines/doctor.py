@@ -6,6 +6,7 @@ them (torch takes seconds); runtimes are imported: only that proves that their l
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.metadata
 import os
@@ -22,7 +23,6 @@ MIN_PYTHON = (3, 11)
 # Distribution, what it is for, the extra of maskrt that brings it.
 PACKAGES = (
     ("numpy", "everything", ""),
-    ("opencv-python-headless", "pictures", ""),
     ("onnx", "export, build", "engines"),
     ("rich", "progress bars", "engines"),
     ("torch", "train, export", "train"),
@@ -32,6 +32,13 @@ PACKAGES = (
     ("matplotlib", "report", "report"),
     ("Jinja2", "report", "report"),
 )
+
+# Distributions that write the same folder of site-packages, in the order of what to keep.
+OPENCV = (
+    *("opencv-contrib-python", "opencv-python"),
+    *("opencv-contrib-python-headless", "opencv-python-headless"),
+)
+ONNXRUNTIME = ("onnxruntime-gpu", "onnxruntime")
 
 
 @dataclass(frozen=True)
@@ -52,6 +59,7 @@ def diagnose() -> list[Finding]:
     return [
         _python(),
         *(_package(*row) for row in PACKAGES),
+        _opencv(),
         _onnxruntime(),
         _cpu_session(),
         _tensorrt("tensorrt-rtx", "build anywhere, run on RTX GPUs"),
@@ -74,12 +82,40 @@ def _package(name: str, purpose: str, extra: str) -> Finding:
         return Finding(name, False, "not installed", purpose, pip_line(extra))
 
 
+def _opencv() -> Finding:
+    """Whichever of its builds is here."""
+    found, purpose = _installed(OPENCV), "pictures"
+    if not found:
+        return Finding("OpenCV", False, "not installed", purpose, pip_line(""))
+    return Finding("OpenCV", len(found) == 1, " and ".join(found), purpose, _keep_one(OPENCV))
+
+
+def _installed(distributions: tuple[str, ...]) -> list[str]:
+    """Name and version of those that are here."""
+    found = []
+    for name in distributions:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found.append(f"{name} {importlib.metadata.version(name)}")
+    return found
+
+
+def _keep_one(distributions: tuple[str, ...]) -> str:
+    """How to be left with the first of several, which have overwritten each other's files."""
+    names = [name.split()[0] for name in _installed(distributions)]
+    if len(names) < 2:
+        return ""
+    others = " ".join(names[1:])
+    return f"pip uninstall -y {others} && pip install --force-reinstall --no-deps {names[0]}"
+
+
 def _onnxruntime() -> Finding:
     purpose = "run .onnx files"
     try:
         module = importlib.import_module("onnxruntime")
     except ImportError as err:
         return Finding("onnxruntime", False, str(err), purpose, pip_line("cpu"))
+    if fix := _keep_one(ONNXRUNTIME):
+        return Finding("onnxruntime", False, " and ".join(_installed(ONNXRUNTIME)), purpose, fix)
     providers = (
         name.removesuffix("ExecutionProvider") for name in module.get_available_providers()
     )

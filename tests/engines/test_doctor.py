@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.metadata
 import subprocess
 import sys
 from types import ModuleType, SimpleNamespace
@@ -30,6 +31,35 @@ def test_missing_tensorrt_gets_the_pip_line(monkeypatch: pytest.MonkeyPatch) -> 
     finding = next(f for f in diagnose() if f.name == "tensorrt")
     assert not finding.ok
     assert finding.fix == 'Run in a clone of maskrt: pip install ".[gpu]"'
+
+
+def test_any_build_will_do_and_two_in_one_folder_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    versions: dict[str, str] = {}
+
+    def version(name: str) -> str:
+        if name not in versions:
+            raise importlib.metadata.PackageNotFoundError(name)
+        return versions[name]
+
+    monkeypatch.setattr("importlib.metadata.version", version)
+    found = {}
+    for installed in ((), ("opencv-python",), ("opencv-python", "opencv-python-headless")):
+        versions = dict.fromkeys(installed, "4.12")
+        (found[installed],) = (f for f in diagnose() if f.name == "OpenCV")
+    none, one, both = found.values()
+    again = "pip install --force-reinstall --no-deps"
+    assert (none.ok, none.fix) == (False, 'Run in a clone of maskrt: pip install "."')
+    assert (one.ok, one.found) == (True, "opencv-python 4.12")
+    assert (both.ok, both.fix) == (
+        False,
+        f"pip uninstall -y opencv-python-headless && {again} opencv-python",
+    )
+    versions = {"onnxruntime": "1.30", "onnxruntime-gpu": "1.30"}
+    (two,) = (f for f in diagnose() if f.name == "onnxruntime")
+    assert (two.ok, two.fix) == (
+        False,
+        f"pip uninstall -y onnxruntime && {again} onnxruntime-gpu",
+    )
 
 
 def test_gpu_finding_agrees_with_cuda() -> None:

@@ -38,6 +38,9 @@ NECK_FIRST = ["conv5_4", "conv5_4_div3", "conv6_1", "conv6_1_div3", "conv7_1", "
 NECK_SECOND = ["conv5_5", "conv5_5_div3", "conv6_2", "conv6_2_div3", "conv7_2", "conv7_2_div3"]
 ZOOM_ONLY = {"conv_feat_1_192s", "conv7_1_div3", "conv7_2_div3"}
 
+UPSAMPLING = {"upscore": (8, 8), "upscore_": (1000, 1, 8, 8)}
+"""One kernel, or in the zoom form one for each of its masks."""
+
 
 @dataclass
 class _Taken:
@@ -251,8 +254,9 @@ def _constants(taken: _Taken) -> None:
         shape = taken.shapes["head.mask_scale"]
         zeros = not any(blob.any() for blob in taken.blobs("seg_1_bn", shape, shape, (1,)))
         taken.require(zeros, "'seg_1_bn' holds statistics", "zeros")
-    if "upscore" in taken.layers:
-        (kernel,) = taken.blobs("upscore", (8, 8))
-        side = np.array([1, 3, 5, 7, 7, 5, 3, 1], np.float32) / 8
-        bilinear = np.allclose(kernel, np.outer(side, side), atol=1e-6)
-        taken.require(bilinear, "'upscore' is not bilinear", "the kernel of bilinear upsampling")
+    side = np.array([1, 3, 5, 7, 7, 5, 3, 1], np.float32) / 8
+    for name, shape in UPSAMPLING.items():
+        if name in taken.layers:
+            (kernels,) = taken.blobs(name, shape)
+            bilinear = np.allclose(kernels, np.outer(side, side), atol=1e-6)
+            taken.require(bilinear, f"'{name}' is not bilinear", "kernels of bilinear upsampling")

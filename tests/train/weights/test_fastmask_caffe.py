@@ -280,6 +280,18 @@ def test_old_files_write_every_shape_with_four_sizes(
     assert "self-checks passed" in report
 
 
+def test_the_zoom_form_is_read_too(
+    published: Layers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layers = {k: v for k, v in published.items() if k not in ("seg_1_bn", "upscore")}
+    layers |= {"conv7_1_div3": layers["conv7_1"], "conv7_2_div3": layers["conv7_2"]}
+    layers["conv_feat_1_192s"] = layers["conv_feat_1_16s"]
+    layers["upscore_"] = [np.tile(published["upscore"][0], (1000, 1, 1, 1))]
+    monkeypatch.setattr("maskrt.train.weights.fastmask_caffe.read_caffemodel", lambda _: layers)
+    report = import_checkpoint(tmp_path / "fm.caffemodel", "caffe", tmp_path / "fm.safetensors")
+    assert "self-checks passed" in report
+
+
 def test_nan_in_weights_that_layers_share_is_called_nan(
     published: Layers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -297,7 +309,7 @@ def test_nan_in_weights_that_layers_share_is_called_nan(
         ({"conv6_1": None}, "'conv6_1' differs from 'conv5_4'"),
         ({"scale4b_branch2a_div3": None}, "'scale4b_branch2a_div3' differs"),
         ({"seg_1_bn": None}, "'seg_1_bn' holds statistics; expected zeros, as in the published"),
-        ({"upscore": None}, "'upscore' is not bilinear; expected the kernel of bilinear"),
+        ({"upscore": None}, "'upscore' is not bilinear; expected kernels of bilinear"),
         ({"upscore": blobs((1, 1, 4, 4))}, r"'upscore' has a blob of \(1, 1, 4, 4\); expected \(8"),
         ({"conv1": blobs((64, 3, 7, 7), (3,))}, r"'conv1' has a blob of \(3,\); expected \(64,\)"),
         ({"bn_conv1": blobs((64,), (64,), (0,))}, r"a blob of \(0,\); expected \(1,\)"),
