@@ -5,31 +5,37 @@
     OUT/results.json         {"images": [...], "categories": [...], "annotations": [...]}
 
 `annotations` are COCO result rows (image_id, category_id, bbox xywh, score, segmentation RLE) of
-every instance, also those too low to be drawn; pycocotools' `loadRes` takes the list as it is.
-`images` say which file an image_id, counted from 1, is: `file_name` as the user named it, `overlay`
-in OUT, `height`, `width`; a video's frames are images of their own, with `frame` counted from 0.
+every instance, also those too low to be drawn. pycocotools takes the list as it is:
 
-A broken picture or video does not cost the others: they are finished and kept, then it is reported.
+    coco.loadRes(json.load(open("OUT/results.json"))["annotations"])
+
+`images` say which file an image_id, counted from 1, is: `file_name` as the user named it, `overlay`
+in OUT (null where it could not be written), `height`, `width`; a video's frames are images of their
+own, with `frame` counted from 0. An odd side of a video is one pixel more in its overlay.
+
+A picture or video that is broken, or whose overlay cannot be written, does not cost the others:
+they are finished and kept, and it is reported.
 """
 
 from __future__ import annotations
 
+import contextlib
 import itertools
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from ..runtime.errors import InputError
-from ..runtime.files import write_bytes, write_text
 from ..runtime.pictures.preprocess import Image, read_image
-from ..runtime.pictures.sources import JPEG_SUFFIXES, is_video, source_files
+from ..runtime.pictures.sources import is_video, skipped_files, source_files
 from ..runtime.pictures.video import BrokenVideoError, VideoReader, video_writer
 from ..runtime.predictor import Predictor
 from ..runtime.results.instances import Instances
 from ..runtime.sessions.open import ModelRef
 from .open import model_ref, open_model
+from .overlays import Job, plan_overlays, write_picture
+from .results_file import ResultsFile
 
 T = TypeVar("T")
 OnProgress = Callable[[float, str], None]
@@ -48,14 +54,12 @@ class Written:
     """At or above the score, which are those drawn."""
     results: str
     """Path of the results file."""
-
-
-@dataclass(frozen=True)
-class _Job:
-    """One file and where its overlay goes."""
-
-    path: Path
-    overlay: Path
+    broken: tuple[str, ...] = ()
+    """A sentence for each source that is broken and each overlay that could not be written."""
+    skipped: dict[str, int] = field(default_factory=dict)
+    """Files of source folders that are no pictures: how many of each suffix."""
+    others: int = 0
+    """Files in the folder that are not of this run, so the results file does not name them."""
 
 
 def predict_files(
@@ -97,34 +101,37 @@ def predict_sources(
 
     Raises:
         InputError: `score` or `nms_iou` is out of range, a source is missing or of an unknown kind,
-            `out` holds a source or cannot be written, or (once all the others are done) a picture
-            or video is broken.
+            `out` holds a source or cannot be written, or all pictures and videos are broken; where
+            some are, `Written.broken` says so.
         SessionError: the backend failed; overlays already written stay.
     """
     if not 0 <= score <= 1:
         raise InputError(f"--score {score}: expected a score from 0 to 1. Correct it.")
     if nms_iou is not None:
         predictor = Predictor(predictor.session, nms_iou)
-    jobs = _plan(source_files(sources), out)
-    run = _Run(predictor, score, _Progress(on_progress, len(jobs)))
-    for video, group in itertools.groupby(jobs, key=lambda job: is_video(job.path)):
-        if video:
-            run.videos(group)
-        else:
-            run.pictures(group)
-    results = out / RESULTS_FILE
-    if run.images:
-        write_text(results, run.results_json())
-    if run.broken:
-        raise _all_broken(run.broken, len(run.images), out)
-    return Written(len(run.images), run.drawn, str(results))
+    jobs = plan_overlays(source_files(sources), out)
+    skipped = skipped_files(sources)
+    with ResultsFile(out / RESULTS_FILE) as results:
+        run = _Run(predictor, score, _Progress(on_progress, len(jobs)), results)
+        for video, group in itertools.groupby(jobs, key=lambda job: is_video(job.path)):
+            if video:
+                run.videos(group)
+            else:
+                run.pictures(group)
+        if not results.pictures:
+            raise _all_broken(run.broken)
+        run.write_results()
+        pictures = results.pictures
+    names = {job.overlay.name for job in jobs} | {RESULTS_FILE}
+    others = sum(p.name not in names and not p.name.startswith(".") for p in out.iterdir())
+    broken = tuple(map(str, run.broken))
+    return Written(pictures, run.drawn, str(results.path), broken, skipped, others)
 
 
-def _all_broken(broken: Sequence[InputError], finished: int, out: Path) -> InputError:
-    """The first error in full, the others and what was kept as numbers."""
+def _all_broken(broken: Sequence[InputError]) -> InputError:
+    """The first error in full, the others as a number."""
     others = f" {len(broken) - 1} more files are broken." if broken[1:] else ""
-    done = f" {out} holds the other {finished} pictures." if finished else ""
-    return InputError(f"{broken[0]}{others}{done}")
+    return InputError(f"{broken[0]}{others}")
 
 
 class _Progress:
@@ -145,23 +152,26 @@ class _Progress:
 class _Run:
     """The loop over the files, and what it has found so far."""
 
-    def __init__(self, predictor: Predictor, score: float, progress: _Progress) -> None:
-        self.images: list[dict[str, Any]] = []
+    def __init__(
+        self, predictor: Predictor, score: float, progress: _Progress, results: ResultsFile
+    ) -> None:
         self.drawn = 0
         self.broken: list[InputError] = []
-        self._rows: list[dict[str, Any]] = []
-        self._predictor, self._score, self._progress = predictor, score, progress
+        self._no_overlay: set[str] = set()
+        self._predictor, self._score = predictor, score
+        self._progress, self._results = progress, results
 
-    def pictures(self, jobs: Iterable[_Job]) -> None:
+    def pictures(self, jobs: Iterable[Job]) -> None:
         """Predict picture files, a batch at a time."""
         for part in _batches(self._readable(jobs), self._predictor.contract.batch):
             found = self._predictor.predict([image for _, image in part])
             for (job, image), instances in zip(part, found, strict=True):
-                _write_picture(job.overlay, instances.draw(image, self._score))
+                with self._may_lose_overlay(job):
+                    write_picture(job.overlay, instances.draw(image, self._score))
                 self._keep(job, instances, {})
                 self._progress.step(job.path)
 
-    def _readable(self, jobs: Iterable[_Job]) -> Iterator[tuple[_Job, Image]]:
+    def _readable(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, Image]]:
         for job in jobs:
             try:
                 image = read_image(job.path)
@@ -171,21 +181,25 @@ class _Run:
                 continue
             yield job, image
 
-    def videos(self, jobs: Iterable[_Job]) -> None:
+    def videos(self, jobs: Iterable[Job]) -> None:
         """Predict video files, each as one overlay video; a broken one leaves nothing."""
         for job in jobs:
-            images, rows, drawn = len(self.images), len(self._rows), self.drawn
+            take_back, drawn = self._results.mark(), self.drawn
             try:
-                self._video(job)
+                with self._may_lose_overlay(job):
+                    self._video(job)
             except BrokenVideoError as err:
                 self.broken.append(err)
-                del self.images[images:], self._rows[rows:]
+                take_back()
                 self.drawn = drawn
             self._progress.step(job.path)
 
-    def _video(self, job: _Job) -> None:
+    def _video(self, job: Job) -> None:
         numbers = itertools.count()
-        with VideoReader(job.path) as reader, video_writer(job.overlay, reader.fps) as append:
+        with VideoReader(job.path) as reader, contextlib.ExitStack() as stack:
+            append: Callable[[Image], None] = lambda frame: None  # noqa: E731
+            with self._may_lose_overlay(job):
+                append = stack.enter_context(video_writer(job.overlay, reader.fps))
             self._progress.grow(reader.stated_frames)
             for frames in _batches(reader.frames(), self._predictor.contract.batch):
                 for frame, found in zip(frames, self._predictor.predict(frames), strict=True):
@@ -193,67 +207,38 @@ class _Run:
                     self._keep(job, found, {"frame": next(numbers)})
                     self._progress.step(job.path)
 
-    def _keep(self, job: _Job, instances: Instances, extra: dict[str, int]) -> None:
+    @contextlib.contextmanager
+    def _may_lose_overlay(self, job: Job) -> Iterator[None]:
+        """Where an overlay cannot be written the run goes on without it."""
+        try:
+            yield
+        except BrokenVideoError:
+            raise
+        except InputError as err:
+            self.broken.append(err)
+            self._no_overlay.add(job.overlay.name)
+
+    def _keep(self, job: Job, instances: Instances, extra: dict[str, int]) -> None:
         """Note one picture and its rows."""
-        image_id = len(self.images) + 1
         height, width = instances.image_hw
-        self.images.append(
-            {
-                "id": image_id,
-                "file_name": str(job.path),
-                "overlay": job.overlay.name,
-                "height": height,
-                "width": width,
-                **extra,
-            }
-        )
-        first = len(self._rows) + 1
-        rows = instances.to_coco(image_id)
-        self._rows += [{"id": first + index, **row} for index, row in enumerate(rows)]
+        image = {
+            "file_name": str(job.path),
+            "overlay": job.overlay.name,
+            "height": height,
+            "width": width,
+            **extra,
+        }
+        self._results.add(image, instances.to_coco(self._results.pictures + 1))
         self.drawn += int((instances.scores >= self._score).sum())
 
-    def results_json(self) -> str:
-        """The results file's text."""
+    def write_results(self) -> None:
+        """Put the results file in place."""
         names = self._predictor.contract.class_names
         categories = [{"id": label + 1, "name": name} for label, name in enumerate(names)]
-        whole = {"images": self.images, "categories": categories, "annotations": self._rows}
-        return json.dumps(whole, separators=(",", ":")) + "\n"
-
-
-def _plan(paths: Sequence[Path], out: Path) -> list[_Job]:
-    """Every file to predict with a name of its own in `out`."""
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out}: a file; expected a folder to write. Choose another --out.")
-    inside = next((path for path in paths if path.resolve().parent == out.resolve()), None)
-    if inside is not None:
-        raise InputError(
-            f"{out}: holds the source {inside.name}; expected a folder without sources, where no "
-            "overlay can replace one. Choose another --out."
-        )
-    taken: set[str] = set()
-    return [_Job(path, out / _free_name(path, taken)) for path in paths]
-
-
-def _free_name(path: Path, taken: set[str]) -> str:
-    """`a.jpg`, then `a_2.jpg`: sources of one name in different folders keep apart."""
-    suffix = path.suffix.lower()
-    kept = ".mp4" if is_video(path) else ".jpg" if suffix in JPEG_SUFFIXES else ".png"
-    names = (path.stem + (f"_{n}" if n > 1 else "") + kept for n in itertools.count(1))
-    # Compared in lower case: some file systems do not tell A.jpg from a.jpg.
-    name = next(name for name in names if name.lower() not in taken)
-    taken.add(name.lower())
-    return name
+        self._results.write(categories, self._no_overlay)
 
 
 def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
     source = iter(items)
     while part := list(itertools.islice(source, size)):
         yield part
-
-
-def _write_picture(path: Path, image: Image) -> None:
-    """Encode (H, W, 3) uint8 RGB by the suffix and write it whole."""
-    import cv2
-
-    _, data = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
-    write_bytes(path, data.tobytes())

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..arguments import MODEL_HELP, Arguments, Result, add_verb, model
-from ..output import progress_bar
+from ..output import progress_bar, say
 
 
 def add(verbs: Any) -> None:
@@ -23,6 +23,7 @@ def add(verbs: Any) -> None:
 
 def run(arguments: Arguments) -> Result:
     """Predict and write."""
+    from ...runtime.errors import InputError
     from ...workflows import predict_files
 
     with progress_bar() as tell:
@@ -35,4 +36,12 @@ def run(arguments: Arguments) -> Result:
             on_progress=tell,
         )
     print(f"{arguments.out}: {written.pictures} pictures, {written.instances} instances")
-    return dataclasses.asdict(written)
+    if written.skipped:
+        kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(written.skipped.items()))
+        print(f"  skipped in folders, as no pictures: {kinds}")
+    if written.others:
+        print(f"  results.json says nothing of {written.others} other files that are there")
+    for sentence in written.broken:
+        say(f"maskrt predict: {sentence}")
+    exit_code = InputError.exit_code if written.broken else 0
+    return {**dataclasses.asdict(written), "exit_code": exit_code}

@@ -1,0 +1,86 @@
+"""Where the overlay of each source goes, and how a picture's is written."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..runtime.errors import InputError
+from ..runtime.files import write_bytes, write_error
+from ..runtime.pictures.preprocess import Image
+from ..runtime.pictures.sources import JPEG_SUFFIXES, is_video
+
+
+@dataclass(frozen=True)
+class Job:
+    """One file and where its overlay goes."""
+
+    path: Path
+    overlay: Path
+
+
+def plan_overlays(paths: Sequence[Path], out: Path) -> list[Job]:
+    """Every file to predict with a name of its own in `out`.
+
+    Raises:
+        InputError: `out` is no folder, cannot be one, or holds a source.
+    """
+    _check_folder(out)
+    folder = os.path.realpath(out)
+    inside = next((path for path in paths if _folder_of(path) == folder), None)
+    if inside is not None:
+        raise InputError(
+            f"{out}: holds the source {inside.name}; expected a folder without sources, where no "
+            "overlay can replace one. Choose another --out."
+        )
+    taken: set[str] = set()
+    return [Job(path, out / _free_name(path, taken)) for path in paths]
+
+
+def _check_folder(out: Path) -> None:
+    try:
+        found = "a file" if out.exists() else "a link to nothing" if out.is_symlink() else None
+        is_folder = out.is_dir()
+    except OSError as err:
+        raise write_error(out, err) from err
+    if found and not is_folder:
+        raise InputError(f"{out}: {found}; expected a folder to write. Choose another --out.")
+
+
+def _folder_of(path: Path) -> str:
+    return os.path.dirname(os.path.realpath(path))
+
+
+def _free_name(path: Path, taken: set[str]) -> str:
+    """`a.jpg`, then `a_2.jpg`: sources of one name in different folders keep apart."""
+    suffix = path.suffix.lower()
+    kept = ".mp4" if is_video(path) else ".jpg" if suffix in JPEG_SUFFIXES else ".png"
+    names = (path.stem + (f"_{n}" if n > 1 else "") + kept for n in itertools.count(1))
+    # Compared in lower case: some file systems do not tell A.jpg from a.jpg.
+    name = next(name for name in names if name.lower() not in taken)
+    taken.add(name.lower())
+    return name
+
+
+def write_picture(path: Path, image: Image) -> None:
+    """Encode (H, W, 3) uint8 RGB by the suffix and write it whole.
+
+    Raises:
+        InputError: it cannot be encoded or written.
+    """
+    import cv2
+
+    try:
+        written, data = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    except cv2.error:
+        written = False
+    if not written:
+        height, width = image.shape[:2]
+        raise InputError(
+            f"{path}: a picture of {width} x {height} px cannot be written in this format; expected"
+            " at most 65500 px a side in JPEG. Convert the source to PNG."
+        )
+    write_bytes(path, data.tobytes())
