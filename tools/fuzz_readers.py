@@ -12,6 +12,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from .fuzz_artefacts import PARTS as ARTEFACTS
+from .fuzz_training import PARTS as TRAINING
 from .mutations import mutated_json
 
 SIZE_HW = (48, 64)
@@ -114,4 +116,6 @@ def _read_coco_train(folder: Path) -> object:
 READERS = {
     "coco-eval": Reader(_write_coco, _read_coco_eval, mutated_json),
     "coco-train": Reader(_write_coco, _read_coco_train, mutated_json),
+    **{name: Reader(*parts) for name, parts in ARTEFACTS.items()},
+    **{name: Reader(*parts) for name, parts in TRAINING.items()},
 }

@@ -37,6 +37,8 @@ def mutated_json(data: bytes, rng: Random) -> bytes:
     root = {"": json.loads(data)}
     for _ in range(rng.choice(_CHANGES)):
         places = _places(root)
+        if not places:  # the last change has taken the whole
+            break
         holder, key = rng.choice(places)
         other, other_key = rng.choice(places)
         _change(rng, holder, key, other[other_key])
