@@ -66,7 +66,7 @@ def _run(words: Sequence[str]) -> int:
     arguments = _parse(words)
     from ..runtime.packages import packages_named
 
-    with packages_named(arguments.verb, EXTRAS.get(arguments.verb, "")):
+    with packages_named("", EXTRAS.get(arguments.verb, "")):
         result: dict[str, Any] = arguments.run(arguments)
     if arguments.json:
         import json

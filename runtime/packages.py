@@ -39,7 +39,7 @@ def packages_named(where: str, extra: str = "") -> Iterator[None]:
     Of blocks in each other the outermost speaks: it knows best what all of the work needs.
 
     Args:
-        where: what is being done, for the sentence.
+        where: what is being done, for the sentence; "" where its reader is told anyway.
         extra: of maskrt, that brings all that the work needs; proposed where it has the package.
 
     Raises:
@@ -65,5 +65,6 @@ def _missing(where: str, package: str, extra: str, err: ImportError) -> InputErr
     found = "is not installed" if gone else f"does not load ({first_line(err)})"
     proposed = extra if extra in EXTRAS[package] else EXTRAS[package][0]
     return InputError(
-        f"{where}: the Python package {package} {found}; expected it for this. {pip_line(proposed)}"
+        f"{where and f'{where}: '}the Python package {package} {found}; expected it for this. "
+        f"{pip_line(proposed)}"
     )

@@ -44,6 +44,19 @@ def test_when_either_rename_fails_the_pair_is_as_before(
     assert {p.name: p.read_text() for p in tmp_path.iterdir()} == before
 
 
+def test_what_a_killed_build_left_is_in_nobodys_way(tmp_path: Path) -> None:
+    engine = tmp_path / "x.engine"
+    left = [".x.engine.previous", ".x.engine.abc.tmp", ".x.engine.json.abc.tmp"]
+    for name in left:
+        (tmp_path / name).write_text("half")
+    write_pair(engine, b"new", text("new"))
+    assert engine.read_text() == "new"
+    names = {p.name for p in tmp_path.iterdir()}
+    assert names - {"x.engine", "x.engine.json"} <= set(left)
+    write_pair(engine, b"newer", text("newer"))  # over a pair the older name is used, and goes
+    assert ".x.engine.previous" not in {p.name for p in tmp_path.iterdir()}
+
+
 def test_pair_is_replaced_where_files_cannot_have_two_names(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
