@@ -19,6 +19,7 @@ _NARROW = (
     *("model.mask_channels=4", "solver.ema_decay=0.5", "solver.precision=fp16"),
 )
 _BYTES_SHARE = 0.2  # of the cases that change a safetensors file anywhere
+_WEIGHTS_SHARE = 0.1  # of those that change one value, which is mostly a good one still
 
 
 def _recipe() -> Recipe:
@@ -110,9 +111,13 @@ def _read_log(folder: Path) -> object:
 
 def _mutated_safetensors(data: bytes, rng: Random) -> bytes:
     """Mostly what is read of it: the header, its length set right again."""
-    if rng.random() < _BYTES_SHARE:
-        return mutated_bytes(data, rng)
     length = int.from_bytes(data[:8], "little")
+    kind = rng.random()
+    if kind < _BYTES_SHARE:
+        return mutated_bytes(data, rng)
+    if kind > 1 - _WEIGHTS_SHARE:
+        place = rng.randrange(8 + length, len(data))
+        return data[:place] + bytes([data[place] ^ 1 << rng.randrange(8)]) + data[place + 1 :]
     header = json.loads(data[8 : 8 + length])
     key = "__metadata__" if rng.random() < 0.5 else rng.choice(list(header))
     part = mutated_json(json.dumps({key: header.pop(key)}).encode(), rng)
