@@ -12,8 +12,8 @@ Result = dict[str, Any]
 """What `--json` prints; `exit_code` in it is the command's."""
 
 MODEL_HELP = (
-    "checkpoint, .onnx or .engine; FILE@SESSION,key=value names what runs it, "
-    "e.g. x.onnx@openvino,threads=4"
+    "checkpoint (also a shipped one's name), .onnx or .engine; FILE@SESSION,key=value names what "
+    "runs it, e.g. x.onnx@openvino,threads=4"
 )
 
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Literal
 
 from ..runtime.errors import ExportError, InputError, SessionError
 from .open import load
+from .shipped import named_file
 
 if TYPE_CHECKING:
     import onnx
@@ -58,7 +59,7 @@ def bisect_precision(
     """Search the node groups that must stay FP32 and write the precision file `out`.
 
     Args:
-        checkpoint: `.safetensors` with its `.yaml`.
+        checkpoint: `.safetensors` with its `.yaml`, or the name of a shipped one.
         out: `.json` to write.
         data: the pictures; `ap` needs their ground truth.
         metric: see the module docstring.
@@ -75,7 +76,7 @@ def bisect_precision(
 
     from ..export.precision.search import find_groups
 
-    gate = _checked_gate(metric, gate)
+    gate, checkpoint = _checked_gate(metric, gate), named_file(checkpoint)
     if out.suffix != ".json":
         raise InputError(f"{out}: a precision file ends in .json; found '{out.suffix}'. Rename it.")
     started = time.monotonic()

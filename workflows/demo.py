@@ -22,6 +22,7 @@ from .data import draw_data, load_data, require_at_least_one
 from .measure import measured, measured_hop
 from .open import load
 from .prediction import predict_sources
+from .shipped import CHECKPOINTS
 
 if TYPE_CHECKING:
     from ..engines.builder import BuildReport
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
     Say = Callable[[str], None]
 
-CHECKPOINTS = Path(__file__).parents[1] / "train" / "checkpoints"
 SHIPPED = ("lsc_mask_rcnn_tiny", "mask_rcnn_tiny", "fastmask_tiny")
 SEED = 2026
 """Of the demo's val set; the shipped checkpoints were trained on seed 0."""
@@ -100,7 +100,7 @@ def run_demo(out: Path, images: int = 60, *, on_step: Say = lambda line: None) -
         accuracies=tuple(found.accuracies),
         hops=tuple(found.hops),
         tables=tuple(report_tables(report)),
-        summary=report.summary,
+        summary=(_verdict(found), *report.summary),
     )
 
 
@@ -147,14 +147,16 @@ def _report(data: CocoData, found: _Measured, latency: Bench) -> Report:
     from ..eval import Report, environment, example_pictures
 
     pictures = [
-        example_pictures(data, found.predictions[path], data.class_names, count=4)
+        example_pictures(
+            data, found.predictions[path], data.class_names, count=4, network=path.stem
+        )
         for path in _checkpoints(found)
     ]
     return Report(
         title="maskrt demo",
-        dataset=f"{len(data.images)} drawn val pictures (seed {SEED}), none seen in training",
-        environment=environment([*found.predictions]),
-        summary=_summary(found),
+        dataset=f"{len(data.images)} drawn val pictures (seed {SEED}), none seen in training.",
+        environment=environment(_artefacts(found)),
+        summary=_engines(found),
         commands=("make demo",),
         accuracy=tuple(found.accuracies),
         hops=tuple(found.hops),
@@ -163,15 +165,24 @@ def _report(data: CocoData, found: _Measured, latency: Bench) -> Report:
     )
 
 
-def _summary(found: _Measured) -> tuple[str, ...]:
-    engines = [
+def _artefacts(found: _Measured) -> list[Path]:
+    """Every file that the report speaks of, engines that do not run here too."""
+    return list(dict.fromkeys([*found.predictions, *(build.engine_path for build in found.builds)]))
+
+
+def _verdict(found: _Measured) -> str:
+    """For the terminal; the page has a line of its own."""
+    passed = sum(not hop.failures for hop in found.hops)
+    return f"Parity gates passed: {passed} of {len(found.hops)}."
+
+
+def _engines(found: _Measured) -> tuple[str, ...]:
+    return tuple(
         f"{b.engine_path.name}: {b.engine_path.stat().st_size / 1e6:.1f} MB, built by "
         f"{b.fingerprint.runtime} {b.fingerprint.tensorrt_version}, "
-        f"{b.network.fp16_mac_share:.0%} of MACs in FP16"
+        f"{b.network.fp16_mac_share:.0%} of MACs in FP16."
         for b in found.builds
-    ]
-    passed = sum(not hop.failures for hop in found.hops)
-    return (f"Parity gates passed: {passed} of {len(found.hops)}.", *engines)
+    )
 
 
 def _draw_overlays(folder: Path, found: _Measured, data: CocoData) -> None:

@@ -10,6 +10,7 @@ from ..runtime.errors import InputError
 from ..runtime.pictures.preprocess import Image, read_image
 from ..runtime.pictures.sources import is_video, source_files
 from .data import load_data, require_at_least_one
+from .shipped import named_file
 
 MOST_PICTURES = 32
 """An export runs each of them through torch and twice through ONNX Runtime."""
@@ -37,7 +38,7 @@ def export_checkpoint(
     """Export a checkpoint in one precision; the file appears once ONNX Runtime agrees with torch.
 
     Args:
-        checkpoint: `.safetensors` with its `.yaml`.
+        checkpoint: `.safetensors` with its `.yaml`, or the name of a shipped one.
         out: `.onnx` to write.
         precision: of the graph.
         canvas_hw: pixels; None takes the recipe's.
@@ -60,6 +61,7 @@ def export_checkpoint(
     from ..export.to_onnx import export
     from ..train.deploy.deployment import Shapes
 
+    checkpoint = named_file(checkpoint)
     (report,) = export(
         checkpoint,
         {precision: out},

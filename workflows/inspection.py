@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..runtime.contract import Contract
 from ..runtime.errors import SessionError
-from ..runtime.files import require_file, sha256_of
+from ..runtime.files import sha256_of
 from ..runtime.sidecar import Sidecar
+from .shipped import named_file, require_model
 
 if TYPE_CHECKING:
     from ..train.recipes.fastmask import FastMaskRecipe
@@ -127,7 +128,7 @@ Facts = CheckpointFacts | OnnxFacts | EngineFacts
 
 
 def inspect_file(path: Path) -> Facts:
-    """Read what `path` is.
+    """Read what `path` is, a file or the name of a shipped checkpoint.
 
     Raises:
         InputError: no such file, a suffix maskrt does not know, or broken contents.
@@ -135,7 +136,8 @@ def inspect_file(path: Path) -> Facts:
         SessionError: an engine's sidecar is missing, foreign, or of another engine.
         ExportError: an ONNX file's shapes are not static.
     """
-    require_file(path, "an artefact of maskrt", tuple(INSPECTORS))
+    path = named_file(path)
+    require_model(path)
     return INSPECTORS[path.suffix.lower()](path)
 
 

@@ -6,6 +6,7 @@ TensorRT-RTX plugins of `engines` in this process; `runtime` imports neither.
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 from ..runtime.errors import InputError
@@ -20,6 +21,7 @@ from ..runtime.sessions.open import (
     open_artefact,
 )
 from ..runtime.sessions.options import SessionOptions
+from .shipped import named_file, require_model
 
 
 def load(
@@ -35,7 +37,8 @@ def load(
 
     Args:
         path: a checkpoint (`.safetensors`, its `.yaml` beside it), an `.onnx` file or an `.engine`
-            (its `.engine.json` beside it), all made by maskrt. "model.onnx@openvino,threads=4"
+            (its `.engine.json` beside it), all made by maskrt, or the name of a shipped checkpoint:
+            "lsc_mask_rcnn_tiny". "model.onnx@openvino,threads=4"
             names session and options too.
         session: what runs it: `torch`, `torch-compile`, `torch-fp16`, `torch-compile-fp16` for a
             checkpoint, `onnxruntime`, `onnxruntime-cpu` (-cuda, -tensorrt, -tensorrt-rtx),
@@ -58,8 +61,8 @@ def load(
     """
     options = SessionOptions(device, threads, contexts, cuda_graph)
     if session is not None:
-        return open_model(ModelRef(Path(path), session, options))
-    model = model_from_text(path)
+        return open_model(model_ref(ModelRef(Path(path), session, options)))
+    model = model_ref(path)
     if DEFAULTS not in (model.options, options):
         raise InputError(
             f"{path}: options {options} found beside it; expected them in one place. "
@@ -76,15 +79,19 @@ def open_model(model: ModelRef) -> Predictor:
 
 
 def model_ref(model: str | Path | ModelRef) -> ModelRef:
-    """A model as it may be named: a path, "FILE@SESSION,NAME=VALUE", or a `ModelRef` already.
+    """A model as it may be named: "FILE@SESSION,NAME=VALUE", or a `ModelRef` already.
+
+    FILE is a path or a shipped checkpoint's name; session and options may be left away.
 
     Raises:
         InputError: an option or its value is unknown.
     """
-    return model if isinstance(model, ModelRef) else model_from_text(model)
+    ref = model if isinstance(model, ModelRef) else model_from_text(model)
+    return dataclasses.replace(ref, path=named_file(ref.path))
 
 
 def _session(model: ModelRef) -> Session:
+    require_model(model.path)
     if model.path.suffix == CHECKPOINT:
         from ..train.torch_session import open_checkpoint
 

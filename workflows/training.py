@@ -11,6 +11,7 @@ from ..runtime.errors import InputError
 from ..runtime.sessions.open import ModelRef
 from .data import load_data
 from .measure import measured
+from .shipped import named_file
 
 if TYPE_CHECKING:
     from ..eval import Accuracy
@@ -40,7 +41,7 @@ def new_checkpoint(
         recipe: a shipped recipe's name, or a YAML file.
         out: `.safetensors` to write; its `.yaml` goes beside it.
         overrides: `key=value` each, e.g. "solver.lr=0.01".
-        backbone: checkpoint whose backbone weights are taken.
+        backbone: checkpoint whose backbone weights are taken, a file or a shipped one's name.
         overwrite: replace the files where they are there.
 
     Raises:
@@ -57,7 +58,7 @@ def new_checkpoint(
             f"{there[0]}: is there already; expected a new file for untrained weights and their "
             "recipe. Name another, or use --overwrite."
         )
-    write_untrained(resolved, out, backbone)
+    write_untrained(resolved, out, None if backbone is None else named_file(backbone))
     return resolved
 
 
@@ -83,7 +84,7 @@ def train_recipe(
         resume: continue the run that is in `out`, with the recipe that it was started with: its
             overrides need not be given again, and only solver.steps may be another.
         workers: processes that decode pictures; 0 decodes in this one.
-        backbone: checkpoint whose backbone weights are taken.
+        backbone: checkpoint whose backbone weights are taken, a file or a shipped one's name.
 
     Raises:
         ConfigError: the recipe or an override is not valid.
@@ -109,7 +110,7 @@ def train_recipe(
         out,
         resume=resume,
         workers=workers,
-        backbone=backbone,
+        backbone=None if backbone is None else named_file(backbone),
         overrides=overrides,
     )
     if not is_first_rank():

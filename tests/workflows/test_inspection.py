@@ -60,7 +60,7 @@ def test_a_checkpoint_says_where_it_comes_from(inspect: Inspect, chain: Any) -> 
     assert (facts["recipe"], facts["steps"]) == ("lsc_mask_rcnn_tiny", 0)
     assert len(facts["class_names"]) == 10
     assert facts["measured"] == {}
-    assert "untrained" in text
+    assert "not trained by maskrt" in text
     assert "not measured" in text
     for part in ("backbone", "separable", "rpn", "box_branch", "mask_branch"):
         assert facts["macs"]["300"][part] > 0
@@ -165,6 +165,6 @@ def test_an_engine_of_other_bytes_is_refused(chain: Any, tmp_path: Path) -> None
 def test_a_file_of_no_known_kind_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.pkl"
     path.write_bytes(b"pickle")
-    expected = r"suffix '\.pkl' is not an artefact of maskrt; expected \.safetensors or \.onnx"
+    expected = r"suffix '\.pkl' is not a model; expected \.safetensors or \.onnx"
     with pytest.raises(InputError, match=expected):
         inspect_file(path)

@@ -13,7 +13,10 @@ import maskrt
 from maskrt.runtime.sessions.open import ModelRef
 from maskrt.runtime.sessions.options import SessionOptions
 from maskrt.runtime.sessions.ort_session import OrtSession
+from maskrt.workflows.deployment import export_checkpoint
+from maskrt.workflows.inspection import inspect_file
 from maskrt.workflows.open import open_model
+from maskrt.workflows.training import new_checkpoint
 
 
 def threads_of(predictor: maskrt.Predictor) -> int:
@@ -57,6 +60,32 @@ def test_names_with_an_at_sign_are_files(chain: Any, tmp_path: Path) -> None:
     odd.write_bytes(chain.onnx.read_bytes())
     with maskrt.load(odd) as predictor:
         assert predictor.contract.variant
+
+
+def test_shipped_checkpoints_open_by_name_wherever_one_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    name = "lsc_mask_rcnn_tiny"
+    for model in (name, f"{name}@torch", f"{name}@torch,device=cpu"):
+        with maskrt.load(model) as predictor:
+            assert predictor.contract.variant == name
+    assert inspect_file(Path(name)).path.name == f"{name}.safetensors"
+    (report,) = [export_checkpoint(Path("fastmask_tiny"), tmp_path / "a.onnx")]
+    assert report.contract.variant == "fastmask_tiny"
+    new_checkpoint("fastmask_tiny", tmp_path / "b.safetensors", backbone=Path("fastmask_tiny"))
+    Path(name).write_text("")  # a file of the user's own comes first
+    with pytest.raises(maskrt.InputError, match=f"^{name}: no suffix"):
+        maskrt.load(name)
+
+
+@pytest.mark.parametrize("look", [maskrt.load, inspect_file])
+def test_a_path_without_suffix_is_told_all_that_could_be_meant(look: Any, tmp_path: Path) -> None:
+    wanted = r"nothing: no suffix; expected .* \.safetensors, \.onnx, \.engine, or .* fastmask_tiny"
+    with pytest.raises(maskrt.InputError, match=wanted):
+        look(tmp_path / "nothing")
+    with pytest.raises(maskrt.InputError, match=r"\.safetensors or \.onnx or \.engine"):
+        look(tmp_path / "nothing.pt")
 
 
 def test_the_front_door_loads_nothing_until_it_is_asked() -> None:
