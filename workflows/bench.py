@@ -118,6 +118,7 @@ def bench_models(
         _require_known(earlier, files)
         accuracies = [] if data is None else [measured(model, data).accuracy for model in files]
         images = _pictures(data)
+        _say_what_compiles(files, on_step)
         opened = [_open(model, streams, stack) for model in files]
         facts = environment([model.path for model in files])
         result = _timed(opened, images, options, on_progress)
@@ -251,6 +252,13 @@ def _open(model: ModelRef, streams: int | None, stack: contextlib.ExitStack) -> 
         asked = dataclasses.replace(model, options=options)
     predictor = stack.enter_context(open_model(asked))
     return Opened(model.path, Candidate(model.name, predictor, sha256_of(model.path)))
+
+
+def _say_what_compiles(models: Sequence[ModelRef], say: Callable[[str], None]) -> None:
+    """What takes a minute without a word would look hung."""
+    for model in models:
+        if model.session is not None and model.session.startswith("torch-compile"):
+            say(f"{model.name}: torch compiles it in its first call, a minute or more of CPU time")
 
 
 def _timed(

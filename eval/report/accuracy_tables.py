@@ -96,13 +96,13 @@ def hop_table(hops: Sequence[Hop]) -> Table:
         title=_HOP_TITLE[metric],
         columns=(
             "hop",
+            "gate",  # first, so that a phone shows it
             f"Δ{metric} box",
             f"Δ{metric} mask",
             "matched",
             "Δbox px",
             "Δscore",
             "IoU",
-            "gate",
         ),
         rows=tuple(_hop_row(hop) for hop in hops),
         notes=(
@@ -126,13 +126,13 @@ def _hop_row(hop: Hop) -> tuple[str, ...]:
     excused = f" ({parity.excused} ties)" if parity.excused else ""
     return (
         f"{hop.reference} → {hop.candidate}",
+        f"{hop.precision} {'FAILED' if hop.failures else 'passed'}",
         _greatest(parity.box_changes, parity.box_intervals),
         _greatest(parity.mask_changes, parity.mask_intervals),
         f"{100 * parity.matched:.2f} %{excused}",
         f"{parity.box_delta_max_px:.3f}",
         f"{parity.score_delta_max:.4f}",
         f"{parity.mask_iou_mean:.4f}",
-        f"{hop.precision} {'FAILED' if hop.failures else 'passed'}",
     )
 
 

@@ -186,9 +186,16 @@ def _curves(accuracies: Sequence[Accuracy]) -> list[dict[str, Any]]:
 
 
 def _pictures(pictures: Sequence[Picture]) -> list[dict[str, Any]]:
-    """The pairs of each task with the sentence that explains them, instances first."""
-    groups = [(_PICTURE_NOTES[m], [p for p in pictures if p.metric == m]) for m in _PICTURE_NOTES]
-    return [{"note": note, "pairs": pairs} for note, pairs in groups if pairs]
+    """The pairs of each network with the sentence that explains them, instances first."""
+    networks = dict.fromkeys((picture.metric, picture.network) for picture in pictures)
+    return [
+        {
+            "network": network,
+            "note": _PICTURE_NOTES[metric],
+            "pairs": [p for p in pictures if (p.metric, p.network) == (metric, network)],
+        }
+        for metric, network in sorted(networks, key=lambda key: [*_PICTURE_NOTES].index(key[0]))
+    ]
 
 
 def _plots(latency: Bench | None) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import colorsys
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -50,10 +50,23 @@ class Picture:
     annotated: int
     metric: Metric = "AP"
     """AP of instances or AR of proposals, which are drawn in another way."""
+    network: str = ""
+    """Whose predictions they are; "" where one network alone is shown."""
+
+    @property
+    def found(self) -> str:
+        """What stands under the prediction."""
+        if self.metric == "AR":
+            return f"covered: {self.predicted or 'none'}"
+        return f"predicted: {self.predicted or f'none scored {SHOWN_SCORE} or more'}"
 
 
 def example_pictures(
-    data: CocoData, predictions: Sequence[Prediction], class_names: Sequence[str], count: int = 6
+    data: CocoData,
+    predictions: Sequence[Prediction],
+    class_names: Sequence[str],
+    count: int = 6,
+    network: str = "",
 ) -> tuple[Picture, ...]:
     """Pairs at even distances through the split, so that nobody has chosen them.
 
@@ -62,11 +75,13 @@ def example_pictures(
         predictions: some or all of its pictures, at least one.
         class_names: of the predictions' labels; not looked at for proposals.
         count: pairs at most.
+        network: what the reader calls it, where the report shows several.
     """
     records = {record.image_id: record for record in data.images}
     steps = np.linspace(0, len(predictions) - 1, min(count, len(predictions)))
     chosen = [predictions[round(float(step))] for step in steps]
-    return tuple(_pair(data, records[p.image_id], p, class_names) for p in chosen)
+    pairs = [_pair(data, records[p.image_id], p, class_names) for p in chosen]
+    return tuple(replace(pair, network=network) for pair in pairs)
 
 
 def _pair(

@@ -25,6 +25,7 @@ _HUES = ("#4c8eda", "#e0803a", "#43a66b", "#c95d8b", "#8b7bd8", "#b59a2b")
 _PHASE_HUES = dict(zip(PHASES, ("#43a66b", "#4c8eda", "#e0803a"), strict=True))
 _WIDTH_IN, _ROW_IN, _FRAME_IN = 5.0, 0.62, 0.75
 _CURVES_HEIGHT_IN = 2.9
+_LETTERS = 55  # of 10 pt in a figure
 _DOTS = 300  # per backend, at even distances over the run; the summary uses all samples
 _SHOWN_UP_TO = 99.0  # percentile where the axis may end; dots beyond it sit on the edge
 
@@ -61,14 +62,15 @@ def recall_plot(accuracies: Sequence[Accuracy], name: str) -> str:
 
     Artefacts that agree lie on each other, as hops should, so each line is thinner than the last.
     """
-    height = _CURVES_HEIGHT_IN + 0.2 * len(accuracies)
+    height = _CURVES_HEIGHT_IN + 0.4 * len(accuracies)  # two lines of legend each
     figure, axes = _figure(height)
     for row, accuracy in enumerate(accuracies):
         line: dict[str, Any] = {"color": _HUES[row % len(_HUES)], "linewidth": 1 + 4 * 0.6**row}
         for kind, dashes in (("mask", "-"), ("box", (0, (4, 3)))):
             curve = accuracy.recalls.get(kind, {}).get(name, [])
             axes.plot(RECALL_IOUS[: len(curve)], curve, linestyle=dashes, **line)
-        axes.plot([], [], label=f"{accuracy.name} ({accuracy.backend})", **line)
+        label = f"{_fitting(accuracy.name)}\n({_fitting(accuracy.backend)})"
+        axes.plot([], [], label=label, **line)
     axes.set_xlim(RECALL_IOUS[0], RECALL_IOUS[-1])
     axes.set_ylim(0, 100)
     axes.set_ylabel("recall, %", color=_INK)
@@ -126,7 +128,15 @@ def _legend(axes: Axes, place: dict[str, Any]) -> None:
 
 
 def _name(backend: BackendLatency) -> str:
-    return f"{backend.name} ({backend.backend})"
+    return _fitting(f"{backend.name} ({backend.backend})")
+
+
+def _fitting(name: str) -> str:
+    """What does not fit in a figure loses its middle: names differ at their ends."""
+    if len(name) <= _LETTERS:
+        return name
+    half = (_LETTERS - 1) // 2
+    return f"{name[:half]}…{name[-half:]}"
 
 
 def _svg(figure: Any, salt: str) -> str:

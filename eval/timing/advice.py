@@ -1,8 +1,8 @@
 """Which of the timed sessions someone without a GPU should use, as one sentence per network.
 
 Where accuracy was measured in the same call, the fastest row that loses no more than the FP16 gate
-against the most accurate one. Where it was not, the fastest of those in the first row's precision:
-nothing is known about what another precision costs.
+against the most accurate one; no row where none finds anything. Where it was not, the fastest of
+those in the first row's precision: nothing is known about what another precision costs.
 """
 
 from __future__ import annotations
@@ -22,11 +22,18 @@ def recommendations(result: Bench, accuracies: Sequence[Accuracy]) -> tuple[str,
     known = {(accuracy.sha256, accuracy.name): accuracy for accuracy in accuracies}
     rows = sorted(result.backends, key=_network)  # stable: the first row stays first
     groups = [list(group) for _, group in groupby(rows, key=_network)]
+    pairs = [(group, [known.get((row.sha256, row.name)) for row in group]) for group in groups]
     return tuple(
-        _sentence(group, [known.get((row.sha256, row.name)) for row in group])
-        for group in groups
-        if len(group) > 1
+        _sentence(group, found) for group, found in pairs if len(group) > 1 and not _useless(found)
     )
+
+
+def _useless(accuracies: Sequence[Accuracy | None]) -> bool:
+    """Whether all were measured and none of them finds anything."""
+    best = [
+        max(one.box[one.headline], one.mask[one.headline]) for one in accuracies if one is not None
+    ]
+    return len(best) == len(accuracies) and max(best) <= 0.0
 
 
 def _network(row: BackendLatency) -> tuple[str, int]:

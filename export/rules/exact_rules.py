@@ -40,8 +40,8 @@ class Outcome:
         """One line for people."""
         done = f"rewrote {self.rewritten} place{'' if self.rewritten == 1 else 's'}"
         left = "; ".join(self.reasons)
-        parts = [done] * bool(self.rewritten) + [f"left out: {left}"] * bool(left)
-        return f"{self.rule}: {', '.join(parts)}"
+        parts = [done] * bool(self.rewritten) + [f"not applied: {left}"] * bool(left)
+        return f"exact rewrite {self.rule}: {', '.join(parts)}"
 
 
 def rule_names(text: str) -> tuple[str, ...]:

@@ -17,11 +17,12 @@ from maskrt.eval.coco.ar import coco_ar
 from maskrt.eval.machine.environment import environment, has_gpu
 from maskrt.eval.parity.comparison import compare
 from maskrt.eval.parity.gates import make_hop
-from maskrt.eval.report.accuracy_tables import hop_tables
+from maskrt.eval.report.accuracy_tables import accuracy_tables, hop_tables
 from maskrt.eval.report.latency_tables import NOT_MEASURED, latency_table, latency_tables
 from maskrt.eval.report.page import (
     Report,
     report_html,
+    report_json,
     report_tables,
     require_report,
     write_report,
@@ -134,9 +135,14 @@ def test_recall_and_precision_stand_in_tables_of_their_own(proposals_report):
     assert tables["Accuracy of proposals"].columns[3:] == AR_NAMES
     assert len(tables["Accuracy"].rows) == 2
     assert len(tables["Accuracy of proposals"].rows) == 4
-    assert tables["Accuracy hop by hop"].columns[1:3] == ("ΔAP box", "ΔAP mask")
-    assert tables["Accuracy of proposals hop by hop"].columns[1:3] == ("ΔAR box", "ΔAR mask")
-    assert tables["Accuracy of proposals hop by hop"].rows[0][1:4] == ("+0.00", "+0.00", "100.00 %")
+    assert tables["Accuracy hop by hop"].columns[1:4] == ("gate", "ΔAP box", "ΔAP mask")
+    assert tables["Accuracy of proposals hop by hop"].columns[2:4] == ("ΔAR box", "ΔAR mask")
+    assert tables["Accuracy of proposals hop by hop"].rows[0][1:5] == (
+        "fp32 passed",
+        "+0.00",
+        "+0.00",
+        "100.00 %",
+    )
     assert "AR@1000" in " ".join(tables["Accuracy of proposals hop by hop"].notes)
 
 
@@ -145,7 +151,7 @@ def test_the_change_of_recall_farthest_from_zero_is_shown(predict):
     changes = {"AR@10": 0.1, "AR@100": -0.4, "AR@1000": 0.2}
     parity = dataclasses.replace(parity, box_changes=changes)
     (table,) = hop_tables([make_hop("a", "b", "fp16", parity)])
-    assert table.rows[0][1:3] == ("-0.40", "n/a")
+    assert table.rows[0][1:4] == ("fp16 FAILED", "-0.40", "n/a")
     assert any("box AR@100 changed by -0.40" in note for note in table.notes)
 
 
@@ -167,11 +173,58 @@ def test_recall_curves_are_on_the_page_where_there_are_proposals(report, proposa
     for part in ("Recall of proposals over IoU", "Best 10 proposals", "Best 1000 proposals"):
         assert part in page.text
     assert page.tags.count("svg") == 6  # three curves; model, pipeline, phases
-    assert "fm <b> (torch-cpu)" in page.text
+    assert "fm <b>" in page.text
     assert "b" not in page.tags
     assert page.tags.count("img") == 6
     assert "covers each object best" in page.text
     assert "One colour per class" in page.text
+
+
+def test_each_example_names_its_network_and_says_when_nothing_is_drawn(
+    proposals_report, data, predict, truth_rows
+):
+    faint = predict([(*row[:6], 0.1) for row in truth_rows])
+    pictures = [
+        picture
+        for name, found in (("lsc <b>", predict(truth_rows)), ("baseline", faint))
+        for picture in example_pictures(data, found, data.class_names, count=2, network=name)
+    ]
+    page = Page(report_html(dataclasses.replace(proposals_report, pictures=tuple(pictures))))
+    assert page.text.index("lsc <b>") < page.text.index("predicted: 2")
+    assert page.text.index("baseline") < page.text.rindex("predicted: none scored 0.5 or more")
+    assert "predicted: 0" not in page.text
+    assert "b" not in page.tags
+
+
+def test_long_names_keep_both_ends_in_figures(proposals_report):
+    name = "fastmask_r39_one_stream_trained_on_everything_there_was-fp16.onnx@onnxruntime-cpu"
+    (_, accuracy, _) = proposals_report.accuracy
+    svg = recall_plot(
+        [dataclasses.replace(accuracy, name=name, backend="cpu, FP16 emulated")], "AR@10"
+    )
+    assert name not in svg
+    assert "fastmask_r39_one_stream_tra…" in svg
+    assert "16.onnx@onnxruntime-cpu" in svg
+    assert "(cpu, FP16 emulated)" in svg
+
+
+def test_an_interval_and_what_it_leaves_open_stand_in_the_table(report):
+    (hop,) = report.hops
+    intervals = {"box_intervals": {"AP": (-1.0, 2.0)}, "mask_intervals": {"AP": None}}
+    parity = dataclasses.replace(hop.parity, **intervals)
+    (table,) = hop_tables([make_hop("a", "b", "fp16", parity)])
+    assert table.rows[0][2].endswith(" [-1.00, +2.00]")
+    assert "[" not in table.rows[0][3]
+    assert "a → b: box AP is known to ±1.50 points on 3 pictures" in " ".join(table.notes)
+    values = report_json(dataclasses.replace(report, hops=(make_hop("a", "b", "fp16", parity),)))
+    assert values["hops"][0]["parity"]["box_intervals"] == {"AP": [-1.0, 2.0]}
+
+
+def test_cocos_limit_of_detections_is_said_where_it_binds(report):
+    (accuracy,) = report.accuracy
+    assert "maxDets" not in " ".join(accuracy_tables([accuracy])[0].notes)
+    (table,) = accuracy_tables([dataclasses.replace(accuracy, crowded=2)])
+    assert "2 pictures hold more than 100 objects of one class" in table.notes[-1]
 
 
 def test_curves_are_in_the_json(proposals_report, tmp_path):

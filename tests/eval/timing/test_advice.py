@@ -79,5 +79,10 @@ def test_every_network_and_batch_has_its_own(run):
     assert "lsc at batch 2: 20.0 ms a picture" in found[2]
 
 
+def test_nothing_is_recommended_among_models_that_find_nothing(run):
+    assert recommendations(run(*ROWS), [accuracy(row[0], 0.0) for row in ROWS]) == ()
+    assert recommendations(run(*ROWS), [accuracy("a.onnx", 0.0)])  # others were not measured
+
+
 def test_a_single_row_is_no_choice(run):
     assert recommendations(run(ROWS[0]), []) == ()

@@ -212,14 +212,14 @@ def test_a_rule_that_does_not_apply_says_why(case: str) -> None:
     model = model_of(text)
     result, (found,) = apply_rules(model)
     assert found == Outcome("even_bins", 0, (reason,))
-    assert str(found) == f"even_bins: left out: {reason}"
+    assert str(found) == f"exact rewrite even_bins: not applied: {reason}"
     assert operators(result) == operators(model)
 
 
 def test_a_rule_that_nobody_asked_for_says_so() -> None:
     model = add_functions(model_of(c5()))
     result, outcomes = apply_rules(model, ())
-    assert [str(o) for o in outcomes] == [f"{name}: left out: not asked for" for name in RULES]
+    assert [str(o) for o in outcomes] == [f"exact rewrite {name}: not applied: not asked for" for name in RULES]
     assert list(result.graph.node) == list(model.graph.node)
 
 
