@@ -18,7 +18,11 @@ def add(verbs: Any) -> None:
         "--operators", action="store_true", help="time the custom operators instead, without MODEL"
     )
     add_data(sub, required=False)
-    sub.add_argument("--samples", type=int, help="calls per model (default 200; of operators 40)")
+    sub.add_argument(
+        "--samples",
+        type=int,
+        help="calls per model (default 200; of operators 40); below 10 no intervals",
+    )
     sub.add_argument("--seconds", type=float, help="time per model instead of --samples")
     sub.add_argument("--streams", type=int, help="also so many threads that share each model")
     sub.add_argument(
