@@ -91,6 +91,7 @@ def train_recipe(
         InputError: the data set or a file is not usable.
         TrainError: the loss became infinite or NaN, the run to resume is of another recipe, or
             another process trains in `out`.
+        KeyboardInterrupt: Ctrl-C; it says how to go on.
     """
     from ..train.loop import is_first_rank, train
     from ..train.recipes.recipe import load_recipe
@@ -104,17 +105,26 @@ def train_recipe(
         resumed_recipe(state, recipe, overrides) if going_on else load_recipe(recipe, overrides)
     )
     val = load_data(data)  # before the hours of training, not after them
-    path = train(
-        resolved,
-        data,
-        out,
-        resume=resume,
-        workers=workers,
-        backbone=None if backbone is None else named_file(backbone),
-        overrides=overrides,
-    )
+    try:
+        path = train(
+            resolved,
+            data,
+            out,
+            resume=resume,
+            workers=workers,
+            backbone=backbone,
+            overrides=overrides,
+        )
+    except KeyboardInterrupt as err:
+        raise KeyboardInterrupt(_how_to_go_on(state)) from err
     if not is_first_rank():
         return Trained(path, None)
     accuracy = measured(ModelRef(path), val).accuracy
     record_accuracy(path, accuracy.measured)
     return Trained(path, accuracy)
+
+
+def _how_to_go_on(state: Path) -> str:
+    if state.exists():
+        return f"stopped; {state} is whole. Go on from it with the same words and --resume."
+    return f"stopped before a state was saved in {state.parent}. Start the run again."

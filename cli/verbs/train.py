@@ -28,28 +28,17 @@ def run(arguments: Arguments) -> Result:
     from ...eval import accuracy_tables
     from ...workflows import train_recipe
 
-    try:
-        trained = train_recipe(
-            arguments.recipe,
-            arguments.data,
-            arguments.out,
-            arguments.overrides,
-            resume=arguments.resume,
-            workers=arguments.workers,
-            backbone=arguments.backbone,
-        )
-    except KeyboardInterrupt as err:
-        raise KeyboardInterrupt(_how_to_go_on(arguments.out)) from err
+    trained = train_recipe(
+        arguments.recipe,
+        arguments.data,
+        arguments.out,
+        arguments.overrides,
+        resume=arguments.resume,
+        workers=arguments.workers,
+        backbone=arguments.backbone,
+    )
     result = {"checkpoint": str(trained.checkpoint)}
     if trained.accuracy is None:
         return result
     print_tables(accuracy_tables([trained.accuracy]))
     return {**result, **trained.accuracy.measured}
-
-
-def _how_to_go_on(out: Path) -> str:
-    from ...train.run_folder import STATE
-
-    if (out / STATE).exists():
-        return f"stopped; {out / STATE} is whole. Go on from it with the same words and --resume."
-    return f"stopped before a state was saved in {out}. Start the run again."
