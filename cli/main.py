@@ -38,8 +38,8 @@ VERBS = (
 
 
 EXTRAS = {
-    **dict.fromkeys(("new", "import", "train"), "train"),
-    **dict.fromkeys(("demo", "data", "bisect"), "demo"),
+    **dict.fromkeys(("data", "new", "import", "train"), "train"),
+    **dict.fromkeys(("demo", "bisect"), "demo"),
     "export": "export",
     "build": "engines",
 }

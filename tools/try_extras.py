@@ -26,7 +26,7 @@ PROMISED: dict[str, tuple[str, ...]] = {
     "cpu": ("predict-onnx", "eval-onnx", "eval-fp16", "bench", "inspect-onnx", "inspect-engine"),
     "openvino": ("predict-openvino", "eval-openvino", "bench-openvino", "inspect-onnx"),
     "engines": ("build", "inspect-onnx", "inspect-engine"),
-    "export": ("export", "new", "predict-checkpoint", "inspect-checkpoint", "inspect-onnx"),
+    "export": ("export", "new", "inspect-checkpoint", "inspect-onnx"),
     "train": ("data", "new", "train", "predict-checkpoint", "inspect-checkpoint"),
 }
 """Besides `doctor`, which always runs."""
