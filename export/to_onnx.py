@@ -46,6 +46,18 @@ class ExportReport:
     headroom: Headroom | None = None
     """Of an fp16 file, how near its tensors come to the end of FP16 on the same pictures."""
 
+    @property
+    def agreement(self) -> str:
+        """What was compared, in words; nothing, where an untrained network finds nothing."""
+        check, task = self.verification, self.contract.task
+        where = "1 picture" if check.pictures == 1 else f"{check.pictures} pictures"
+        if check.asked == 0:
+            return (
+                f"neither ONNX Runtime nor torch finds {task} on {where}, so 0 of 0 were compared "
+                "and this says nothing of a network that finds some: train it, then export again"
+            )
+        return f"ONNX Runtime agrees with torch on {check.found} of {check.asked} {task} of {where}"
+
 
 def export(
     checkpoint_path: Path,

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from ..engines.builder import build_engine
     from ..engines.doctor import diagnose
     from ..train.weights.import_weights import import_checkpoint
-    from .bench import bench_models
     from .bisection import bisect_precision
     from .data import draw_data, load_data
     from .demo import run_demo
     from .deployment import export_checkpoint
     from .inspection import inspect_file
+    from .latency.bench import bench_models
     from .measure import evaluate
     from .open import load
     from .operators.bench import OPERATOR_OPTIONS, bench_operators
@@ -50,7 +50,7 @@ __all__ = [
 
 _MODULES = {
     "OPERATOR_OPTIONS": ".operators.bench",
-    "bench_models": ".bench",
+    "bench_models": ".latency.bench",
     "bench_operators": ".operators.bench",
     "bisect_precision": ".bisection",
     "build_engine": "..engines.builder",

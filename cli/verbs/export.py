@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..arguments import Arguments, Result, add_verb, canvas
-
-if TYPE_CHECKING:
-    from ...export.to_onnx import ExportReport
 
 
 def add(verbs: Any) -> None:
@@ -72,7 +69,7 @@ def run(arguments: Arguments) -> Result:
         calibration_images=arguments.calibration_images,
         pictures=arguments.pictures,
     )
-    print(f"{report.path}: {report.nodes} nodes, {arguments.precision}; {_agreement(report)}")
+    print(f"{report.path}: {report.nodes} nodes, {arguments.precision}; {report.agreement}")
     for outcome in (*report.rules, *filter(None, [report.int8, report.headroom])):
         print(f"  {outcome}")
     return {
@@ -83,15 +80,3 @@ def run(arguments: Arguments) -> Result:
         "headroom": None if report.headroom is None else dataclasses.asdict(report.headroom),
         **dataclasses.asdict(report.verification),
     }
-
-
-def _agreement(report: ExportReport) -> str:
-    """What was compared; nothing, where an untrained network finds nothing."""
-    check, task = report.verification, report.contract.task
-    where = "1 picture" if check.pictures == 1 else f"{check.pictures} pictures"
-    if check.asked == 0:
-        return (
-            f"neither ONNX Runtime nor torch finds {task} on {where}, so 0 of 0 were compared and "
-            "this says nothing of a network that finds some: train it, then export again"
-        )
-    return f"ONNX Runtime agrees with torch on {check.found} of {check.asked} {task} of {where}"

@@ -15,7 +15,7 @@ from maskrt.eval import Candidate
 from maskrt.runtime.gpu.cuda import missing_device
 from maskrt.runtime.sessions.interface import Backend
 from maskrt.runtime.sessions.openvino_session import openvino_core
-from maskrt.workflows.floor import CHAINS, Layers, chain_model, probes_for, works_of
+from maskrt.workflows.latency.floor import CHAINS, Layers, chain_model, probes_for, works_of
 
 Run = Callable[..., Any]
 no_gpu = pytest.mark.skipif(missing_device() is None, reason="this machine has a GPU")

@@ -19,15 +19,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from ..eval.timing.floor import Work
-from ..eval.timing.peaks import Probe
-from ..runtime.contract import Contract
-from ..runtime.sessions.interface import Backend
-from ..runtime.sessions.open import CHECKPOINT
-from ..runtime.sessions.ort_providers import CPU, CUDA
+from ...eval.timing.floor import Work
+from ...eval.timing.peaks import Probe
+from ...runtime.contract import Contract
+from ...runtime.sessions.interface import Backend
+from ...runtime.sessions.open import CHECKPOINT
+from ...runtime.sessions.ort_providers import CPU, CUDA
 
 if TYPE_CHECKING:
-    from ..eval.timing.runner import Candidate
+    from ...eval.timing.runner import Candidate
 
 Array = npt.NDArray[Any]
 Shape = tuple[int, ...]
@@ -150,7 +150,7 @@ def _input(chain: Layers, half: bool = False) -> Array:
 def _onnxruntime_run(chain: Layers) -> Callable[[], object]:
     import onnxruntime
 
-    from .operators.candidates import cores
+    from ..operators.candidates import cores
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = cores()
@@ -161,7 +161,7 @@ def _onnxruntime_run(chain: Layers) -> Callable[[], object]:
 def _openvino_run(chain: Layers) -> Callable[[], object]:
     import openvino
 
-    from ..runtime.sessions.openvino_session import openvino_core
+    from ...runtime.sessions.openvino_session import openvino_core
 
     core = openvino_core(openvino)
     options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "bf16"}
@@ -173,7 +173,7 @@ def _openvino_run(chain: Layers) -> Callable[[], object]:
 def _cuda_run(chain: Layers, half: bool) -> Callable[[], object]:
     import onnxruntime
 
-    from ..runtime.sessions.ort_providers import CUDA_OPTIONS
+    from ...runtime.sessions.ort_providers import CUDA_OPTIONS
 
     providers = [(CUDA, CUDA_OPTIONS)]
     session = onnxruntime.InferenceSession(chain_model(chain, half), providers=providers)
@@ -221,8 +221,8 @@ def _network(contract: Contract) -> tuple[Any, ...]:
 def _onnx_work(path: Path) -> Work:
     from onnx import numpy_helper
 
-    from ..engines.inline import read_exported
-    from ..export.macs import graph_macs
+    from ...engines.inline import read_exported
+    from ...export.macs import graph_macs
 
     model, contract = read_exported(path)
     cost = graph_macs(model)
@@ -237,7 +237,7 @@ def _onnx_work(path: Path) -> Work:
 
 def _engine_work(path: Path) -> Work | None:
     """From its sidecar; the file's size stands for its weights, which are nearly all of it."""
-    from ..runtime.sidecar import read_sidecar
+    from ...runtime.sidecar import read_sidecar
 
     sidecar = read_sidecar(path)
     network = sidecar.build.get("network")

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ..eval import Accuracy, Bench, BenchOptions, Candidate, Table
-    from ..eval.timing.regression import Earlier
+    from ...eval import Accuracy, Bench, BenchOptions, Candidate, Table
+    from ...eval.timing.regression import Earlier
 
 BANDWIDTH_COPIES = 4
 """Of the copy that measures the CPU's; some hundred milliseconds each bench."""
@@ -40,7 +40,7 @@ class Opened:
 
 def find_engines(findings: Findings, opened: Sequence[Opened]) -> None:
     """How TensorRT ran: recorded as a CUDA graph or not, in how much memory."""
-    from ..runtime.sessions.trt.session import TrtSession
+    from ...runtime.sessions.trt.session import TrtSession
 
     engines = {}
     for one in opened:
@@ -57,7 +57,7 @@ def find_engines(findings: Findings, opened: Sequence[Opened]) -> None:
 
 def find_placement(findings: Findings, opened: Sequence[Opened], result: Bench) -> None:
     """Which provider of ONNX Runtime got which nodes, and the copies between them."""
-    from ..eval import placement_of, placement_table, to_json
+    from ...eval import placement_of, placement_table, to_json
 
     all_rows = {
         one.candidate.name: placement_of(one.candidate.predictor.session, one.path)
@@ -71,7 +71,7 @@ def find_placement(findings: Findings, opened: Sequence[Opened], result: Bench) 
 
 def find_floor(findings: Findings, opened: Sequence[Opened], result: Bench) -> None:
     """How far each row is from what this machine's measured peaks would allow."""
-    from ..eval import floor_table, floors, to_json
+    from ...eval import floor_table, floors, to_json
     from .floor import works_of
 
     devices = {backend.device for backend in result.backends}
@@ -90,10 +90,10 @@ def find_floor(findings: Findings, opened: Sequence[Opened], result: Bench) -> N
 
 def _bandwidth(device: str) -> float:
     if device == "cpu":
-        from ..eval.timing.operators import cpu_bandwidth
+        from ...eval.timing.operators import cpu_bandwidth
 
         return cpu_bandwidth(copies=BANDWIDTH_COPIES)
-    from .operators.candidates import gpu_bandwidth
+    from ..operators.candidates import gpu_bandwidth
 
     return gpu_bandwidth()
 
@@ -108,7 +108,7 @@ def find_throughput(
     """Pictures per second of one stream and of `streams`; nothing where that is None."""
     if streams is None:
         return
-    from ..eval import measure_throughput, throughput_table, to_json
+    from ...eval import measure_throughput, throughput_table, to_json
 
     found = measure_throughput([one.candidate for one in opened], images, streams, options)
     findings.tables.append(throughput_table(found))
@@ -117,8 +117,8 @@ def find_throughput(
 
 def find_trtexec(findings: Findings, opened: Sequence[Opened], result: Bench) -> None:
     """After all models are closed: the GPU is the tool's alone."""
-    from ..eval import check_engines, to_json, trtexec_table
-    from ..eval.timing.trtexec_check import ABSENT
+    from ...eval import check_engines, to_json, trtexec_table
+    from ...eval.timing.trtexec_check import ABSENT
 
     engines = {one.candidate.name: one.path for one in opened if one.path.suffix == ".engine"}
     checks = check_engines(result, engines)
@@ -139,7 +139,7 @@ def find_regression(
     """What became slower since an earlier run; nothing without one."""
     if earlier is None:
         return
-    from ..eval import ALLOWED, compare_runs, regression_table, to_json
+    from ...eval import ALLOWED, compare_runs, regression_table, to_json
 
     regression = compare_runs(earlier, result, facts, allowed or ALLOWED)
     findings.tables.append(regression_table(regression))
@@ -149,7 +149,7 @@ def find_regression(
 
 def find_recommendation(findings: Findings, result: Bench, accuracies: Sequence[Accuracy]) -> None:
     """Which session to take here; with a GPU the table says it."""
-    from ..eval import has_gpu, recommendations
+    from ...eval import has_gpu, recommendations
 
     if not has_gpu():
         findings.sentences += recommendations(result, accuracies)

@@ -17,10 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..runtime.errors import InputError
-from ..runtime.files import require_file, sha256_of, write_error
-from ..runtime.sessions.open import CHECKPOINT, SESSIONS, ModelRef, check_session
-from .bench_findings import (
+from ...runtime.errors import InputError
+from ...runtime.files import require_file, sha256_of, write_error
+from ...runtime.sessions.open import CHECKPOINT, SESSIONS, ModelRef, check_session
+from ..measure import measured
+from ..open import model_ref, open_model
+from .findings import (
     Findings,
     Opened,
     find_engines,
@@ -31,12 +33,10 @@ from .bench_findings import (
     find_throughput,
     find_trtexec,
 )
-from .measure import measured
-from .open import model_ref, open_model
 
 if TYPE_CHECKING:
-    from ..eval import Accuracy, Bench, BenchOptions, CocoData, Table
-    from ..eval.timing.regression import Earlier
+    from ...eval import Accuracy, Bench, BenchOptions, CocoData, Table
+    from ...eval.timing.regression import Earlier
 
     Tell = Callable[[float, str], None]
 
@@ -64,7 +64,7 @@ class BenchRun:
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values."""
-        from ..eval import to_json
+        from ...eval import to_json
 
         return {
             **to_json(self.latency),
@@ -109,7 +109,7 @@ def bench_models(
         InputError: an option does not fit, or the earlier file is not usable.
         SessionError: a model cannot be opened here.
     """
-    from ..eval import environment, latency_tables, read_earlier
+    from ...eval import environment, latency_tables, read_earlier
 
     _check(html, streams, allowed)
     earlier = None if against is None else read_earlier(against)
@@ -161,7 +161,7 @@ def _check(html: Path | None, streams: int | None, allowed: float | None) -> Non
 
 
 def _require_page(html: Path) -> None:
-    from ..eval import require_report
+    from ...eval import require_report
 
     if html.suffix != ".html":
         raise InputError(f"{html}: a report ends in .html; found '{html.suffix}'. Rename it.")
@@ -193,8 +193,8 @@ def _files(
 
 def _exported(model: ModelRef, batch: int, folder: Path, say: Callable[[str], None]) -> ModelRef:
     """A checkpoint as FP32 ONNX of one batch size; a session after @ is the ONNX file's."""
-    from ..export.to_onnx import export
-    from ..train.deploy.deployment import Shapes
+    from ...export.to_onnx import export
+    from ...train.deploy.deployment import Shapes
 
     if model.session is not None:
         onnx_sessions = tuple(SESSIONS[".onnx"])
@@ -222,7 +222,7 @@ def _require_known(earlier: Earlier | None, models: Sequence[ModelRef]) -> None:
     """Before the long run: whether the earlier one can say anything about it."""
     if earlier is None:
         return
-    from ..eval import require_match
+    from ...eval import require_match
 
     for model in models:
         require_file(model.path, "a model to time", (CHECKPOINT, *SESSIONS))
@@ -234,17 +234,17 @@ def _pictures(data: CocoData | None) -> list[Any]:
     if data is None:
         import numpy as np
 
-        from ..train.shapes.scenes import draw_scene
+        from ...train.shapes.scenes import draw_scene
 
         return [draw_scene(np.random.default_rng([11, i])).image for i in range(DRAWN)]
-    from ..eval import read_record
+    from ...eval import read_record
 
     return [read_record(record) for record in data.images[:PICTURES]]
 
 
 def _open(model: ModelRef, streams: int | None, stack: contextlib.ExitStack) -> Opened:
     """The model open; an engine runs one batch per context, so it gets one for each stream."""
-    from ..eval import Candidate
+    from ...eval import Candidate
 
     asked = model
     if streams is not None and model.path.suffix.lower() == ".engine":
@@ -265,7 +265,7 @@ def _timed(
     opened: Sequence[Opened], images: Sequence[Any], options: BenchOptions, tell: Tell
 ) -> Bench:
     """The interleaved run, with the peaks of what its rows compute on."""
-    from ..eval import bench, gpu_state, has_gpu
+    from ...eval import bench, gpu_state, has_gpu
     from .floor import probes_for
 
     candidates = [one.candidate for one in opened]
@@ -282,7 +282,7 @@ def _timed(
 def _write_report(
     run: BenchRun, findings: Findings, html: Path, command: str, pictures: int
 ) -> None:
-    from ..eval import Report, write_report
+    from ...eval import Report, write_report
 
     report = Report(
         "maskrt bench",

@@ -1,0 +1,1 @@
+"""Models timed under one protocol, and what a bench says beside its latencies."""
