@@ -20,7 +20,7 @@ import onnx
 from ..runtime.contract import METADATA_KEY, Contract, Precision
 from ..runtime.errors import ExportError, InputError
 from ..runtime.files import atomic_path
-from ..train.deploy.deployment import Deployment, Shapes, deploy
+from ..train.deploy.deployment import Deployment, Shapes, deploy, with_thresholds
 from ..train.shapes.scenes import draw_scene
 from ..train.weights.checkpoint import load_checkpoint
 from .precision.fp16 import to_fp16
@@ -68,6 +68,7 @@ def export(
     rules: tuple[str, ...] = DEFAULT_RULES,
     calibration: Sequence[Path] = (),
     pictures: Sequence[npt.NDArray[np.uint8]] | None = None,
+    overrides: Sequence[str] = (),
 ) -> list[ExportReport]:
     """Export a checkpoint once and write it in one or more precisions.
 
@@ -82,6 +83,7 @@ def export(
         calibration: picture files for int8, which needs them.
         pictures: (H, W, 3) uint8 RGB to verify on and to measure FP16 headroom on, any number;
             None draws one for each canvas of the batch.
+        overrides: thresholds and slots behind the network, see `with_thresholds`.
 
     Raises:
         InputError, ConfigError: the checkpoint, the shapes or the pictures are not usable, or no
@@ -94,7 +96,8 @@ def export(
             raise InputError(f"{path}: an export ends in .onnx; found '{path.suffix}'. Rename it.")
     if "int8" in onnx_paths:
         require_pictures(calibration)
-    deployment = deploy(load_checkpoint(checkpoint_path), shapes)
+    checkpoint = with_thresholds(load_checkpoint(checkpoint_path), overrides)
+    deployment = deploy(checkpoint, shapes)
     if pictures is None:
         pictures = drawn_pictures(deployment.contract.batch)
     model, outcomes = apply_rules(onnx_from_torch(deployment), rules)

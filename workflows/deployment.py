@@ -34,6 +34,7 @@ def export_checkpoint(
     calibrate: Path | None = None,
     calibration_images: int = 64,
     pictures: Sequence[Path] = (),
+    overrides: Sequence[str] = (),
 ) -> ExportReport:
     """Export a checkpoint in one precision; the file appears once ONNX Runtime agrees with torch.
 
@@ -52,6 +53,8 @@ def export_checkpoint(
         calibration_images: int8 only: the first so many of them.
         pictures: picture files and folders to compare torch and ONNX Runtime on, and to measure
             FP16 headroom on, `MOST_PICTURES` at most; without them on a drawn scene.
+        overrides: `key=value` each, of the recipe's `proposals` and `detections`, e.g.
+            "detections.nms_iou=0.3".
 
     Raises:
         InputError, ConfigError: a file or an option is not usable.
@@ -70,6 +73,7 @@ def export_checkpoint(
         rules=rule_names(rules),
         calibration=_calibration(calibrate, precision, calibration_images),
         pictures=_read_pictures(pictures) if pictures else None,
+        overrides=overrides,
     )
     return report
 

@@ -13,6 +13,12 @@ def add(verbs: Any) -> None:
     """Its grammar."""
     sub = add_verb(verbs, "export", "checkpoint -> verified ONNX", run)
     sub.add_argument("checkpoint", type=Path)
+    sub.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="key=value",
+        help="of proposals and detections, e.g. detections.nms_iou=0.3",
+    )
     sub.add_argument("-o", "--out", type=Path, required=True, help=".onnx to write")
     sub.add_argument("--precision", choices=["fp32", "fp16", "int8"], default="fp32")
     sub.add_argument(
@@ -68,6 +74,7 @@ def run(arguments: Arguments) -> Result:
         calibrate=arguments.calibrate,
         calibration_images=arguments.calibration_images,
         pictures=arguments.pictures,
+        overrides=arguments.overrides,
     )
     print(f"{report.path}: {report.nodes} nodes, {arguments.precision}; {report.agreement}")
     for outcome in (*report.rules, *filter(None, [report.int8, report.headroom])):

@@ -18,7 +18,11 @@ def add(verbs: Any) -> None:
     sub.add_argument("sources", type=Path, nargs="+", metavar="SOURCE")
     sub.add_argument("--out", type=Path, required=True)
     sub.add_argument("--score", type=float, default=0.5, help="drawn from this score on (0.5)")
-    sub.add_argument("--nms-iou", type=float, help="drop masks that overlap a better one above it")
+    sub.add_argument(
+        "--nms-iou",
+        type=float,
+        help="mask IoU above which the better instance wins (box NMS is in the graph)",
+    )
 
 
 def run(arguments: Arguments) -> Result:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,10 +18,13 @@ from ...runtime.errors import ConfigError
 from ..networks.mask_rcnn import STRIDE, MaskRCNN
 from ..recipes.fastmask import FastMaskRecipe
 from ..recipes.mask_rcnn import MaskRCNNRecipe
-from ..recipes.recipe import Recipe
+from ..recipes.recipe import Recipe, differences, dump_recipe, parse_recipe
 from ..weights.checkpoint import Checkpoint
 from .fastmask import DeployFastMask
 from .mask_rcnn import DeployMaskRCNN
+
+AFTER_THE_NETWORK = ("proposals", "detections")
+"""Sections of a recipe that may change without the weights."""
 
 
 @dataclass(frozen=True)
@@ -54,13 +58,38 @@ def deploy(checkpoint: Checkpoint, shapes: Shapes) -> Deployment:
     canvas_hw = shapes.canvas_hw or checkpoint.recipe.input.canvas_hw
     _check(checkpoint.recipe, canvas_hw, shapes)
     if isinstance(model, MaskRCNN):
-        recipe = _with_slots(model.recipe, shapes)
+        assert isinstance(checkpoint.recipe, MaskRCNNRecipe), "a recipe of the network's family"
+        recipe = _with_slots(checkpoint.recipe, shapes)
         detector = DeployMaskRCNN(model, canvas_hw, recipe.proposals, recipe.detections).eval()
         contract = _mask_rcnn_contract(checkpoint, recipe, canvas_hw, shapes.batch)
         return Deployment(detector, contract)
     slots = shapes.proposals or model.recipe.windows.per_image
     proposer = DeployFastMask(model, canvas_hw, slots).eval()
     return Deployment(proposer, _fastmask_contract(checkpoint, proposer, canvas_hw, shapes.batch))
+
+
+def with_thresholds(checkpoint: Checkpoint, overrides: Sequence[str]) -> Checkpoint:
+    """The checkpoint with other values of what stands behind its network: NMS, scores, slots.
+
+    Its accuracy was measured with the old values, so the result has none.
+
+    Args:
+        checkpoint: of Mask R-CNN; FastMask has no such keys.
+        overrides: `key=value` each, of the recipe's sections `proposals` and `detections`.
+
+    Raises:
+        ConfigError: an unknown key, a value out of its range, or a key of another section.
+    """
+    if not overrides:
+        return checkpoint
+    recipe = parse_recipe(dump_recipe(checkpoint.recipe), "export", overrides)
+    for key, before, _ in differences(checkpoint.recipe, recipe):
+        if key.partition(".")[0] not in AFTER_THE_NETWORK:
+            raise ConfigError(
+                f"export: {key} found; expected keys of {' or '.join(AFTER_THE_NETWORK)}, as the "
+                f"weights were trained with {key}={before}. Leave it away, or train anew."
+            )
+    return dataclasses.replace(checkpoint, recipe=recipe, measured={})
 
 
 def _check(recipe: Recipe, canvas_hw: tuple[int, int], shapes: Shapes) -> None:

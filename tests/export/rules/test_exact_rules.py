@@ -219,7 +219,8 @@ def test_a_rule_that_does_not_apply_says_why(case: str) -> None:
 def test_a_rule_that_nobody_asked_for_says_so() -> None:
     model = add_functions(model_of(c5()))
     result, outcomes = apply_rules(model, ())
-    assert [str(o) for o in outcomes] == [f"exact rewrite {name}: not applied: not asked for" for name in RULES]
+    told = [f"exact rewrite {name}: not applied: not asked for" for name in RULES]
+    assert [str(outcome) for outcome in outcomes] == told
     assert list(result.graph.node) == list(model.graph.node)
 
 
