@@ -88,7 +88,9 @@ def test_a_provider_this_build_lacks_names_the_extra(
     path = write_onnx(tiny_contract.to_json())
     if TENSORRT in onnxruntime.get_available_providers():
         pytest.skip("this onnxruntime has them all")
-    with pytest.raises(SessionError, match=r'TensorrtExecutionProvider is not .* "\.\[onnxruntime-gpu\]"'):
+    with pytest.raises(
+        SessionError, match=r'TensorrtExecutionProvider is not .* "\.\[onnxruntime-gpu\]"'
+    ):
         OrtSession(path, provider="tensorrt")
     with pytest.raises(SessionError, match="provider 'rocket' found; expected one of cpu, cuda"):
         OrtSession(path, provider="rocket")
