@@ -47,6 +47,8 @@ def locked(out: Path) -> Iterator[None]:
             yield
         finally:
             path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # of a run that was refused nothing stays
+                out.rmdir()
 
 
 def _sign(handle: int, path: Path) -> None:

@@ -50,7 +50,9 @@ def new_checkpoint(
     """
     from ..train.recipes.recipe import load_recipe
     from ..train.weights.checkpoint import new_checkpoint as write_untrained
+    from ..train.weights.checkpoint import require_suffix
 
+    require_suffix(out)
     resolved = load_recipe(recipe, overrides)
     there = [path for path in (out, out.with_suffix(".yaml")) if path.exists()]
     if there and not overwrite:

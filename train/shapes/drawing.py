@@ -86,9 +86,7 @@ def _check(images: int, val_images: int, seed: int) -> None:
             f"expected 0 to {MOST_PICTURES} of each. Choose other numbers of images."
         )
     if images + val_images == 0:
-        raise InputError(
-            "shapes: no picture was asked for; expected one or more. Raise --images."
-        )
+        raise InputError("shapes: no picture was asked for; expected one or more. Raise --images.")
     if seed < 0:
         raise InputError(f"shapes: seed {seed}; expected 0 or more. Choose another seed.")
 

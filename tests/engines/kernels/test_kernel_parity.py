@@ -19,6 +19,7 @@ from maskrt.eval import CocoData, hop_between, load_coco, measure
 from maskrt.eval.coco.annotations import read_record
 from maskrt.runtime.pictures.preprocess import place_on_canvas
 from maskrt.runtime.predictor import Predictor
+from maskrt.runtime.sessions.interface import Backend
 from maskrt.train.deploy.deployment import Shapes
 from maskrt.train.shapes.drawing import draw_shapes
 from maskrt.train.torch_session import TorchSession
@@ -31,8 +32,8 @@ SLOTS = {"lsc_mask_rcnn_tiny": (20, 8), "fastmask_tiny": (20, 0)}
 class Replayed:
     """A session that gives recorded outputs, one batch after the other."""
 
-    backend = "Triton's interpreter"
-    device = None
+    backend = Backend("triton", "cpu", "fp16", "Triton's interpreter")
+    on_device = None
 
     def __init__(self, contract: Any, outputs: dict[str, Any]) -> None:
         self.contract = contract
