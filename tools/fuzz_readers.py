@@ -13,6 +13,7 @@ from random import Random
 from typing import Any
 
 from .fuzz_artefacts import PARTS as ARTEFACTS
+from .fuzz_media import PARTS as MEDIA
 from .fuzz_training import PARTS as TRAINING
 from .mutations import mutated_json
 
@@ -117,5 +118,6 @@ READERS = {
     "coco-eval": Reader(_write_coco, _read_coco_eval, mutated_json),
     "coco-train": Reader(_write_coco, _read_coco_train, mutated_json),
     **{name: Reader(*parts) for name, parts in ARTEFACTS.items()},
+    **{name: Reader(*parts) for name, parts in MEDIA.items()},
     **{name: Reader(*parts) for name, parts in TRAINING.items()},
 }

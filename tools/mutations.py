@@ -78,7 +78,8 @@ def _places(root: Any) -> list[Place]:
 def _change(rng: Random, holder: Any, key: Any, other: Any) -> None:
     value = holder[key]
     what = rng.randrange(7)
-    if type(value) in (int, float) and rng.random() < 0.6:  # gently, so that much is still taken
+    small = type(value) is float or (type(value) is int and abs(value) <= 10**300)
+    if small and rng.random() < 0.6:  # gently, so that much is still taken
         holder[key] = value * rng.choice((1, 1, 1, -1, 0, 0.5, 1000)) + rng.choice((-1, 0.5, 1, 7))
     elif what < 3:
         holder[key] = copy.deepcopy(rng.choice(HOSTILE))

@@ -2,11 +2,13 @@
 
 OpenCV makes room for the whole picture first: 3.1 GB for a JPEG of 200 bytes that says 32000 x
 32000. Formats: JPEG (ITU-T T.81, B.2.2), PNG (W3C PNG 11.2.2), GIF89a 18, BMP (BITMAPINFOHEADER),
-WebP (RFC 9649), TIFF 6.0. Of others, AVIF among them, nothing is known here.
+WebP (RFC 9649), TIFF 6.0, AVIF (ISO/IEC 23008-12, 6.5.3). Of others nothing is known here.
 """
 
 from __future__ import annotations
 
+import math
+import re
 import struct
 from collections.abc import Callable
 
@@ -18,6 +20,8 @@ ALWAYS_PX = 100_000_000
 """As many are decoded whatever the file's size: 0.3 GB, 0.9 of a progressive JPEG."""
 START_OF_FRAME = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 """JPEG's markers that state a size; the three are tables."""
+AVIF_HEADER_BYTES = 2**16
+"""Where its image sizes stand; the picture itself may come first only in files nobody writes."""
 WIDTH, HEIGHT = 256, 257
 SAMPLE_FORMAT, IEEE_FLOAT = 339, 3
 SHORT, LONG = 3, 4
@@ -27,6 +31,8 @@ SHORT, LONG = 3, 4
 def stated_size_hw(data: bytes) -> tuple[int, int] | None:
     """Height and width in pixels as the file's header says; None where it cannot be read."""
     try:
+        if data[4:8] == b"ftyp":
+            return _avif(data)
         for magic, read in _READERS.items():
             if data.startswith(magic):
                 return read(data)
@@ -99,6 +105,15 @@ def _webp(data: bytes) -> tuple[int, int] | None:
         return (bits >> 14 & 0x3FFF) + 1, (bits & 0x3FFF) + 1
     width, height = struct.unpack("<HH", data[26:30])
     return height & 0x3FFF, width & 0x3FFF
+
+
+def _avif(data: bytes) -> tuple[int, int] | None:
+    """The largest of its images: a grid states the whole and each tile, a thumbnail is another."""
+    sizes = [
+        struct.unpack(">II", data[found.end() + 4 : found.end() + 12])  # after version and flags
+        for found in re.finditer(b"\0\0\0\x14ispe", data[:AVIF_HEADER_BYTES])
+    ]
+    return max(((height, width) for width, height in sizes), key=math.prod, default=None)
 
 
 def _tiff(data: bytes) -> tuple[int, int]:

@@ -29,6 +29,7 @@ def encoded(suffix: str, options: tuple[int, ...] = (), picture: np.ndarray = PI
         (".tif", ()),
         (".webp", ()),
         (".webp", (cv2.IMWRITE_WEBP_QUALITY, 101)),
+        (".avif", ()),
     ],
 )
 def test_the_size_is_the_pictures_and_a_cut_header_has_none(
