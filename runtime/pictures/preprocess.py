@@ -90,13 +90,15 @@ def scaled_size_hw(
 
     One scale for both sides: the largest that keeps the shorter side at `rule.short_side_px` (when
     that is not 0), the longer side within `rule.long_side_px`, and both on the canvas.
-    `rule.multiple_px` 1 rounds to the nearest pixel, otherwise down to the multiple. A side is
-    never below 1 px (one multiple) nor above the canvas.
+    `rule.multiple_px` 1 rounds to the nearest pixel, otherwise down to the multiple; the canvas
+    limits what is left after that: 640x480 becomes 1300x975 and fills 1300x972, as in FastMask. A
+    side is never below 1 px (one multiple) nor above the canvas.
 
     Source: Detectron2's ResizeShortestEdge (int(x + .5)); FastMask's get_img (multiples of 4).
     """
     height, width = image_hw
-    scales = [rule.long_side_px / max(image_hw), canvas_hw[0] / height, canvas_hw[1] / width]
+    high, wide = (_largest_before_flooring(side, rule.multiple_px) for side in canvas_hw)
+    scales = [rule.long_side_px / max(image_hw), high / height, wide / width]
     if rule.short_side_px > 0:
         scales.append(rule.short_side_px / min(image_hw))
     scale = min(scales)
@@ -104,6 +106,13 @@ def scaled_size_hw(
         _scaled_side(height * scale, rule.multiple_px, canvas_hw[0]),
         _scaled_side(width * scale, rule.multiple_px, canvas_hw[1]),
     )
+
+
+def _largest_before_flooring(side_px: int, multiple_px: int) -> float:
+    """The longest scaled side that still fits a canvas side, once it is floored."""
+    if multiple_px == 1:
+        return side_px
+    return side_px - side_px % multiple_px + multiple_px - 0.01  # one multiple more is too much
 
 
 def _scaled_side(side_px: float, multiple_px: int, limit_px: int) -> int:
