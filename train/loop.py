@@ -74,8 +74,8 @@ def train(
     Raises:
         ConfigError: processes that cannot share a batch.
         InputError: the data cannot be read, or `out` already holds a run and `resume` is not set.
-        TrainError: the losses are no longer finite, the run to resume is of another recipe, or
-            another process trains in `out`.
+        TrainError: the losses are no longer finite, another process trains in `out`, or the run
+            to resume is of another recipe, other annotations or another number of processes.
     """
     rank, ranks, device = _process_group()
     _check_processes(recipe, workers, ranks)
@@ -84,6 +84,7 @@ def train(
     with locked(out) if rank == 0 else contextlib.nullcontext():
         require_run(out) if resume else require_no_run(out)
         run = new_run(recipe, device, backbone, overrides)
+        run.annotations_sha256, run.ranks = dataset.annotations_sha256, ranks
         if resume:
             restore(run, out / STATE)
         elif rank == 0:

@@ -3,7 +3,8 @@
     model.NAME      weights and statistics of the network
     momentum.NAME   of the parameter NAME, once it had a gradient
     average.NAME    the moving average, with `solver.ema_decay`
-    header          the resolved recipe, the overrides it was made with, steps done, loss scaling
+    header          the resolved recipe, the overrides it was made with, steps done, loss scaling,
+                    SHA-256 of the annotations, processes that share a batch
 
 No random state: batches, augmentation and sampling are drawn from (seed, epoch, picture) and (seed,
 rank, step) alone. The learning rate follows from the step.
@@ -30,7 +31,7 @@ from .seeds import torch_seed
 from .weights.backbone import take_backbone
 from .weights.tensors import check_tensors, load_metadata, load_tensors, save_tensors
 
-FORMAT = "2"
+FORMAT = "3"
 MAY_CHANGE = "solver.steps"
 
 
@@ -46,6 +47,10 @@ class Run:
     average: AveragedModel | None
     """Of the weights, when `solver.ema_decay` is set."""
     scaler: torch.amp.GradScaler
+    annotations_sha256: str = ""
+    """Of the annotation file that it trains on."""
+    ranks: int = 1
+    """Processes that share a batch; each draws its own random numbers."""
     step: int = 0
     """Steps done."""
 
@@ -80,6 +85,8 @@ def save_state(run: Run, path: Path) -> None:
         "overrides": json.dumps(run.overrides),
         "step": str(run.step),
         "scaler": json.dumps(run.scaler.state_dict()),
+        "annotations_sha256": run.annotations_sha256,
+        "ranks": str(run.ranks),
     }
     save_tensors(path, _tensors(run), metadata)
 
@@ -122,11 +129,13 @@ def restore(run: Run, path: Path) -> None:
 
     Raises:
         InputError: no such file, or not a whole one, or values that are not finite.
-        TrainError: it is a run of another recipe or network, or of another version of maskrt.
+        TrainError: it is a run of another recipe or network, of other annotations, of another
+            number of processes, or of another version of maskrt.
     """
     tensors, header = load_tensors(path)
     _check_format(path, header)
     steps = _check_agreement(path, header, run.recipe)
+    _check_surroundings(path, header, run)
     parts: dict[str, dict[str, Tensor]] = {"model": {}, "momentum": {}, "average": {}}
     for key, value in tensors.items():
         part, _, name = key.partition(".")
@@ -195,6 +204,21 @@ def _check_agreement(path: Path, header: dict[str, str], asked: Recipe) -> int:
                 f"it (only {MAY_CHANGE} may change) or choose another --out."
             )
     return saved.solver.steps
+
+
+def _check_surroundings(path: Path, header: dict[str, str], run: Run) -> None:
+    """What decides the next batch beside the recipe."""
+    if header.get("annotations_sha256") != run.annotations_sha256:
+        raise TrainError(
+            f"{path}: a run on annotations of SHA-256 {header.get('annotations_sha256', '')[:12]}; "
+            f"found {run.annotations_sha256[:12]}. Resume with its own --data, or choose another "
+            "--out."
+        )
+    if header.get("ranks") != str(run.ranks):
+        raise TrainError(
+            f"{path}: a run of {header.get('ranks', '')[:12]} processes; found {run.ranks}. Resume "
+            "with as many, or choose another --out."
+        )
 
 
 def _step(path: Path, header: dict[str, str], steps: int) -> int:

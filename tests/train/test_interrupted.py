@@ -92,7 +92,7 @@ def check_whole(out: Path) -> None:
     if (out / "model.safetensors").exists():
         load_checkpoint(out / "model.safetensors")
     if (out / "resume.safetensors").exists():
-        assert load_metadata(out / "resume.safetensors")["format"] == "2"
+        assert load_metadata(out / "resume.safetensors")["format"] == "3"
     if (out / "model.yaml").exists():
         load_recipe(out / "model.yaml")
 

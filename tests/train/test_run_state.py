@@ -69,8 +69,12 @@ def changed(path: Path, key: str, value: str | None) -> None:
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("format", None, "state of format None; expected 2, which maskrt 0.1 did not write"),
-        ("format", "3", "state of format '3'; expected 2"),
+        ("format", None, "state of format None; expected 3, which maskrt 0.1 did not write"),
+        ("format", "2", "state of format '2'; expected 3"),
+        ("annotations_sha256", "0" * 64, "a run on annotations of SHA-256 000000000000; found ."),
+        ("annotations_sha256", None, "Resume with its own --data"),
+        ("ranks", "2", "a run of 2 processes; found 1. Resume with as many"),
+        ("ranks", None, "a run of  processes; found 1"),
         ("step", None, "found step ''; expected a number of steps"),
         ("step", "many", "found step 'many'; expected a number of steps"),
         ("step", "-1", "found step '-1'"),
