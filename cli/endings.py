@@ -17,7 +17,7 @@ import threading
 import traceback
 from collections.abc import Iterator
 from types import FrameType
-from typing import Any, Self, TextIO
+from typing import Any, TextIO
 
 FULL_OUTPUT, UNFORESEEN, BROKEN_PIPE = 2, 3, 128 + signal.SIGPIPE
 WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
@@ -35,7 +35,7 @@ class Signals:
         self._before: dict[int, Any] = {}
         self._process = os.getpid()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Signals:
         if threading.current_thread() is threading.main_thread():
             self._before = {number: signal.signal(number, self._handle) for number in WORDS}
         return self

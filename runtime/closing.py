@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Self
+from typing import TypeVar
+
+_Opened = TypeVar("_Opened", bound="Closing")
 
 
 class Closing(ABC):
@@ -13,7 +15,7 @@ class Closing(ABC):
     def close(self) -> None:
         """Release what it holds; a second call does nothing."""
 
-    def __enter__(self) -> Self:
+    def __enter__(self: _Opened) -> _Opened:
         return self
 
     def __exit__(self, *_: object) -> None:

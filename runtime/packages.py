@@ -8,6 +8,8 @@ other ways out, have sentences of their own beside their one import.
 from __future__ import annotations
 
 import contextlib
+import platform
+import sys
 from collections.abc import Iterator
 from contextvars import ContextVar
 
@@ -28,6 +30,11 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "yaml": ("train", "export", "demo"),
 }
 """By the name that is imported; the first is proposed where the work names none that has it."""
+
+TRAINING_PYTHON = (3, 11)
+"""Training and export need it; all that opens, builds, runs and measures artefacts needs 3.10."""
+NEWER_ONLY = ("torch", "onnxscript")
+"""What the extras bring from `TRAINING_PYTHON` on only."""
 
 _inside = ContextVar("_inside", default=False)
 
@@ -55,9 +62,26 @@ def packages_named(where: str, extra: str = "") -> Iterator[None]:
         package = (err.name or "").partition(".")[0]
         if package not in EXTRAS:
             raise
+        if package in NEWER_ONLY:
+            require_training_python()
         raise _missing(where, package, extra, err) from err
     finally:
         _inside.reset(token)
+
+
+def require_training_python() -> None:
+    """Refuse to train or export under a Python that only builds and runs artefacts.
+
+    Raises:
+        InputError: this Python is older than `TRAINING_PYTHON`.
+    """
+    if sys.version_info[:2] < TRAINING_PYTHON:
+        needed = ".".join(map(str, TRAINING_PYTHON))
+        raise InputError(
+            f"{sys.executable}: Python {platform.python_version()} found; training, export and "
+            f"checkpoints need {needed} or later. Do this with a newer Python and bring the ONNX "
+            "file here, where it runs and engines are built."
+        )
 
 
 def _missing(where: str, package: str, extra: str, err: ImportError) -> InputError:

@@ -69,11 +69,21 @@ _MODULES = {
 }
 """Where each is defined."""
 
+_TRAINING = frozenset(
+    {
+        *("bisect_precision", "export_checkpoint", "import_checkpoint", "new_checkpoint"),
+        *("run_demo", "train_recipe"),
+    }
+)
+"""Those that train or export, which needs a newer Python than the rest."""
+
 
 def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
-    from ..runtime.packages import packages_named
+    from ..runtime.packages import packages_named, require_training_python
 
+    if name in _TRAINING:
+        require_training_python()
     with packages_named(name):
         return getattr(import_module(_MODULES[name], __name__), name)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 FLOATS = ("float32", "float16", "bf16")
 # No arithmetic: a constant's type, a cast or a change of memory layout proves nothing.
@@ -76,7 +76,7 @@ class LayerSummary:
         }
 
     @classmethod
-    def from_dict(cls, record: dict[str, Any]) -> Self:
+    def from_dict(cls, record: dict[str, Any]) -> LayerSummary:
         """Read back what `to_dict` wrote.
 
         Raises:

@@ -13,7 +13,7 @@ import contextlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -71,7 +71,7 @@ class Report:
     """The values of these tables for the JSON, raw samples included."""
     pictures: tuple[Picture, ...] = ()
     """On the page only; the JSON counts them."""
-    created: str = field(default_factory=lambda: datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"))
+    created: str = field(default_factory=lambda: f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC")
 
 
 def require_report() -> None:

@@ -7,7 +7,7 @@ and the torch checkpoint each implement it in one file of their own.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol, Self
+from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -85,7 +85,7 @@ class Session(Protocol):
         """Release what the session holds; it cannot run afterwards. A second call does nothing."""
         ...
 
-    def __enter__(self) -> Self: ...
+    def __enter__(self) -> Session: ...
 
     def __exit__(self, *_: object) -> None: ...
 
