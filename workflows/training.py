@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..runtime.errors import InputError
 from ..runtime.sessions.open import ModelRef
 from .data import load_data
 from .measure import measured
@@ -50,16 +49,11 @@ def new_checkpoint(
     """
     from ..train.recipes.recipe import load_recipe
     from ..train.weights.checkpoint import new_checkpoint as write_untrained
-    from ..train.weights.checkpoint import require_suffix
+    from ..train.weights.checkpoint import require_new, require_suffix
 
     require_suffix(out)
     resolved = load_recipe(recipe, overrides)
-    there = [path for path in (out, out.with_suffix(".yaml")) if path.exists()]
-    if there and not overwrite:
-        raise InputError(
-            f"{there[0]}: is there already; expected a new file for untrained weights and their "
-            "recipe. Name another, or use --overwrite."
-        )
+    require_new(out, overwrite=overwrite)
     write_untrained(resolved, out, None if backbone is None else named_file(backbone))
     return resolved
 
@@ -121,7 +115,13 @@ def train_recipe(
         raise KeyboardInterrupt(_how_to_go_on(state)) from err
     if not is_first_rank():
         return Trained(path, None)
-    accuracy = measured(ModelRef(path), val).accuracy
+    try:
+        accuracy = measured(ModelRef(path), val).accuracy
+    except KeyboardInterrupt as err:
+        raise KeyboardInterrupt(
+            f"stopped while the result was measured; {path} is whole. Measure it with: maskrt eval "
+            f"{path} --data {data}"
+        ) from err
     record_accuracy(path, accuracy.measured)
     return Trained(path, accuracy)
 

@@ -15,6 +15,7 @@ from maskrt.train.recipes.mask_rcnn import MaskRCNNRecipe
 from maskrt.train.recipes.recipe import dump_recipe, load_recipe
 from maskrt.train.weights.checkpoint import load_checkpoint
 from maskrt.train.weights.tensors import load_metadata
+from maskrt.workflows import train_recipe
 
 MakeRecipe = Callable[..., MaskRCNNRecipe]
 
@@ -147,3 +148,21 @@ def test_training_that_is_told_to_stop_says_how_to_go_on(
     assert gone(workers, 5)
     assert not list(training.out.glob(".*.tmp"))
     check_whole(training.out)
+
+
+def test_a_stop_while_the_result_is_measured_says_that_it_is_whole(
+    tiny: MakeRecipe, shapes_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("maskrt.workflows.training.measured", stopped)
+    (tmp_path / "narrow.yaml").write_text(dump_recipe(tiny("solver.steps=1")))
+    with pytest.raises(KeyboardInterrupt) as caught:
+        train_recipe(tmp_path / "narrow.yaml", shapes_folder, tmp_path / "run", workers=0)
+    weights = tmp_path / "run" / "model.safetensors"
+    assert str(caught.value) == (
+        f"stopped while the result was measured; {weights} is whole. Measure it with: maskrt eval "
+        f"{weights} --data {shapes_folder}"
+    )
+    assert load_checkpoint(weights).steps == 1
