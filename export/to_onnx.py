@@ -23,6 +23,7 @@ from ..runtime.files import atomic_path
 from ..train.deploy.deployment import Deployment, Shapes, deploy, with_thresholds
 from ..train.shapes.scenes import draw_scene
 from ..train.weights.checkpoint import load_checkpoint
+from .ir_version import lowest_ir_version
 from .precision.fp16 import to_fp16
 from .precision.headroom import Headroom, measure_headroom
 from .precision.int8 import Int8Report, require_pictures, to_int8
@@ -148,6 +149,7 @@ def _write(
 ) -> tuple[Verification, Headroom | None]:
     """Attach the contract, check, verify, and only then name the file."""
     onnx.helper.set_model_props(model, {METADATA_KEY: contract.to_json()})
+    model.ir_version = lowest_ir_version(model)
     onnx.checker.check_model(model, full_check=True)
     with atomic_path(path) as temporary:
         onnx.save(model, temporary)
