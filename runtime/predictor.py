@@ -58,7 +58,7 @@ class Predictor(Closing):
             ContractError: a picture is not (H, W, 3) uint8.
             SessionError: the backend failed, or gave NaN or infinity.
         """
-        _require_list(images, "predict")
+        require_list(images, "predict")
         batch = self.contract.batch
         results: list[Instances] = []
         for start in range(0, len(images), batch):
@@ -85,7 +85,7 @@ class Predictor(Closing):
             ContractError: a picture is not (H, W, 3) uint8; those before it are given first.
             SessionError: the backend failed, or gave NaN or infinity.
         """
-        _require_list(images, "stream")
+        require_list(images, "stream")
         if depth < 1:
             raise InputError(f"stream: depth is {depth}; expected 1 or more. Use 2 or 3.")
         return self._stream(iter(images), depth)
@@ -144,7 +144,8 @@ class Predictor(Closing):
         self.session.close()
 
 
-def _require_list(images: object, method: str) -> None:
+def require_list(images: object, method: str) -> None:
+    """ContractError where one picture came instead of a list; `method` is what got it."""
     if isinstance(images, np.ndarray) and images.ndim == 3:
         raise ContractError(
             f"{method}: got one array {images.shape}; expected a list of pictures. "

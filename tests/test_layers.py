@@ -22,14 +22,14 @@ MAY_IMPORT = {
 }
 RUNTIME_ORDER = [
     *(
-        {"errors", "files", "closing", "packages", "json_values"},
+        {"errors", "files", "whole_folder", "closing", "packages", "json_values"},
         {"contract"},
-        {"sidecar"},
+        {"sidecar", "bundle"},
         {"results"},
         {"pictures"},
         {"gpu"},
     ),
-    *({"sessions"}, {"predictor"}),
+    *({"sessions"}, {"predictor"}, {"bundle_predictor"}),
 ]
 """Inside `runtime` imports point to the left."""
 NEVER = {

@@ -28,8 +28,8 @@ import cv2
 import numpy as np
 
 from ...runtime.errors import InputError
+from ...runtime.whole_folder import whole_folder
 from .scenes import CLASS_NAMES, Bytes, draw_scene
-from .whole_folder import whole_folder
 
 SPLITS = ("train", "val")
 PARAMETERS_FILE = "shapes.json"

@@ -17,7 +17,6 @@ from maskrt.runtime.errors import InputError
 from maskrt.train.shapes import drawing as shapes
 from maskrt.train.shapes.drawing import draw_shapes
 from maskrt.train.shapes.scenes import CLASS_NAMES, MIN_VISIBLE_PX, draw_scene
-from maskrt.train.shapes.whole_folder import whole_folder
 
 # pycocotools 2.0.11 decodes through an array protocol that numpy 2 calls old.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -248,14 +247,6 @@ def _within(seconds: float, happened: Callable[[], bool]) -> bool:
     while not happened() and time.monotonic() < end:
         time.sleep(0.05)
     return happened()
-
-
-def test_a_folder_that_is_being_filled_is_left_alone(tmp_path: Path) -> None:
-    with whole_folder(tmp_path / "out") as first:
-        (first / "a").write_text("")
-        with pytest.raises(ValueError, match="given up"), whole_folder(tmp_path / "out"):
-            raise ValueError("given up")
-    assert [path.name for path in tmp_path.rglob("*")] == ["out", "a"]
 
 
 def test_an_interrupted_run_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

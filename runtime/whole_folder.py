@@ -3,6 +3,9 @@
 It is filled under a hidden name beside its own and renamed at the end. A process that is killed
 cannot remove the hidden folder; its lock on it ends with it, which is how the next run tells a
 stale folder from one that is being filled.
+
+Where a folder is replaced the old one has a hidden name for as long as a rename takes; a process
+that is killed just then leaves it there, and no folder.
 """
 
 from __future__ import annotations
@@ -16,12 +19,16 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from ...runtime.files import write_error
+from .files import write_error
 
 
 @contextlib.contextmanager
-def whole_folder(out: Path) -> Iterator[Path]:
+def whole_folder(out: Path, *, replace: bool = False) -> Iterator[Path]:
     """A temporary folder beside `out` that becomes `out` when the block succeeds.
+
+    Args:
+        out: the folder.
+        replace: `out` may be a folder that holds something; that is removed.
 
     Raises:
         InputError: it cannot be written, or `out` is a folder that holds something.
@@ -36,11 +43,25 @@ def whole_folder(out: Path) -> Iterator[Path]:
         with _locked(hidden):
             yield hidden
             hidden.chmod(0o755)
-            hidden.replace(out)  # an empty folder may be replaced, any other may not
+            _put_in_place(hidden, out, replace)
     except OSError as err:
         raise write_error(out, err) from err
     finally:
         shutil.rmtree(hidden, ignore_errors=True)
+
+
+def _put_in_place(hidden: Path, out: Path, replace: bool) -> None:
+    if not replace or not out.is_dir():
+        hidden.replace(out)  # an empty folder may be replaced, any other may not
+        return
+    previous = hidden.with_name(f"{hidden.name}.previous")
+    out.replace(previous)
+    try:
+        hidden.replace(out)
+    except OSError:
+        previous.replace(out)
+        raise
+    shutil.rmtree(previous, ignore_errors=True)
 
 
 def _remove_stale(out: Path) -> None:
