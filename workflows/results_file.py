@@ -37,12 +37,17 @@ class ResultsFile(Closing):
     def add(self, image: Row, rows: Iterable[Row]) -> None:
         """Note one picture and its instances; both get ids from 1 on as they come.
 
+        With an area and `iscrowd` the file is annotations as well, for labels made by a network.
+
         Raises:
             InputError: the disk is full, or the folder cannot be written.
         """
+        from pycocotools import mask as coco_mask
+
         self._images.append({"id": self._images.count + 1, **image})
         for row in rows:
-            self._rows.append({"id": self._rows.count + 1, **row})
+            area = int(coco_mask.area(row["segmentation"]))
+            self._rows.append({"id": self._rows.count + 1, "area": area, "iscrowd": 0, **row})
 
     def mark(self) -> Callable[[], None]:
         """A function that takes back all that is added from now on."""

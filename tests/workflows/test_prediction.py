@@ -128,6 +128,19 @@ def test_pycocotools_loads_the_results(
     assert {c["id"]: c["name"] for c in found["categories"]} == {1: "disc", 2: "star"}
 
 
+def test_the_results_are_annotations_to_learn_from(
+    predictor: Predictor, pictures: Path, tmp_path: Path
+) -> None:
+    from pycocotools.coco import COCO
+
+    run(predictor, [pictures], tmp_path / "out")
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO(tmp_path / "out" / "results.json")
+    rows = truth.loadAnns(truth.getAnnIds(areaRng=[1, 1e9], iscrowd=False))
+    assert len(rows) == 6
+    assert all(row["area"] == truth.annToMask(row).sum() for row in rows)
+
+
 def test_equal_names_from_two_folders_do_not_overwrite_each_other(
     predictor: Predictor, tmp_path: Path
 ) -> None:
