@@ -73,9 +73,19 @@ class Ran:
         return read
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--chain",
+        type=Path,
+        metavar="DIR",
+        help="keep the chain's files there, or take them from there: a Python without torch can",
+    )
+
+
 @pytest.fixture(scope="session")
-def chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
-    folder = tmp_path_factory.mktemp("chain")
+def chain(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Chain:
+    kept: Path | None = request.config.getoption("--chain")
+    folder = kept or tmp_path_factory.mktemp("chain")
     made = Chain(
         folder / "net.safetensors",
         folder / "net.onnx",
@@ -85,6 +95,8 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
         (RECIPE, *NARROW),
         folder / "shapes",
     )
+    if kept is not None and kept.exists():
+        return made
     commands: tuple[tuple[Any, ...], ...] = (
         ("new", *made.recipe, "-o", made.checkpoint),
         ("export", made.checkpoint, "-o", made.onnx),
