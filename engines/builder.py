@@ -28,6 +28,7 @@ from .layers.summary import Layer, LayerSummary
 from .network import make_builder, parse_network, serialize_network
 from .plugins.choice import OPERATORS, RTX_UNTRIED, Prepared, prepare_operators
 from .progress import interruptible, show_progress
+from .tactic_sources import leave_out_absent
 
 
 @dataclass(frozen=True)
@@ -178,7 +179,8 @@ def _build(
     request_precision(flavour, config, network, tensor_types(model), options.tf32)
     summary = network_summary(flavour.trt, network)
     _require_fp16(summary, contract, options.min_fp16, source)
-    notes = _load_timing_cache(flavour, config, options.timing_cache_path)
+    notes = leave_out_absent(flavour, config)
+    notes += _load_timing_cache(flavour, config, options.timing_cache_path)
     if flavour.name == "tensorrt-rtx" and prepared.operators == "plugin":
         notes += (f"{RTX_UNTRIED}; before use run 'maskrt eval' with '--against' its ONNX file",)
     with show_progress(flavour, config, progress, stop):
