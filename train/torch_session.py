@@ -49,7 +49,8 @@ def open_checkpoint(
 class TorchSession(Closing):
     """A checkpoint run by torch. Implements `interface.Session`; `on_device` on a GPU only.
 
-    It survives fork on a CPU, where the child goes on with one thread of torch; CUDA does not.
+    It survives fork on a CPU, where the child goes on with one thread of torch; CUDA does not. On a
+    GPU it turns TF32 off, for the whole process.
     """
 
     backend: Backend
@@ -81,6 +82,8 @@ class TorchSession(Closing):
         deployment = deploy(load_checkpoint(path), shapes)
         self.contract = deployment.contract
         self._torch_device = _device(path, device, half)
+        if self._torch_device.type == "cuda":
+            forbid_tf32()
         module = deployment.module.to(self._torch_device)
         self._module: Any = torch.compile(module, fullgraph=True) if compiled else module
         self._half, self._process = half, os.getpid()
@@ -137,6 +140,17 @@ class TorchSession(Closing):
         """Drop the network and what it made; a second call does nothing."""
         self._module = self.on_device = None
         self._inputs = ()
+
+
+def forbid_tf32() -> None:
+    """FP32 on a GPU is FP32 from here on, in the whole process, compiled or not.
+
+    torch lets cuDNN convolve FP32 in TF32 (10 bits of mantissa) on Ampere and later unless told
+    otherwise. The gates of FP32 files compare with this session: instances would not match that the
+    files have right. Never undone: threads share the switch, and one would undo it under another.
+    """
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
 
 
 @functools.cache

@@ -16,8 +16,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..runtime.errors import BuildError, SessionError
 from ..runtime.files import sha256_of
 from ..runtime.sessions.open import CHECKPOINT, ModelRef
+from ..runtime.sessions.ort_module import provider_trouble
+from ..runtime.sessions.ort_providers import CUDA
 from .data import draw_data, load_data, require_at_least_one
 from .measure import measured, measured_hop
 from .open import load
@@ -66,6 +69,8 @@ class _Measured:
     hops: list[Hop] = field(default_factory=list)
     runnable: list[Path] = field(default_factory=list)
     """Artefacts that this machine can run, in bench order."""
+    refused: list[str] = field(default_factory=list)
+    """Sentences about engines that do not open on the GPU that is here."""
     predictions: dict[Path, list[Prediction]] = field(default_factory=dict)
     builds: list[BuildReport] = field(default_factory=list)
 
@@ -116,11 +121,22 @@ def _one_network(checkpoint: Path, out: Path, data: CocoData, found: _Measured, 
     engine = out / f"{checkpoint.stem}-fp16.engine"
     say(f"{checkpoint.stem}: build {runtime} engine")
     found.builds.append(build_engine(fp16, engine, runtime))
-    artefacts = [checkpoint, fp32, fp16] + ([engine] if _has_gpu() else [])
+    engines = [engine] if _has_gpu() and _opens(engine, found) else []
     say(f"{checkpoint.stem}: accuracy on {len(data.images)} pictures")
-    _measure_chain(artefacts, data, found)
+    _measure_chain([checkpoint, fp32, fp16, *engines], data, found)
     # A CPU computes FP16 files in FP32: their accuracy is emulated, their latency means nothing.
-    found.runnable += artefacts if _has_gpu() else [checkpoint, fp32]
+    halves = [fp16] if provider_trouble(CUDA) is None else []
+    found.runnable += [checkpoint, fp32, *halves, *engines]
+
+
+def _opens(engine: Path, found: _Measured) -> bool:
+    """Whether the GPU here runs the engine: TensorRT-RTX builds anywhere and knows few GPUs."""
+    try:
+        load(engine).close()
+    except SessionError as err:
+        found.refused.append(f"Without rows for {engine.name}: {err}")
+        return False
+    return True
 
 
 def _measure_chain(artefacts: list[Path], data: CocoData, found: _Measured) -> None:
@@ -156,7 +172,7 @@ def _report(data: CocoData, found: _Measured, latency: Bench) -> Report:
         title="maskrt demo",
         dataset=f"{len(data.images)} drawn val pictures (seed {SEED}), none seen in training.",
         environment=environment(_artefacts(found)),
-        summary=_engines(found),
+        summary=(*_engines(found), *found.refused),
         commands=("make demo",),
         accuracy=tuple(found.accuracies),
         hops=tuple(found.hops),
@@ -206,6 +222,11 @@ def _has_gpu() -> bool:
 
 def _engine_runtime() -> str:
     """Plain TensorRT where it can build, TensorRT-RTX anywhere else."""
-    from importlib.util import find_spec
+    from ..engines.flavours import load_flavour
 
-    return "tensorrt" if _has_gpu() and find_spec("tensorrt") else "tensorrt-rtx"
+    if not _has_gpu():
+        return "tensorrt-rtx"
+    try:
+        return load_flavour("tensorrt").name
+    except BuildError:
+        return "tensorrt-rtx"

@@ -40,6 +40,9 @@ PROVIDERS: Mapping[str, tuple[str, ...]] = {
     "tensorrt-rtx": (TENSORRT_RTX, CPU),
 }
 """By our name: what is tried for each node, in this order."""
+ROUNDING_FP32 = ("tensorrt", "tensorrt-rtx")
+"""These let TensorRT multiply FP32 in TF32, 10 bits of mantissa, and have no option against it: as
+of ONNX Runtime 1.31 only engines of `maskrt build` are FP32. Their rows say so."""
 
 
 def provider_options(provider: str, precision: Precision, device_index: int) -> Options:

@@ -18,10 +18,19 @@ import numpy.typing as npt
 
 from ..closing import Closing
 from ..contract import Contract, Outputs, Precision, TensorSpec, contract_from_metadata
-from ..errors import SessionError, pip_line
+from ..errors import SessionError
 from .interface import Backend, OnDevice, check_inputs, closed_error
 from .ort_binding import OrtBinding
-from .ort_providers import CPU, CUDA, PROVIDERS, TENSORRT, cache_folder, provider_options
+from .ort_module import import_onnxruntime, provider_advice, provider_trouble
+from .ort_providers import (
+    CPU,
+    CUDA,
+    PROVIDERS,
+    ROUNDING_FP32,
+    TENSORRT,
+    cache_folder,
+    provider_options,
+)
 
 log = logging.getLogger(__name__)
 
@@ -66,20 +75,19 @@ class OrtSession(Closing):
             SessionError: onnxruntime or a provider is missing, or the file is corrupt.
             ContractError: its contract is unreadable or of another schema.
         """
-        runtime = _onnxruntime()
-        chain = _chain(runtime, provider)
+        runtime = import_onnxruntime()
+        chain = _chain(str(path), runtime, provider, device_index)
         options = _options(runtime, threads, profile_prefix)
         self._session: Any = _load(runtime, Path(path), chain, options, device_index)
         self.contract = _contract(self._session, str(path))
         self._output_names = [spec.name for spec in self.contract.outputs]
         running = self._session.get_providers()[0]
         if running != chain[0]:
-            if provider is not None:
-                raise SessionError(
-                    f"{path}: {chain[0]} could not start and ONNX Runtime fell back to {running}. "
-                    "Check its driver and libraries, or ask for the CPU."
-                )
-            log.warning("%s: %s could not start; running on %s.", path, chain[0], running)
+            raise SessionError(
+                f"{path}: {chain[0]} started for a smaller model, but for this one ONNX Runtime "
+                f"fell back to {running}; expected it to run there. Free GPU memory, or ask for "
+                "the CPU."
+            )
         self.provider = NAMES[running]
         self.backend = _backend(self.provider, self.contract.precision)
         self._one_at_a_time = threading.Lock()
@@ -131,32 +139,23 @@ class OrtSession(Closing):
         self._session = self._binding = self.on_device = None
 
 
-def _onnxruntime() -> Any:
-    try:
-        import onnxruntime
-    except ImportError as err:
-        raise SessionError(
-            "ONNX Runtime: not installed; .onnx files need it. "
-            f'{pip_line("cpu")}, or ".[onnxruntime-gpu]" for CUDA.'
-        ) from err
-    return onnxruntime
-
-
-def _chain(runtime: Any, asked: str | None) -> tuple[str, ...]:
-    """The providers to try, the first of them offered by this build of ONNX Runtime."""
-    offered = runtime.get_available_providers()
-    if asked is None:
-        return PROVIDERS["cuda" if CUDA in offered else "cpu"]
-    if asked not in PROVIDERS:
+def _chain(where: str, runtime: Any, asked: str | None, device_index: int) -> tuple[str, ...]:
+    """The providers to try, the first of them known to start."""
+    if asked is not None and asked not in PROVIDERS:
         raise SessionError(
             f"ONNX Runtime: provider '{asked}' found; expected one of {', '.join(PROVIDERS)}. "
             "Choose one of these."
         )
-    chain = PROVIDERS[asked]
-    if chain[0] not in offered:
+    offered = runtime.get_available_providers()
+    chain = PROVIDERS[asked or ("cuda" if CUDA in offered else "cpu")]
+    trouble = provider_trouble(chain[0], device_index)
+    if trouble is not None and asked is None:
+        log.warning("%s: %s cannot start (%s); running on the CPU.", where, chain[0], trouble)
+        return PROVIDERS["cpu"]
+    if trouble is not None:
         raise SessionError(
-            f"ONNX Runtime: provider {chain[0]} is not in this build; it offers "
-            f"{', '.join(offered)}. {pip_line('onnxruntime-gpu')} for CUDA and TensorRT."
+            f"{where}: {chain[0]} cannot start ({trouble}); expected it to. "
+            f"{provider_advice(trouble)}."
         )
     return tuple(name for name in chain if name in offered)
 
@@ -175,6 +174,8 @@ def _options(runtime: Any, threads: int | None, profile_prefix: Path | None) -> 
 
 def _backend(provider: str, precision: Precision) -> Backend:
     label = f"onnxruntime-{provider}"
+    if provider in ROUNDING_FP32 and precision == "fp32":
+        label += "-tf32"
     if provider != "cpu":
         return Backend("onnxruntime", "cuda", precision, label)
     # its CPU provider computes FP16 files in FP32, between casts

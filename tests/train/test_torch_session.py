@@ -46,3 +46,17 @@ def test_one_on_a_gpu_refuses_to(chain: Any, monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.setattr("os.getpid", lambda: parent + 1)
         with pytest.raises(SessionError, match=r"opened on cuda:0 .* does not survive a fork"):
             session.run(images, sizes)
+
+
+def test_fp32_on_a_gpu_is_not_tf32(chain: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch's own switches, on for convolutions; on Ampere and later they matter."""
+    switches = (torch.backends.cudnn, torch.backends.cuda.matmul)
+    for switch in switches:
+        monkeypatch.setattr(switch, "allow_tf32", True)
+    TorchSession(Path(chain.checkpoint), device="cpu").close()
+    assert all(switch.allow_tf32 for switch in switches)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    monkeypatch.setattr(torch.nn.Module, "to", lambda module, _: module)
+    TorchSession(Path(chain.checkpoint)).close()
+    assert not any(switch.allow_tf32 for switch in switches)

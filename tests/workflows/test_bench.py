@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,9 @@ import pytest
 from maskrt.eval import Candidate
 from maskrt.runtime.gpu.cuda import missing_device
 from maskrt.runtime.sessions.interface import Backend
+from maskrt.runtime.sessions.open import ModelRef, model_from_text
 from maskrt.runtime.sessions.openvino_session import openvino_core
+from maskrt.workflows.latency.bench import _open
 from maskrt.workflows.latency.floor import CHAINS, Layers, chain_model, probes_for, works_of
 
 Run = Callable[..., Any]
@@ -78,6 +81,24 @@ def test_streams_stand_beside_one_stream(maskrt: Run, chain: Any) -> None:
         assert (rate["low"], rate["turns_missing"]) == (None, 9)
         assert np.size(load["samples_ms"]) == load["summary"]["samples"] >= 12
     assert "Throughput" in ran.out
+
+
+def test_an_engine_gets_a_context_for_each_stream_and_keeps_its_other_options(
+    chain: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its row is called "cuda_graph=off": it must not be run with the graph on."""
+    opened: list[ModelRef] = []
+
+    def open_model(model: ModelRef) -> Any:
+        opened.append(model)
+        return contextlib.nullcontext()
+
+    monkeypatch.setattr("maskrt.workflows.latency.bench.open_model", open_model)
+    asked = model_from_text(f"{chain.engine}@tensorrt,cuda_graph=off")
+    with contextlib.ExitStack() as stack:
+        assert _open(asked, 3, stack).candidate.name == "net16.engine@tensorrt,cuda_graph=off"
+    (model,) = opened
+    assert (model.options.contexts, model.options.cuda_graph) == (3, False)
 
 
 @pytest.mark.parametrize("streams", [1, 0, -2])
@@ -232,9 +253,12 @@ def test_probes_are_of_what_the_rows_compute_on() -> None:
     assert [probe.macs for probe in probes] == [chain.macs for chain in CHAINS["cpu", "fp32"]]
 
 
-def test_without_cuda_in_onnxruntime_a_gpu_row_has_no_peak() -> None:
-    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
-        pytest.skip("this ONNX Runtime has CUDA")
+def test_where_onnxruntimes_cuda_cannot_start_a_gpu_row_has_no_peak(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A build that offers it is not enough: where its libraries are missing it takes the CPU."""
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CUDAExecutionProvider"])
+    monkeypatch.setattr("maskrt.workflows.latency.floor.provider_trouble", lambda name: name)
     assert probes_for([Backend("tensorrt", "cuda", "fp16", "tensorrt")]) == []
 
 

@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from maskrt.runtime.gpu.cuda import missing_device
-from maskrt.workflows.demo import OVERLAYS, SHIPPED
-
-pytestmark = pytest.mark.slow
+from maskrt.workflows.demo import OVERLAYS, SHIPPED, _engine_runtime, _Measured, _opens
 
 
+@pytest.mark.skipif(missing_device() is None, reason="there is a GPU here")
+def test_an_engine_that_does_not_open_has_a_sentence_instead_of_rows(
+    chain: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As TensorRT-RTX on a data-centre GPU; a TensorRT that does not load builds nothing either."""
+    found = _Measured()
+    assert not _opens(chain.engine, found)
+    (sentence,) = found.refused
+    assert sentence.startswith(f"Without rows for {chain.engine.name}: ")
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    monkeypatch.setattr("maskrt.runtime.gpu.cuda.missing_device", lambda: None)
+    assert _engine_runtime() == "tensorrt-rtx"
+
+
+@pytest.mark.slow
 def test_every_gate_passes_and_every_artefact_is_there(demo: Any) -> None:
     assert demo.ran.code == demo.ran.json["exit_code"] == 0, demo.ran.out
     assert "Parity gates passed: 6 of 6." in demo.ran.out or missing_device() is None
@@ -26,6 +40,7 @@ def test_every_gate_passes_and_every_artefact_is_there(demo: Any) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_accuracy_is_of_trained_networks(demo: Any) -> None:
     accuracy = demo.ran.json["accuracy"]
     assert accuracy["lsc_mask_rcnn_tiny.safetensors"]["box"]["AP"] > 35
@@ -35,6 +50,7 @@ def test_accuracy_is_of_trained_networks(demo: Any) -> None:
         assert kinds <= set(accuracy)
 
 
+@pytest.mark.slow
 def test_the_report_holds_what_was_measured(demo: Any) -> None:
     page = Path(demo.ran.json["report"])
     report = json.loads(page.with_suffix(".json").read_text())

@@ -24,6 +24,7 @@ from ...eval.timing.peaks import Probe
 from ...runtime.contract import Contract
 from ...runtime.sessions.interface import Backend
 from ...runtime.sessions.open import CHECKPOINT
+from ...runtime.sessions.ort_module import provider_trouble
 from ...runtime.sessions.ort_providers import CPU, CUDA
 
 if TYPE_CHECKING:
@@ -107,12 +108,10 @@ def _maker(kind: Kind) -> tuple[str, Callable[[Layers], Callable[[], object]]] |
         return ("OpenVINO", _openvino_run) if find_spec("openvino") else None
     if find_spec("onnxruntime") is None:
         return None
-    import onnxruntime
-
     device, precision = kind
     if device == "cpu":
         return "ONNX Runtime", _onnxruntime_run
-    if CUDA not in onnxruntime.get_available_providers():
+    if provider_trouble(CUDA) is not None:
         return None
     return "ONNX Runtime", functools.partial(_cuda_run, half=precision == "fp16")
 

@@ -23,6 +23,8 @@ from ...engines.plugins.operator_config import RoiAlignCfg, WindowAlignCfg
 from ...eval.timing.operators import COPIED_BYTES, COPIES, Implementation, wall_clock
 from ...runtime.errors import BuildError, SessionError, first_line
 from ...runtime.gpu import cuda
+from ...runtime.sessions.ort_module import provider_trouble
+from ...runtime.sessions.ort_providers import CPU, CUDA
 from .cases import Case
 from .models import BASELINE, operator_models
 
@@ -82,9 +84,10 @@ def _onnx(case: Case, model: onnx.ModelProto, half: bool, device: str, name: str
     """A model in ONNX Runtime, inputs and output bound to memory of the device."""
     import onnxruntime as ort
 
-    provider = f"{device.upper()}ExecutionProvider"
-    if provider not in ort.get_available_providers():
-        raise SessionError(f"this ONNX Runtime has no {provider}")
+    provider = CUDA if device == "cuda" else CPU
+    trouble = provider_trouble(provider)
+    if trouble is not None:
+        raise SessionError(f"{provider} cannot start ({trouble})")
     options = ort.SessionOptions()
     options.intra_op_num_threads = cores()
     options.log_severity_level = 3
@@ -96,8 +99,6 @@ def _onnx(case: Case, model: onnx.ModelProto, half: bool, device: str, name: str
         )
     except Exception as err:  # its errors share no base class
         raise SessionError(first_line(err)) from err
-    if session.get_providers()[0] != provider:
-        raise SessionError(f"{provider} could not start")
     binding = session.io_binding()
     for key, array in zip(("X", "second"), case.inputs(half), strict=True):
         binding.bind_ortvalue_input(key, ort.OrtValue.ortvalue_from_numpy(array, device, 0))
@@ -164,8 +165,13 @@ def _torchvision(case: Case, half: bool, name: str) -> Implementation:
 def _require_torch(device: str) -> None:
     import torch
 
-    if device == "cuda" and not torch.cuda.is_available():
+    if device == "cpu":
+        return
+    if not torch.cuda.is_available():
         raise SessionError("torch sees no GPU")
+    from ...train.torch_session import forbid_tf32
+
+    forbid_tf32()
 
 
 def _torch_implementation(

@@ -14,8 +14,9 @@ import pytest
 from maskrt.runtime.contract import Contract, TensorSpec
 from maskrt.runtime.errors import ContractError, InputError, SessionError
 from maskrt.runtime.sessions.ort_binding import OrtBinding
+from maskrt.runtime.sessions.ort_module import provider_trouble
 from maskrt.runtime.sessions.ort_providers import CPU, CUDA, TENSORRT
-from maskrt.runtime.sessions.ort_session import OrtSession
+from maskrt.runtime.sessions.ort_session import OrtSession, _backend
 
 Writer = Callable[[str | None], Path]
 SIZES = np.array([[16, 48], [32, 20]], np.int32)
@@ -89,7 +90,7 @@ def test_a_provider_this_build_lacks_names_the_extra(
     if TENSORRT in onnxruntime.get_available_providers():
         pytest.skip("this onnxruntime has them all")
     with pytest.raises(
-        SessionError, match=r'TensorrtExecutionProvider is not .* "\.\[onnxruntime-gpu\]"'
+        SessionError, match=r'TensorrtExecutionProvider cannot start .* "\.\[onnxruntime-gpu\]"'
     ):
         OrtSession(path, provider="tensorrt")
     with pytest.raises(SessionError, match="provider 'rocket' found; expected one of cpu, cuda"):
@@ -141,8 +142,16 @@ def test_a_cuda_provider_that_cannot_start_is_not_hidden(
     path = write_onnx(tiny_contract.to_json())
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA, CPU])
     monkeypatch.setattr("warnings.warn", lambda *_, **__: None)  # onnxruntime's own, not ours
+    provider_trouble.cache_clear()
     with caplog.at_level(logging.WARNING):
         assert OrtSession(path).provider == "cpu"
-    assert "CUDAExecutionProvider could not start" in caplog.text
-    with pytest.raises(SessionError, match="fell back to CPUExecutionProvider"):
+    assert "CUDAExecutionProvider cannot start (" in caplog.text
+    with pytest.raises(SessionError, match=r"CUDAExecutionProvider cannot start \(.+\); expected"):
         OrtSession(path, provider="cuda")
+    provider_trouble.cache_clear()
+
+
+def test_rows_that_tensorrt_rounds_to_tf32_say_so() -> None:
+    labels = [_backend("tensorrt", precision).label for precision in ("fp32", "fp16")]
+    assert labels == ["onnxruntime-tensorrt-tf32", "onnxruntime-tensorrt"]
+    assert _backend("cuda", "fp32").label == "onnxruntime-cuda"
