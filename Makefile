@@ -21,11 +21,14 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# torch first and alone: pip then takes its CPU build where the index has one.
+# torch first and alone: pip then takes its CPU build where the index has one. A CUDA build brings the
+# Triton that torch.compile needs, which stays; elsewhere it is the one of the shipped kernels.
 $(READY): requirements.txt pyproject.toml
 	test -x $(BIN)/python || $$(command -v $(PYTHON) || command -v python3) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pip show --quiet triton 2>/dev/null || \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check triton==3.6.0
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
 	touch $@
 

@@ -14,12 +14,15 @@ import platform
 import sys
 from dataclasses import dataclass
 
-from ..runtime.errors import BuildError, pip_line
-from ..runtime.gpu.cuda import device_info, missing_device
+from ..runtime.errors import BuildError, SessionError, pip_line
+from ..runtime.gpu.cuda import device_advice, device_info, missing_device
+from ..runtime.packages import TRAINING_PYTHON
 from ..runtime.sessions.openvino_session import openvino_core
+from ..runtime.sessions.ort_module import LIBRARIES, provider_advice, provider_trouble
+from ..runtime.sessions.trt.tensorrt_module import import_lean
 from .flavours import load_flavour
 
-MIN_PYTHON = (3, 11)
+MIN_PYTHON = (3, 10)
 # Distribution, what it is for, the extra of maskrt that brings it.
 PACKAGES = (
     ("numpy", "everything", ""),
@@ -39,6 +42,7 @@ OPENCV = (
     *("opencv-contrib-python-headless", "opencv-python-headless"),
 )
 ONNXRUNTIME = ("onnxruntime-gpu", "onnxruntime")
+SUFFIX = "ExecutionProvider"
 
 
 @dataclass(frozen=True)
@@ -61,9 +65,11 @@ def diagnose() -> list[Finding]:
         *(_package(*row) for row in PACKAGES),
         _opencv(),
         _onnxruntime(),
+        *_gpu_providers(),
         _cpu_session(),
         _tensorrt("tensorrt-rtx", "build anywhere, run on RTX GPUs"),
         _tensorrt("tensorrt", "build and run on NVIDIA GPUs"),
+        _tensorrt_lean(),
         _gpu(),
     ]
 
@@ -72,7 +78,10 @@ def _python() -> Finding:
     ok = sys.version_info[:2] >= MIN_PYTHON
     found = f"{platform.python_version()}, {platform.system()} {platform.machine()}"
     found += f", {os.cpu_count()} CPU cores"
-    return Finding("python", ok, found, "everything", "" if ok else "Install Python 3.11 or newer")
+    trains = sys.version_info[:2] >= TRAINING_PYTHON
+    purpose = "everything" if trains else "all but training and export"
+    remedy = "" if ok else "Install Python 3.10 or newer, 3.11 to train and export"
+    return Finding("python", ok, found, purpose, remedy)
 
 
 def _package(name: str, purpose: str, extra: str) -> Finding:
@@ -116,10 +125,27 @@ def _onnxruntime() -> Finding:
         return Finding("onnxruntime", False, str(err), purpose, pip_line("cpu"))
     if fix := _keep_one(ONNXRUNTIME):
         return Finding("onnxruntime", False, " and ".join(_installed(ONNXRUNTIME)), purpose, fix)
-    providers = (
-        name.removesuffix("ExecutionProvider") for name in module.get_available_providers()
-    )
-    return Finding("onnxruntime", True, f"{module.__version__} ({', '.join(providers)})", purpose)
+    offered = module.get_available_providers()
+    starting = [name for name in offered if name not in LIBRARIES or not provider_trouble(name)]
+    names = ", ".join(name.removesuffix(SUFFIX) for name in starting)
+    return Finding("onnxruntime", True, f"{module.__version__} ({names})", purpose)
+
+
+def _gpu_providers() -> list[Finding]:
+    """Those of this build of ONNX Runtime: that it offers one says nothing about this machine."""
+    try:
+        module = importlib.import_module("onnxruntime")
+    except ImportError:
+        return []
+    return [_gpu_provider(name) for name in module.get_available_providers() if name in LIBRARIES]
+
+
+def _gpu_provider(name: str) -> Finding:
+    purpose, trouble = "run .onnx files on NVIDIA GPUs", provider_trouble(name)
+    short = f"onnxruntime {name.removesuffix(SUFFIX)}"
+    if trouble is None:
+        return Finding(short, True, "starts", purpose)
+    return Finding(short, False, f"cannot start: {trouble}", purpose, provider_advice(trouble))
 
 
 def _cpu_session() -> Finding:
@@ -151,14 +177,20 @@ def _tensorrt(name: str, purpose: str) -> Finding:
     return Finding(name, True, f"{flavour.version_text}, {typing}", purpose)
 
 
+def _tensorrt_lean() -> Finding:
+    name, purpose = "tensorrt-lean", "run engines built with --version-compatible, where small"
+    try:
+        return Finding(name, True, str(import_lean().__version__), purpose)
+    except SessionError as err:
+        found = str(err).split(". ")[0].removeprefix(f"{name}: ")
+        return Finding(name, False, found, purpose, pip_line("lean"))
+
+
 def _gpu() -> Finding:
     purpose = "run engines"
     info = device_info()
     if info is None:
-        reason = missing_device() or "no GPU"
-        return Finding(
-            "NVIDIA GPU", False, reason, purpose, f"{pip_line('gpu')} on a machine with one"
-        )
+        return Finding("NVIDIA GPU", False, missing_device() or "no GPU", purpose, device_advice())
     found = f"{info.name}, compute capability {info.compute_capability}, "
     found += f"{info.memory_bytes / 2**30:.0f} GiB, driver up to CUDA {info.driver_cuda}"
     return Finding("NVIDIA GPU", True, found, purpose)

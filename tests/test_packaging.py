@@ -4,6 +4,7 @@ import ast
 import fnmatch
 import importlib
 import importlib.metadata
+import re
 import shutil
 import subprocess
 import sys
@@ -26,7 +27,7 @@ PUBLIC = {
     "maskrt": {"InputError", "Instances", "Predictor", "__version__", "load", "read_image"},
     "maskrt.workflows": {
         *("OPERATOR_OPTIONS", "bench_models", "bench_operators", "bisect_precision"),
-        *("build_engine", "diagnose", "draw_data", "evaluate", "export_checkpoint"),
+        *("build_bundle", "build_engine", "diagnose", "draw_data", "evaluate", "export_checkpoint"),
         *("import_checkpoint", "inspect_file", "load", "load_data", "new_checkpoint"),
         *("predict_files", "run_demo", "train_recipe"),
     },
@@ -108,6 +109,46 @@ def test_no_module_shadows_one_that_is_imported() -> None:
 def test_the_version_is_one(project: dict[str, Any]) -> None:
     assert maskrt.__version__ == project["project"]["version"]
     assert importlib.metadata.version("maskrt") == maskrt.__version__
+
+
+def expanded(extras: dict[str, list[str]], name: str) -> list[str]:
+    """What an extra asks for, extras of ours among it opened."""
+    found = []
+    for requirement in extras[name]:
+        own = re.fullmatch(r"maskrt\[([\w,-]+)\]", requirement)
+        inner = [expanded(extras, each) for each in own[1].split(",")] if own else [[requirement]]
+        found += [each for part in inner for each in part]
+    return found
+
+
+def test_no_extra_brings_two_onnxruntimes_and_cuda_comes_with_its_libraries(
+    project: dict[str, Any],
+) -> None:
+    """They write the same folder; CUDA's provider links libraries that pip leaves out unasked."""
+    extras = project["project"]["optional-dependencies"]
+    for name in extras:
+        asked = [re.split(r"[><=]", each)[0] for each in expanded(extras, name)]
+        kinds = {each.partition("[")[0] for each in asked if each.startswith("onnxruntime")}
+        assert len(kinds) < 2, name
+        assert "onnxruntime-gpu" not in kinds or "onnxruntime-gpu[cuda,cudnn]" in asked
+
+
+def test_what_the_environment_pins_leaves_torch_its_triton() -> None:
+    """A CUDA build of torch asks for the Triton that its compiler was tested with."""
+    assert not re.search("^triton", (ROOT / "requirements.txt").read_text(), re.MULTILINE)
+    made = (ROOT / "Makefile").read_text()
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    (pinned,) = extras["optional-dependencies"]["kernels"]
+    assert re.search(rf"pip show --quiet triton .*\|\|.*\n.*{re.escape(pinned)}", made)
+
+
+def test_a_package_with_an_invalid_escape_can_be_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As TensorRT's where pip did not compile it: our filters would make it a SyntaxError."""
+    (tmp_path / "uncompiled_escape.py").write_text('pattern = "\\d"\n')
+    monkeypatch.syspath_prepend(tmp_path)
+    assert importlib.import_module("uncompiled_escape").pattern == r"\d"
 
 
 def test_the_command_exists(project: dict[str, Any]) -> None:

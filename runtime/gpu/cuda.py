@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputError, SessionError, pip_line
+from .driver import ELSEWHERE, INSUFFICIENT, driver_trouble
 
 AnyArray = npt.NDArray[Any]
 Allocator = Callable[[int], Any]
@@ -75,14 +76,39 @@ def check(result: tuple[Any, ...]) -> Any:
 
 def missing_device() -> str | None:
     """Why no GPU can be used here, as a clause; None when one can."""
+    trouble = _trouble()
+    return None if trouble is None else trouble[0]
+
+
+def device_advice() -> str:
+    """What to do where `missing_device` gives a reason, without a full stop; "" elsewhere."""
+    trouble = _trouble()
+    return "" if trouble is None else trouble[1]
+
+
+def _trouble() -> tuple[str, str] | None:
     try:
         rt = load_cuda()
-        count = check(rt.cudaGetDeviceCount())
     except SessionError as err:
-        return str(err).removeprefix("CUDA: ").split(";")[0]
+        reason = str(err).removeprefix("CUDA: ").split(";")[0]
+        return reason, f"{pip_line('gpu')} on a machine with an NVIDIA GPU"
+    try:
+        answer = rt.cudaGetDeviceCount()
+        if int(answer[0]) == INSUFFICIENT:
+            return driver_trouble(rt, bindings_version())
+        count = check(answer)
+    except SessionError as err:
+        return str(err).removeprefix("CUDA: ").split(";")[0], ELSEWHERE
     except RuntimeError as err:  # cuda-python 12 raises where the driver library is missing
-        return str(err)
-    return None if count else "the driver reports no GPU"
+        return str(err), ELSEWHERE
+    return None if count else ("the driver reports no GPU", ELSEWHERE)
+
+
+def bindings_version() -> str:
+    """Of cuda-python, e.g. "13.4.4"."""
+    import cuda.bindings
+
+    return str(cuda.bindings.__version__)
 
 
 def device_info(index: int = 0) -> DeviceInfo | None:
@@ -108,15 +134,9 @@ def require_device(where: str, index: int = 0) -> DeviceInfo:
     """
     info = device_info(index)
     if info is None:
-        reason = missing_device()
-        advice = (
-            f"{pip_line('gpu')} on a machine with an NVIDIA GPU"
-            if reason and "cuda-python" in reason
-            else "Run it on a machine with an NVIDIA GPU and its driver"
-        )
         raise SessionError(
-            f"{where}: no NVIDIA GPU can be used here ({reason}); TensorRT engines run on one. "
-            f"{advice}, or use the .onnx file, which runs on this CPU."
+            f"{where}: no NVIDIA GPU can be used here ({missing_device()}); TensorRT engines run "
+            f"on one. {device_advice()}, or use the .onnx file, which runs on this CPU."
         )
     check(load_cuda().cudaSetDevice(index))
     return info

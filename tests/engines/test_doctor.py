@@ -62,6 +62,23 @@ def test_any_build_will_do_and_two_in_one_folder_are_told(monkeypatch: pytest.Mo
     )
 
 
+def test_a_provider_that_cannot_start_is_no_ok(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A build for GPUs offers CUDA everywhere; `ok` is what starts."""
+    offered = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: offered)
+    trouble = "libcublasLt.so.13: cannot open shared object file"
+    monkeypatch.setattr(
+        "maskrt.engines.doctor.provider_trouble",
+        lambda name: trouble if name == offered[0] else None,
+    )
+    found = {finding.name: finding for finding in diagnose()}
+    assert found["onnxruntime"].ok
+    assert found["onnxruntime"].found.endswith("(CPU)")
+    assert not found["onnxruntime CUDA"].ok
+    assert trouble in found["onnxruntime CUDA"].found
+    assert 'pip install ".[onnxruntime-gpu]"' in found["onnxruntime CUDA"].fix
+
+
 def test_gpu_finding_agrees_with_cuda() -> None:
     finding = next(f for f in diagnose() if f.name == "NVIDIA GPU")
     assert finding.ok is (missing_device() is None)
