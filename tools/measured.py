@@ -17,6 +17,11 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from ..eval import to_json
+from ..eval.timing.bootstrap import speed_ratio
+
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "measured.md"
 RECORDS = ROOT / "eval" / "records"
@@ -65,7 +70,7 @@ def demo_gates() -> str:
 
 
 def full_size() -> str:
-    """Milliseconds a picture of six networks in five ways to run them."""
+    """Milliseconds a picture of three networks in five ways to run them."""
     ways = (
         ("onnxruntime-cpu", "ONNX Runtime FP32"),
         ("openvino-cpu", "OpenVINO FP32"),
@@ -75,18 +80,17 @@ def full_size() -> str:
     )
     found: dict[str, dict[str, str]] = {}
     for row in record("full_size_cpu")["backends"]:
-        found.setdefault(row["variant"], {})[row["backend"]] = _median(row)
-    rows = ([name, *(cells[way] for way, _ in ways)] for name, cells in found.items())
+        if row["name"] != "baseline_plain.onnx":  # a table of its own: `rules`
+            found.setdefault(row["variant"], {})[row["backend"]] = _median(row)
+    rows = ([name, *(cells.get(way, "-") for way, _ in ways)] for name, cells in found.items())
     return table("network | " + " | ".join(title for _, title in ways), rows)
 
 
 def floor() -> str:
     """How near each full-size row comes to what the machine's measured peak allows."""
-    full = ("framework1", "baseline", "fastmask")
     rows = (
         [row["name"], row["backend"], f"{row['measured_ms']:.0f}", f"{row['of_peak']:.0%}"]
         for row in record("full_size_cpu")["details"]["floor"]["rows"]
-        if row["name"].partition(".")[0].removesuffix("-fp16") in full
     )
     return table("file | backend | ms | of the peak", rows)
 
@@ -203,28 +207,38 @@ def operators() -> str:
 
 
 def rules() -> str:
-    """The plain baseline with exact rules, and framework 1 beside it."""
-    whole = record("rules_cpu")
-    speedups = whole["speedup_over_baseline_plain"]
+    """The plain baseline, the same with the exact rule, and framework 1 beside them."""
+    names = {
+        "baseline_plain.onnx": "baseline, no rule",
+        "baseline.onnx": "baseline, even_bins",
+        "framework1.onnx": "framework 1",
+    }
+    found = {row["name"]: row for row in record("full_size_cpu")["backends"]}
+    plain = _model_samples(found["baseline_plain.onnx"])
     rows = (
-        [row["name"].removesuffix(".onnx"), _median(row), _ratio(speedups.get(row["name"]))]
-        for row in whole["bench"]["backends"]
+        [
+            title,
+            _median(found[name]),
+            "1"
+            if name == "baseline_plain.onnx"
+            else _ratio(to_json(speed_ratio(plain, _model_samples(found[name])))),
+        ]
+        for name, title in names.items()
     )
-    return table("network | ms (interval) | against baseline_plain (interval)", rows)
+    return table("network | ms (interval) | against no rule (interval)", rows)
 
 
 def nms() -> str:
     """Both NMS of framework 1 beside the whole network."""
-    rows = (
-        [
-            f"{run['proposals 6000']:.1f}",
-            f"{run['detections 1000']:.1f}",
-            f"{run['framework1']:.0f}",
-            f"{(run['proposals 6000'] + run['detections 1000']) / run['framework1']:.1%}",
-        ]
-        for run in record("rules_cpu")["nms"]["runs"]
-    )
-    return table("NMS of 6000 anchors, ms | of 1000 detections, ms | network, ms | both", rows)
+    median = {name: found["p50_ms"] for name, found in record("nms_share_cpu")["summaries"].items()}
+    both = median["proposals 6000"] + median["detections 1000"]
+    row = [
+        f"{median['proposals 6000']:.1f}",
+        f"{median['detections 1000']:.1f}",
+        f"{median['framework1']:.0f}",
+        f"{both / median['framework1']:.1%}",
+    ]
+    return table("NMS of 6000 anchors, ms | of 1000 detections, ms | network, ms | both", [row])
 
 
 def pipeline() -> str:
@@ -235,6 +249,36 @@ def pipeline() -> str:
     outside = f"{whole['outside_engine_share']:.1%}"
     titles = "resize and place, ms | network, ms | paste and run lengths, ms | all, ms | outside"
     return table(titles, [[*cells, f"{whole['pipeline_p50_ms']:.1f}", outside]])
+
+
+def bundles() -> str:
+    """Accuracy of a bundle, of its landscape graph alone and of torch, by orientation."""
+    ways = ("torch, native canvas", "bundle", "one canvas")
+
+    def cell(accuracy: Any) -> str:
+        metric = "AR@100" if "AR@100" in accuracy["box"] else "AP"
+        return f"{accuracy['box'][metric]:.1f} / {accuracy['mask'][metric]:.1f}"
+
+    rows = (
+        [
+            family,
+            f"{subset} ({part['pictures']})",
+            *(cell(part["accuracy"][way]) for way in ways),
+            "passed" if part["against_torch"]["bundle"]["passed"] else "failed",
+        ]
+        for family, found in record("bundle_accuracy")["families"].items()
+        for subset, part in found["subsets"].items()
+    )
+    return table("network | pictures | " + " | ".join(ways) + " | FP32 gate of the bundle", rows)
+
+
+def bundle_bytes() -> str:
+    """Megabytes of a bundle of two canvases beside one graph."""
+    rows = (
+        [family, *(f"{found['bytes'][name] / 1e6:.2f} MB" for name in ("one graph", "bundle"))]
+        for family, found in record("bundle_accuracy")["families"].items()
+    )
+    return table("network | one graph | bundle of two", rows)
 
 
 def endurance() -> str:
@@ -257,6 +301,11 @@ def _median(row: Any) -> str:
     return f"{found['p50_ms']:.0f} ({found['p50_low_ms']:.0f}-{found['p50_high_ms']:.0f})"
 
 
+def _model_samples(row: Any) -> Any:
+    """(T, n) milliseconds of a bench row's model scope, in turns."""
+    return np.array(row["samples_ms"]["model"])
+
+
 def _ratio(speedup: dict[str, float] | None) -> str:
     if speedup is None:
         return "1"
@@ -273,7 +322,7 @@ TABLES: dict[str, Callable[[], str]] = {
     make.__name__: make
     for make in (
         *(tiny_ap, demo_gates, full_size, floor, openvino, int8, variants, fastmask_gates),
-        *(fastmask_full_size, operators, rules, nms, pipeline, endurance),
+        *(fastmask_full_size, operators, rules, nms, pipeline, bundles, bundle_bytes, endurance),
     )
 }
 
