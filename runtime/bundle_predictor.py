@@ -15,13 +15,13 @@ from pathlib import Path
 from .bundle import BundleIndex, check_contract, check_file, index_path, read_bundle
 from .contract import Outputs
 from .pictures.canvases import choose_canvas, choose_canvas_for_all
-from .pictures.preprocess import Image
-from .predictor import Predictor, Sizes, require_list
+from .pictures.picture_path import Canvases, Picture, Sizes
+from .predictor import Predictor, require_list
 from .results.instances import Instances
 from .results.mask_nms import check_mask_iou
 from .sessions.interface import closed_error
 
-Placed = tuple[int, Image]
+Placed = tuple[int, Picture]
 """A picture and its place in the run."""
 
 
@@ -56,8 +56,9 @@ class BundlePredictor(Predictor):
         if self.index.weights is not None:
             check_file(self._folder, self.index.weights)
         super().__init__(self._graph(0).session, nms_iou)
+        self.path = self._graph(0).path  # reading and pasting depend on no canvas
 
-    def predict(self, images: Sequence[Image]) -> list[Instances]:
+    def predict(self, images: Sequence[Picture]) -> list[Instances]:
         """Predict any number of pictures; arguments, result and errors as `Predictor.predict`."""
         require_list(images, "predict")
         by_canvas: dict[int, list[int]] = {}
@@ -69,7 +70,7 @@ class BundlePredictor(Predictor):
             found.update(zip(places, results, strict=True))
         return [found[place] for place in range(len(images))]
 
-    def _stream(self, images: Iterator[Image], depth: int) -> Generator[Instances, None, None]:
+    def _stream(self, images: Iterator[Picture], depth: int) -> Generator[Instances, None, None]:
         """As `Predictor.stream`; of each canvas one batch more may be waiting to be full."""
         under_way: deque[tuple[list[int], Future[list[Instances]]]] = deque()
         done: dict[int, Instances] = {}
@@ -96,19 +97,19 @@ class BundlePredictor(Predictor):
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def _predict_on(self, canvas: int, images: Sequence[Image]) -> list[Instances]:
+    def _predict_on(self, canvas: int, images: Sequence[Picture]) -> list[Instances]:
         found = self._graph(canvas).predict(images)
         if self.nms_iou is None:
             return found
         return [instances.suppressed(self.nms_iou) for instances in found]
 
-    def preprocess(self, images: Sequence[Image]) -> tuple[Image, Sizes]:
+    def preprocess(self, images: Sequence[Picture]) -> tuple[Canvases, Sizes]:
         """One batch on one canvas: the one that keeps most pixels of all its pictures."""
         sizes = [(image.shape[0], image.shape[1]) for image in images]
         canvas = choose_canvas_for_all(sizes, self.contract.resize, self.index.canvases)
         return self._graph(canvas).preprocess(images)
 
-    def run(self, canvases: Image, image_sizes: Sizes) -> Outputs:
+    def run(self, canvases: Canvases, image_sizes: Sizes) -> Outputs:
         """Canvases to raw outputs, by the graph whose canvas they have."""
         hw = (canvases.shape[1], canvases.shape[2])
         known = self.index.canvases
@@ -121,7 +122,7 @@ class BundlePredictor(Predictor):
             for predictor in self._opened.values():
                 predictor.close()
 
-    def _canvas_of(self, image: Image) -> int:
+    def _canvas_of(self, image: Picture) -> int:
         """A picture that is none goes to the first, whose predictor refuses it."""
         shape = getattr(image, "shape", ())
         if len(shape) != 3 or min(shape) < 1:
@@ -150,7 +151,7 @@ class BundlePredictor(Predictor):
 
 
 def full_batches(
-    images: Iterable[Image], canvas_of: Callable[[Image], int], size: int
+    images: Iterable[Picture], canvas_of: Callable[[Picture], int], size: int
 ) -> Iterator[tuple[int, list[Placed]]]:
     """Batches of one canvas each, as full as order allows, each picture with its place.
 

@@ -1,6 +1,8 @@
 """Pictures in, instances out: the three phases of prediction around any session.
 
 `preprocess`, `run` and `postprocess` are public so that a bench times exactly what `predict` does.
+Where pictures are placed and masks pasted is a `PicturePath`: the CPU's, or around an engine the
+GPU's.
 """
 
 from __future__ import annotations
@@ -9,21 +11,20 @@ from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from .closing import Closing
 from .contract import Contract, Outputs
 from .errors import ContractError, InputError
-from .pictures.preprocess import Image, place_on_canvas
+from .pictures.picture_path import Canvases, CpuPath, Picture, PicturePath, Sizes
 from .results.finite import check_finite
 from .results.instances import Instances
 from .results.mask_nms import check_mask_iou
 from .results.postprocess import instances_from_outputs
 from .sessions.interface import Session
-
-Sizes = npt.NDArray[np.int32]
+from .sessions.options import Pictures
 
 
 class Predictor(Closing):
@@ -32,20 +33,57 @@ class Predictor(Closing):
     With `nms_iou`, in (0, 1], every result is `Instances.suppressed` at that mask IoU. FastMask's
     proposals are many per object and come unsuppressed: recall is measured on all of them, people
     want one. InputError when it is out of range.
+
+    With `pictures="gpu"` an engine's GPU resizes and places the pictures and pastes and encodes the
+    masks, at once and not when they are asked for; pictures may be in its memory. Canvases then
+    differ from the CPU's by at most one grey level, masks of equal outputs in nothing. Its kernels
+    were not yet run on a GPU, only in an interpreter: "auto" is "cpu" until a record from one shows
+    the two equal and "gpu" faster.
     """
 
-    def __init__(self, session: Session, nms_iou: float | None = None) -> None:
+    def __init__(
+        self, session: Session, nms_iou: float | None = None, pictures: Pictures = "auto"
+    ) -> None:
+        """Find the way of pictures.
+
+        Raises:
+            InputError: `nms_iou` is out of range, or `pictures` is "gpu" and the session no engine.
+            BuildError: `pictures` is "gpu" and a kernel does not run on a GPU this old.
+            SessionError: `pictures` is "gpu" and there is too little GPU memory.
+        """
         if nms_iou is not None:
             check_mask_iou(nms_iou)
         self.session = session
         self.nms_iou = nms_iou
+        self.path = picture_path(session, pictures)
 
     @property
     def contract(self) -> Contract:
         """What the artefact takes and gives."""
         return self.session.contract
 
-    def predict(self, images: Sequence[Image]) -> list[Instances]:
+    @property
+    def canvases(self) -> tuple[tuple[int, int], ...]:
+        """Height and width in pixels of the canvases there are: of one graph one."""
+        return (self.contract.canvas_hw,)
+
+    @property
+    def at_once(self) -> int:
+        """How many pictures to give `predict` at a time, so that its batches are full."""
+        return self.contract.batch
+
+    def read_image(self, path: str | Path) -> Picture:
+        """A picture file for `predict`, as `maskrt.read_image` reads it.
+
+        With `pictures="gpu"` and nvImageCodec installed a JPEG is decoded on the GPU and stays in
+        its memory; a RuntimeWarning tells once where it is not installed.
+
+        Raises:
+            InputError: as `preprocess.read_image`.
+        """
+        return self.path.read_image(path)
+
+    def predict(self, images: Sequence[Picture]) -> list[Instances]:
         """Predict any number of pictures, `contract.batch` at a time.
 
         Args:
@@ -65,7 +103,7 @@ class Predictor(Closing):
             results += self._predict_batch(images[start : start + batch])
         return results
 
-    def stream(self, images: Iterable[Image], depth: int = 2) -> Generator[Instances, None, None]:
+    def stream(self, images: Iterable[Picture], depth: int = 2) -> Generator[Instances, None, None]:
         """Predict pictures as they come, the phases of neighbouring batches at the same time.
 
         While one batch is in the session, another is prepared or finished by its own thread. 2
@@ -90,7 +128,7 @@ class Predictor(Closing):
             raise InputError(f"stream: depth is {depth}; expected 1 or more. Use 2 or 3.")
         return self._stream(iter(images), depth)
 
-    def _stream(self, images: Iterator[Image], depth: int) -> Generator[Instances, None, None]:
+    def _stream(self, images: Iterator[Picture], depth: int) -> Generator[Instances, None, None]:
         under_way: deque[Future[list[Instances]]] = deque()
         pool = ThreadPoolExecutor(depth, thread_name_prefix="maskrt-stream")
         try:
@@ -103,20 +141,23 @@ class Predictor(Closing):
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def _predict_batch(self, images: Sequence[Image]) -> list[Instances]:
+    def _predict_batch(self, images: Sequence[Picture]) -> list[Instances]:
         canvases, image_sizes = self.preprocess(images)
         return self.postprocess(self.run(canvases, image_sizes), images, image_sizes)
 
-    def preprocess(self, images: Sequence[Image]) -> tuple[Image, Sizes]:
-        """One batch of pictures to canvases and valid sizes; see `place_on_canvas`."""
-        return place_on_canvas(images, self.contract)
+    def preprocess(self, images: Sequence[Picture]) -> tuple[Canvases, Sizes]:
+        """One batch of pictures to canvases and valid sizes; see `place_on_canvas`.
 
-    def run(self, canvases: Image, image_sizes: Sizes) -> Outputs:
+        With `pictures="gpu"` the work is queued: `run` waits for it.
+        """
+        return self.path.place(images)
+
+    def run(self, canvases: Canvases, image_sizes: Sizes) -> Outputs:
         """Canvases to raw outputs; see `Session.run`."""
         return self.session.run(canvases, image_sizes)
 
     def postprocess(
-        self, outputs: Outputs, images: Sequence[Image], image_sizes: Sizes
+        self, outputs: Outputs, images: Sequence[Picture], image_sizes: Sizes
     ) -> list[Instances]:
         """Raw outputs to one `Instances` per picture; `images` give only their sizes.
 
@@ -132,6 +173,7 @@ class Predictor(Closing):
                 (image.shape[0], image.shape[1]),
                 (int(image_sizes[index, 0]), int(image_sizes[index, 1])),
                 self.contract,
+                self.path.paste,
             )
             for index, image in enumerate(images)
         ]
@@ -141,7 +183,27 @@ class Predictor(Closing):
 
     def close(self) -> None:
         """Release the session; the predictor cannot predict afterwards."""
-        self.session.close()
+        try:
+            self.path.close()
+        finally:
+            self.session.close()
+
+
+def picture_path(session: Session, pictures: Pictures) -> PicturePath:
+    """The way of pictures around a session; errors as `Predictor`'s."""
+    if pictures != "gpu":
+        return CpuPath(session.contract)
+    from .sessions.trt.session import TrtSession
+
+    if not isinstance(session, TrtSession):
+        raise InputError(
+            f"{session.contract.variant}: pictures='gpu' for {session.backend} found; expected "
+            "'cpu' or 'auto', because engines alone take pictures in GPU memory. Build an engine "
+            "with maskrt build, or leave it away."
+        )
+    from .gpu.picture_path import GpuPath
+
+    return GpuPath(session.contract, session.device_index)
 
 
 def require_list(images: object, method: str) -> None:

@@ -110,7 +110,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     model = arguments.model
     rng = np.random.default_rng(0)
     images = [rng.integers(0, 256, (240, 320, 3), dtype=np.uint8) for _ in range(16)]
-    with Predictor(open_artefact(model.path, model.session, model.options)) as predictor:
+    session = open_artefact(model.path, model.session, model.options)
+    with Predictor(session, pictures=model.options.pictures) as predictor:
         run = endure(predictor, images, arguments.pictures)
         differing = differing_pictures(predictor, images, arguments.threads)
     found = {

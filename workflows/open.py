@@ -20,7 +20,7 @@ from ..runtime.sessions.open import (
     model_from_text,
     open_artefact,
 )
-from ..runtime.sessions.options import SessionOptions
+from ..runtime.sessions.options import Pictures, SessionOptions
 from .shipped import named_file, require_model
 
 
@@ -32,6 +32,7 @@ def load(
     threads: int | None = None,
     contexts: int = 1,
     cuda_graph: bool = True,
+    pictures: Pictures = "auto",
 ) -> Predictor:
     """Open any artefact for prediction.
 
@@ -48,6 +49,8 @@ def load(
             choice. torch's are the process's: `torch.set_num_threads`.
         contexts: TensorRT: how many batches may run at once, each in GPU memory of its own.
         cuda_graph: TensorRT: record a run as a CUDA graph; False queues it call by call.
+        pictures: TensorRT: "gpu" resizes pictures and pastes masks on the GPU, "cpu" on the CPU;
+            "auto" is "cpu" until the two were compared on real GPUs. See `Predictor`.
 
     Returns:
         A `Predictor`; use it as a context manager to release GPU memory at a known point.
@@ -57,9 +60,10 @@ def load(
             that the session cannot obey, options both in `path` and beside it, or a Python package
             that is not installed.
         SessionError: the artefact cannot run on this machine; the sentence says what is missing.
+        BuildError: `pictures` is "gpu" and the GPU is too old for the kernels.
         ContractError: its contract is unreadable or of another schema.
     """
-    options = SessionOptions(device, threads, contexts, cuda_graph)
+    options = SessionOptions(device, threads, contexts, cuda_graph, pictures)
     if session is not None:
         return open_model(model_ref(ModelRef(Path(path), session, options)))
     model = model_ref(path)
@@ -75,7 +79,12 @@ def load(
 def open_model(model: ModelRef) -> Predictor:
     """Open what a command line named; errors as `load`."""
     with packages_named(str(model)):
-        return Predictor(_session(model))
+        session = _session(model)
+        try:
+            return Predictor(session, pictures=model.options.pictures)
+        except BaseException:
+            session.close()
+            raise
 
 
 def model_ref(model: str | Path | ModelRef) -> ModelRef:

@@ -27,7 +27,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from ..runtime.errors import InputError
-from ..runtime.pictures.preprocess import Image, read_image
+from ..runtime.gpu.decode import to_host
+from ..runtime.pictures.picture_path import Picture
+from ..runtime.pictures.preprocess import Image
 from ..runtime.pictures.sources import is_video, skipped_files, source_files
 from ..runtime.pictures.video import BrokenVideoError, VideoReader, video_writer
 from ..runtime.predictor import Predictor
@@ -167,14 +169,14 @@ class _Run:
             found = self._predictor.predict([image for _, image in part])
             for (job, image), instances in zip(part, found, strict=True):
                 with self._may_lose_overlay(job):
-                    write_picture(job.overlay, instances.draw(image, self._score))
+                    write_picture(job.overlay, instances.draw(to_host(image), self._score))
                 self._keep(job, instances, {})
                 self._progress.step(job.path)
 
-    def _readable(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, Image]]:
+    def _readable(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, Picture]]:
         for job in jobs:
             try:
-                image = read_image(job.path)
+                image = self._predictor.read_image(job.path)
             except InputError as err:
                 self.broken.append(err)
                 self._progress.step(job.path)

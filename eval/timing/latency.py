@@ -7,7 +7,8 @@ Three scopes. **pipeline**: decoded pictures in, instances with run-length masks
 size out; **model**: the middle of it, bytes on the host in, results on the host out
 (`Session.run`); **engine**: inputs and outputs stay on the device, for sessions that offer it
 (`Session.on_device`). File decoding is in none. Pipeline and model come from the same call,
-so pre + model + post is the pipeline exactly.
+so pre + model + post is the pipeline exactly. Of a row with `pictures=gpu` canvases are placed on
+the GPU: pre queues that, model waits for it and starts from canvases there.
 
 Turns and warm-up are those of `turns`. Pictures are real ones of the data set: on noise a detector
 finds nothing and its post-processing costs nothing.

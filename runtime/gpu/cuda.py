@@ -127,7 +127,7 @@ def device_info(index: int = 0) -> DeviceInfo | None:
 
 
 def require_device(where: str, index: int = 0) -> DeviceInfo:
-    """Make GPU `index` current and describe it; `where` names the artefact in the error.
+    """Describe GPU `index`; `where` names the artefact in the error.
 
     Raises:
         SessionError: no NVIDIA GPU, driver or cuda-python here.
@@ -138,7 +138,6 @@ def require_device(where: str, index: int = 0) -> DeviceInfo:
             f"{where}: no NVIDIA GPU can be used here ({missing_device()}); TensorRT engines run "
             f"on one. {device_advice()}, or use the .onnx file, which runs on this CPU."
         )
-    check(load_cuda().cudaSetDevice(index))
     return info
 
 
@@ -155,6 +154,15 @@ def using_device(index: int) -> Iterator[None]:
         yield
     finally:
         check(rt.cudaSetDevice(before))
+
+
+def close_on(index: int, resources: contextlib.ExitStack) -> None:
+    """Close `resources` with GPU `index` current: freed on another, that one gets a context too."""
+    try:
+        with using_device(index):
+            resources.close()
+    finally:
+        resources.close()  # where the GPU could not be made current: as far as it goes
 
 
 class Stream:
@@ -221,17 +229,22 @@ def stream_handle(stream: object) -> int:
     return handle
 
 
-def wait_for(waiting: int, ahead: int) -> None:
-    """Work queued on stream `waiting` from here on starts after what is queued on `ahead` now."""
+def wait_for(waiting: int, ahead: int, device: int) -> None:
+    """Work queued on stream `waiting` from here on starts after what is queued on `ahead` now.
+
+    Both are streams of GPU `device`, which need not be current: an event is its GPU's alone, and
+    so is the default stream that a handle of `LEGACY_STREAM` means.
+    """
     if waiting == ahead:
         return
     rt = load_cuda()
-    event = check(rt.cudaEventCreateWithFlags(rt.cudaEventDisableTiming))
-    try:
-        check(rt.cudaEventRecord(event, ahead))
-        check(rt.cudaStreamWaitEvent(waiting, event, 0))
-    finally:
-        check(rt.cudaEventDestroy(event))  # CUDA keeps it until the wait is over
+    with using_device(device):
+        event = check(rt.cudaEventCreateWithFlags(rt.cudaEventDisableTiming))
+        try:
+            check(rt.cudaEventRecord(event, ahead))
+            check(rt.cudaStreamWaitEvent(waiting, event, 0))
+        finally:
+            check(rt.cudaEventDestroy(event))  # CUDA keeps it until the wait is over
 
 
 class DeviceBuffer:
@@ -301,6 +314,13 @@ def copy_to_device(target: DeviceBuffer, source: AnyArray, stream: Stream) -> No
     assert source.nbytes == target.nbytes, f"{source.nbytes} bytes into {target.nbytes}"
     address = source.ctypes.data
     check(rt.cudaMemcpyAsync(target.pointer, address, target.nbytes, kind, stream.handle))
+
+
+def copy_on_device(target: DeviceBuffer, source: int, stream: Stream) -> None:
+    """Queue a copy from address `source` in the same GPU's memory; it must outlive the copy."""
+    rt = load_cuda()
+    kind = rt.cudaMemcpyKind.cudaMemcpyDeviceToDevice
+    check(rt.cudaMemcpyAsync(target.pointer, source, target.nbytes, kind, stream.handle))
 
 
 def copy_to_host(target: AnyArray, source: DeviceBuffer, stream: Stream) -> None:

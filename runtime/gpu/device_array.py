@@ -19,7 +19,7 @@ from ..errors import ContractError
 from . import cuda, dlpack
 
 ALIGNMENT_BYTES = 256
-"""What TensorRT asks of every address it is given."""
+"""What TensorRT asks of every address it is given; see `require_alignment`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +73,8 @@ class DeviceArray:
                 f"{self.__dlpack_device__()}. Copy the array after taking it."
             )
         if self.stream is not None and stream != -1:
-            cuda.wait_for(stream or cuda.LEGACY_STREAM, self.stream.handle)
+            reader = stream or cuda.LEGACY_STREAM
+            cuda.wait_for(reader, self.stream.handle, self.device_index)
         return dlpack.capsule_from(self.pointer, self.shape, self.dtype, self.__dlpack_device__())
 
 
@@ -90,8 +91,8 @@ def device_array_from(
         device_index: the GPU it must be on.
 
     Raises:
-        ContractError: it is no GPU array, on another device, of another shape or dtype, not
-            C-contiguous, or at an address that TensorRT cannot read.
+        ContractError: it is no GPU array, on another device, of another shape or dtype, or not
+            C-contiguous.
     """
     where = f"{variant}: input '{spec.name}'"
     if isinstance(array, DeviceArray):
@@ -110,12 +111,20 @@ def device_array_from(
             f"{where} got {found.shape} {found.dtype.name}; expected {spec.shape} {spec.dtype}. "
             "Make the array as the contract says."
         )
-    if found.pointer % ALIGNMENT_BYTES:
-        raise ContractError(
-            f"{where} starts at address {found.pointer:#x}; expected a multiple of "
-            f"{ALIGNMENT_BYTES}, as TensorRT asks. Copy it into an array of its own."
-        )
     return found
+
+
+def require_alignment(array: DeviceArray, spec: TensorSpec, variant: str) -> None:
+    """Check that TensorRT can read an array where it is; kernels and copies take any address.
+
+    Raises:
+        ContractError: it starts between two multiples of `ALIGNMENT_BYTES`, as a view may.
+    """
+    if array.pointer % ALIGNMENT_BYTES:
+        raise ContractError(
+            f"{variant}: input '{spec.name}' starts at address {array.pointer:#x}; expected a "
+            f"multiple of {ALIGNMENT_BYTES}, as TensorRT asks. Copy it into an array of its own."
+        )
 
 
 def _from_ours(
@@ -123,7 +132,7 @@ def _from_ours(
 ) -> DeviceArray:
     _require_device(where, array.__dlpack_device__(), device_index)
     if array.stream is not None:
-        cuda.wait_for(stream.handle, array.stream.handle)
+        cuda.wait_for(stream.handle, array.stream.handle, device_index)
     return array
 
 
@@ -147,7 +156,7 @@ def _from_interface(array: Any, where: str, stream: cuda.Stream, device_index: i
         _require_contiguous(where, shape, tuple(said["strides"]), dtype.itemsize)
     # "No stream" should mean that nothing is pending, but PyCUDA says it while its kernels are
     # still queued on the default stream, which a non-blocking stream does not wait for.
-    cuda.wait_for(stream.handle, said.get("stream") or cuda.LEGACY_STREAM)
+    cuda.wait_for(stream.handle, said.get("stream") or cuda.LEGACY_STREAM, device_index)
     return DeviceArray(int(said["data"][0]), shape, dtype, device_index, owner=array)
 
 

@@ -1,14 +1,13 @@
-"""Box-frame masks to picture masks or COCO run lengths on the GPU.
+"""Masks to COCO's run lengths on the GPU: what `results/pasting.py` does on the CPU.
 
-    probabilities (N, m, m), boxes --`paste_masks` kernel--> pixels (N, W, H), down columns first
-        --copy--> masks (N, H, W), or
-        --`mark_runs` kernel--> one bit per pixel, set where a run ends --copy--> COCO counts
+    probabilities (N, m, m), frames --`paste_masks` kernel--> pixels (N, W, H), down columns first
+        --`mark_runs` kernel--> one bit per pixel, set where a run ends --copy--> COCO counts, boxes
 
-The pixels are those of `masks.paste_masks` on the same probabilities (FastMask's are upsampled
-first, `mask_upsampling`), the counts those of `rle.counts_from_crop`. Every pixel of the picture is
-computed and one bit of each copied back, whatever the objects' sizes, while the CPU's way costs
-what the objects cover; which is faster depends on picture, masks and GPU, so measure. **Neither has
-been run on a GPU**: the kernels are tested in Triton's interpreter.
+The numbers are the CPU's: FastMask's masks are upsampled on the host (`mask_upsampling`), and the
+kernels do the same sums in the same order. Every pixel of the picture is computed and one bit of
+each copied back, whatever the objects' sizes, while the CPU's way costs what the objects cover;
+which is faster depends on picture, masks and GPU, so measure. **Not yet run on a GPU**: the kernels
+are tested in Triton's interpreter, the calls on stand-ins.
 """
 
 from __future__ import annotations
@@ -19,7 +18,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ..closing import Closing
-from ..errors import ContractError
+from ..results.pasting import (
+    TOGETHER,
+    FramedMasks,
+    Pasted,
+    box_from_counts,
+    paste_on_cpu,
+)
 from ..results.rle import Counts
 from . import cuda
 from .kernels.launch import Launch, kernel_here
@@ -27,10 +32,11 @@ from .kernels.shipped import Kernel
 from .staging import Staging
 
 Float = npt.NDArray[np.float32]
-Bool = npt.NDArray[np.bool_]
 Words = npt.NDArray[np.uint32]
 
 BITS_PER_WORD = 32
+MOST_PIXELS = 1 << 27
+"""Pasted at a time, a byte each; of one mask, a grid of 65535 blocks holds some twice as many."""
 WHERE = "masks on the GPU"
 
 
@@ -76,79 +82,72 @@ def counts_from_marks(marks: Words, pixels: int) -> Counts:
 class GpuMasks(Closing):
     """The two kernels with memory that is kept from picture to picture. One thread at a time."""
 
-    def __init__(self, stream: cuda.Stream, device: int = 0) -> None:
-        """Load the kernels on GPU `device`, work to be queued on `stream`.
+    def __init__(self, device: int = 0) -> None:
+        """Load the kernels on GPU `device`.
 
         Raises:
             BuildError: a kernel is missing from the package, or does not run on a GPU this old.
             SessionError: no NVIDIA GPU, driver or cuda-python here.
         """
         cuda.require_device(WHERE, device)
-        self._stream = stream
         self._device = device
-        self._paste, self._mark = kernel_here("paste_masks"), kernel_here("mark_runs")
         self._resources = contextlib.ExitStack()
+        try:
+            with cuda.using_device(device):
+                self._open()
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self) -> None:
+        self._stream = cuda.Stream()
+        self._resources.callback(self._stream.close)
+        self._paste, self._mark = kernel_here("paste_masks"), kernel_here("mark_runs")
         self._masks, self._boxes, self._pixels, self._marks = (Staging() for _ in range(4))
         for staging in (self._masks, self._boxes, self._pixels, self._marks):
             self._resources.callback(staging.close)
+        self._resources.callback(self._stream.synchronize)  # before any memory is freed
 
-    def paste(
-        self, masks: Float, boxes: Float, image_hw: tuple[int, int], threshold: float = 0.5
-    ) -> Bool:
-        """The masks in the picture; arguments and errors as `masks.paste_masks`.
+    def paste(self, masks: FramedMasks) -> Pasted:
+        """Paste the masks of one picture; a `pasting.Paster`.
 
-        Returns:
-            (N, H, W) bool, each mask column-major in memory. It takes N * H * W bytes on the host
-            and on the GPU.
+        They go in parts whose pixels fit in `MOST_PIXELS`; those of a picture larger than that, in
+        which a byte per pixel is a lot to compute and more blocks than a GPU starts, are pasted on
+        the CPU.
+
+        Raises:
+            ContractError: a probability that is to be upsampled is NaN or outside [0, 1].
+            SessionError: closed, too little GPU memory, or CUDA failed.
         """
-        height, width = image_hw
+        height, width = masks.image_hw
+        if height * width > MOST_PIXELS:
+            return paste_on_cpu(masks)
+        fitting = MOST_PIXELS // (height * width)
+        together = fitting if masks.upsampling == 1 else min(fitting, TOGETHER)
+        counts: list[Counts] = []
         with cuda.using_device(self._device):
-            if not self._queue_paste(masks, boxes, image_hw, threshold):
-                return np.zeros((0, height, width), dtype=np.bool_)
-            shape = (len(masks), width, height)
-            pixels = self._pixels.download(shape, np.uint8, self._stream)
-        return pixels.astype(np.bool_).swapaxes(1, 2)
+            for maps, frames in masks.parts(together):
+                counts += self._counts(maps, frames, masks)
+        boxes = [box_from_counts(one, height) for one in counts]
+        return Pasted(counts, np.array(boxes, dtype=np.float32).reshape(-1, 4))
 
-    def counts(
-        self, masks: Float, boxes: Float, image_hw: tuple[int, int], threshold: float = 0.5
-    ) -> list[Counts]:
-        """COCO's uncompressed counts of each mask, for `rle.compress`.
-
-        Arguments and errors as `masks.paste_masks`.
-        """
-        count, pixels = len(masks), image_hw[0] * image_hw[1]
-        with cuda.using_device(self._device):
-            if not self._queue_paste(masks, boxes, image_hw, threshold):
-                return []
-            launch = mark_runs_launch(self._mark.kernel, count, pixels)
-            shape = (count, words_of(pixels))
-            marks = self._marks.room(shape[0] * shape[1] * np.dtype(np.uint32).itemsize)
-            source = self._pixels.room(count * pixels)
-            self._mark.launch(launch.grid, (source,), launch.scalars, marks, self._stream.handle)
-            words = self._marks.download(shape, np.uint32, self._stream)
+    def _counts(self, maps: Float, frames: Float, masks: FramedMasks) -> list[Counts]:
+        """COCO's counts of maps that fit in the memory together."""
+        height, width = masks.image_hw
+        pixels = height * width
+        inputs = [self._masks.upload(maps, self._stream), self._boxes.upload(frames, self._stream)]
+        pasted = self._pixels.room(len(maps) * pixels)
+        paste = paste_masks_launch(
+            self._paste.kernel, len(maps), maps.shape[1], masks.image_hw, masks.threshold
+        )
+        self._paste.launch(paste.grid, inputs, paste.scalars, pasted, self._stream.handle)
+        shape = (len(maps), words_of(pixels))
+        marks = self._marks.room(shape[0] * shape[1] * np.dtype(np.uint32).itemsize)
+        mark = mark_runs_launch(self._mark.kernel, len(maps), pixels)
+        self._mark.launch(mark.grid, (pasted,), mark.scalars, marks, self._stream.handle)
+        words = self._marks.download(shape, np.uint32, self._stream)
         return [counts_from_marks(row, pixels) for row in words]
-
-    def _queue_paste(
-        self, masks: Float, boxes: Float, image_hw: tuple[int, int], threshold: float
-    ) -> bool:
-        """Queue the pasting; False where there is nothing to paste."""
-        if masks.ndim != 3 or masks.shape[1:2] != masks.shape[2:] or boxes.shape != (len(masks), 4):
-            raise ContractError(
-                f"{WHERE}: masks {masks.shape} and boxes {boxes.shape}; expected (N, m, m) and "
-                "(N, 4). Pass one box per mask."
-            )
-        if not masks.size:
-            return False
-        inputs = [
-            staging.upload(np.asarray(array, dtype=np.float32), self._stream)
-            for staging, array in ((self._masks, masks), (self._boxes, boxes))
-        ]
-        kernel = self._paste.kernel
-        launch = paste_masks_launch(kernel, len(masks), masks.shape[1], image_hw, threshold)
-        pixels = self._pixels.room(len(masks) * image_hw[0] * image_hw[1])
-        self._paste.launch(launch.grid, inputs, launch.scalars, pixels, self._stream.handle)
-        return True
 
     def close(self) -> None:
         """Free the memory; may be called twice."""
-        self._resources.close()
+        cuda.close_on(self._device, self._resources)

@@ -1,6 +1,6 @@
 """Pictures to canvases on the GPU: upload the decoded picture, scale and place it there.
 
-    pictures --pinned copy--> GPU --`place_picture` kernel--> canvases (B, H, W, 3), valid sizes
+    pictures --pinned copy--> GPU --`place_picture` kernel--> canvases (B, H, W, 3)
 
 What `preprocess.place_on_canvas` does, for sessions on the same GPU: the canvas never is in host
 memory, so the CPU neither scales nor clears it, and a picture smaller than its canvas is fewer
@@ -9,7 +9,7 @@ bytes to copy. The kernel computes what OpenCV's INTER_LINEAR computes for bytes
 CPU's canvas and 99 % equal values.
 
 Pictures are decoded on the host (`preprocess.read_image`), or on the GPU (`decode`), whose
-arrays are taken without a copy.
+arrays are taken without a copy and at any address. **Not yet run on a GPU.**
 """
 
 from __future__ import annotations
@@ -33,8 +33,6 @@ from .staging import Staging
 
 KERNEL = "place_picture"
 CHANNELS = 3
-BYTES_PER_SIZE = 8
-"""Height and width, int32."""
 WHERE = "pictures on the GPU"
 
 
@@ -62,25 +60,16 @@ def place_picture_launch(
 class GpuPictures(Closing):
     """The canvases of one artefact in GPU memory, at fixed addresses. One thread at a time.
 
-    Work is queued on one stream; `images` and `image_sizes` tell readers to wait for it. The next
-    `place` overwrites both: a session that reads them on another stream must have finished. With
-    two of these objects, one is filled while the session reads the other.
+    Work is queued on a stream of its own; `images` tells readers to wait for it. The next `place`
+    overwrites it: a session that reads it on another stream must have finished. With two of these
+    objects, one is filled while the session reads the other.
     """
 
     images: DeviceArray
     """Canvases (B, H, W, 3) uint8 RGB."""
-    image_sizes: DeviceArray
-    """Valid (height, width) on each canvas, (B, 2) int32."""
 
-    def __init__(
-        self, contract: Contract, stream: cuda.Stream | None = None, device: int = 0
-    ) -> None:
+    def __init__(self, contract: Contract, device: int = 0) -> None:
         """Allocate the canvases of `contract` on GPU `device`.
-
-        Args:
-            contract: gives batch, canvas and resize rule.
-            stream: where the work is queued; one of its own by default.
-            device: index of the GPU.
 
         Raises:
             BuildError: the kernel is missing from the package, or does not run on a GPU this old.
@@ -91,33 +80,28 @@ class GpuPictures(Closing):
         self._resources = contextlib.ExitStack()
         cuda.require_device(WHERE, device)
         try:
-            self._open(stream)
+            with cuda.using_device(device):
+                self._open()
         except BaseException:
             self.close()
             raise
 
-    def _open(self, stream: cuda.Stream | None) -> None:
-        self.stream = stream or cuda.Stream()
-        if stream is None:
-            self._resources.callback(self.stream.close)
+    def _open(self) -> None:
+        self.stream = cuda.Stream()
+        self._resources.callback(self.stream.close)
         batch, (height, width) = self.contract.batch, self.contract.canvas_hw
         canvases = cuda.DeviceBuffer(batch * height * width * CHANNELS)
         self._resources.callback(canvases.close)
-        self._pictures, self._sizes = [Staging() for _ in range(batch)], Staging()
-        for staging in (*self._pictures, self._sizes):
+        self._pictures = [Staging() for _ in range(batch)]
+        for staging in self._pictures:
             self._resources.callback(staging.close)
         self._placed = _Event()
         self._resources.callback(self._placed.close)
         self._resources.callback(self._placed.wait)  # before any memory is freed
         self._kernel = kernel_here(KERNEL)
         self._kept: list[Image | DeviceArray] = []
-        shape = (batch, height, width, CHANNELS)
-        self.images = self._array(canvases.pointer, shape, "uint8")
-        sizes = self._sizes.room(batch * BYTES_PER_SIZE)
-        self.image_sizes = self._array(sizes, (batch, 2), "int32")
-
-    def _array(self, pointer: int, shape: tuple[int, ...], dtype: str) -> DeviceArray:
-        return DeviceArray(pointer, shape, np.dtype(dtype), self.device, self.stream)
+        shape, dtype = (batch, height, width, CHANNELS), np.dtype("uint8")
+        self.images = DeviceArray(canvases.pointer, shape, dtype, self.device, self.stream)
 
     def place(self, images: Sequence[Any]) -> npt.NDArray[np.int32]:
         """Queue the upload of some pictures and their placing, each at the top left of its canvas.
@@ -130,7 +114,7 @@ class GpuPictures(Closing):
                 keep their values until the stream has got here and are kept alive until then.
 
         Returns:
-            The valid sizes (B, 2) int32 that `image_sizes` will hold.
+            Valid (height, width) on each canvas, (B, 2) int32.
 
         Raises:
             ContractError: more than B pictures, or one that is not non-empty (H, W, 3) uint8.
@@ -154,7 +138,6 @@ class GpuPictures(Closing):
                 sizes[slot] = height, width
             for slot in range(len(images), self.contract.batch):
                 self._place(np.zeros((*EMPTY_SLOT_HW, CHANNELS), np.uint8), EMPTY_SLOT_HW, slot)
-            self._sizes.upload(sizes, self.stream)
             self._placed.record(self.stream)
         return sizes
 
@@ -186,7 +169,7 @@ class GpuPictures(Closing):
     def close(self) -> None:
         """Free the memory, and the stream if it is its own; may be called twice."""
         self._pictures, self._kept = [], []
-        self._resources.close()
+        cuda.close_on(self.device, self._resources)
 
 
 def _size_hw(image: Image | DeviceArray) -> tuple[int, int]:

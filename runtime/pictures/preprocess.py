@@ -40,9 +40,7 @@ def read_image(path: str | Path) -> Image:
             more pixels than OpenCV decodes or than a file of its size may hold (`header.py`).
     """
     path = Path(path)
-    data = _bytes_of(path)
-    if refused := why_refused(data):
-        raise InputError(f"{path}: {refused}. Scale it down, or cut it into parts.")
+    data = picture_bytes(path)
     image = _decode(data)
     if image is None and is_float_tiff(data):
         raise InputError(
@@ -57,16 +55,25 @@ def read_image(path: str | Path) -> Image:
     return image
 
 
-def _bytes_of(path: Path) -> bytes:
+def picture_bytes(path: Path) -> bytes:
+    """A picture file's bytes, which no decoder has seen yet.
+
+    Raises:
+        InputError: no such file, not readable, or a header that states too many pixels, as
+            `read_image` says.
+    """
     try:
         if not path.is_file():  # reading a pipe would wait for ever
             kind = "a folder" if path.is_dir() else "no such file"
             raise InputError(f"{path}: {kind}; expected a picture file. Check the path.")
-        return path.read_bytes()
+        data = path.read_bytes()
     except OSError as err:
         raise InputError(
             f"{path}: could not be read ({err.strerror}); expected a picture. Check permissions."
         ) from err
+    if refused := why_refused(data):
+        raise InputError(f"{path}: {refused}. Scale it down, or cut it into parts.")
+    return data
 
 
 def _decode(data: bytes) -> Image | None:
@@ -160,6 +167,11 @@ def place_on_canvas(
 
 def checked_image(image: Any, index: int) -> Image:
     """The picture as a contiguous array, after checking that it is one."""
+    if hasattr(image, "__cuda_array_interface__"):
+        raise ContractError(
+            f"picture {index}: in GPU memory; expected it in host memory, where this model takes "
+            "its pictures. Copy it, or open an engine with pictures='gpu'."
+        )
     shape, dtype = getattr(image, "shape", None), getattr(image, "dtype", type(image).__name__)
     is_rgb = shape is not None and len(shape) == 3 and shape[2] == 3 and min(shape) > 0
     if not is_rgb or dtype != np.uint8:

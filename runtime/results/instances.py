@@ -8,7 +8,7 @@ proposal) and pasted only when asked for: `rles()` and `to_coco()` never hold a 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TypedDict, TypeVar
@@ -20,8 +20,9 @@ from ..errors import ContractError
 from .drawing import draw_overlay
 from .mask_nms import kept_by_mask_nms
 from .mask_upsampling import upsampled
-from .masks import foreground_box, paste_masks, paste_one
-from .rle import Counts, Rle, compress, counts_from_crop
+from .masks import paste_masks
+from .pasting import FramedMasks, Pasted, Paster, crops, paste_on_cpu
+from .rle import Rle, compress
 
 T = TypeVar("T", bound=np.generic)
 Image = npt.NDArray[np.uint8]
@@ -29,8 +30,6 @@ Bool = npt.NDArray[np.bool_]
 Float = npt.NDArray[np.float32]
 Index = npt.NDArray[np.intp]
 
-TOGETHER = 16
-"""Masks upsampled at a time: 1.6 MB of 160 x 160 cells stay in cache, 1000 masks would be 100."""
 CORNER_STEPS = np.array([1, 3, 7, 13])
 """Windows at steps of a few pixels get different numbers, hence colours."""
 
@@ -135,28 +134,25 @@ class Instances:
 
         See `masks.paste_one`.
         """
-        return next(self._crops(slice(index, index + 1)))
+        return next(crops(self._framed(slice(index, index + 1))))
 
-    def _crops(self, part: slice) -> Iterator[tuple[Bool, tuple[int, int]]]:
-        """`mask_crop` of some instances, in order."""
-        maps = upsampled(self.mask_probs[part], self.mask_upsampling)
-        for one, frame in zip(maps, self._frames[part], strict=True):
-            yield paste_one(one, frame, self.image_hw, self.mask_threshold)
+    def _framed(self, part: slice) -> FramedMasks:
+        frames, hw = self._frames[part], self.image_hw
+        probs, upsampling = self.mask_probs[part], self.mask_upsampling
+        return FramedMasks(probs, frames, hw, self.mask_threshold, upsampling)
 
     def rles(self) -> list[Rle]:
         """The masks in COCO's run-length encoding, in order; SessionError without pycocotools."""
-        return compress(self._pasted[0], self.image_hw)
+        return compress(self._pasted.counts, self.image_hw)
 
     @cached_property
-    def _pasted(self) -> tuple[list[Counts], Float]:
-        """Each mask's COCO counts and its own box (N, 4); small, so kept: pasting is the cost."""
-        counts: list[Counts] = []
-        boxes = np.zeros((len(self), 4), dtype=np.float32)
-        for start in range(0, len(self), TOGETHER):
-            for crop, origin in self._crops(slice(start, start + TOGETHER)):
-                boxes[len(counts)] = foreground_box(crop, origin)
-                counts.append(counts_from_crop(crop, origin, self.image_hw))
-        return counts, boxes
+    def _pasted(self) -> Pasted:
+        """Small, so kept: pasting is the cost."""
+        return paste_on_cpu(self._framed(slice(None)))
+
+    def paste_by(self, paste: Paster) -> None:
+        """Paste the masks now, and elsewhere than on the CPU at their first use; see `pasting`."""
+        vars(self)["_pasted"] = paste(self._framed(slice(None)))
 
     def tightened(self) -> Instances:
         """Each box shrunk to its mask's pixels; instances whose mask has none are left out.
@@ -164,7 +160,7 @@ class Instances:
         Boxes are what COCO's toBbox gives: from the first foreground pixel's edge to the last
         one's. Masks stay where they are.
         """
-        own = self._pasted[1]
+        own = self._pasted.boxes
         return self._take(np.flatnonzero(own[:, 2] > own[:, 0]), boxes=own, frames=self._frames)
 
     def above(self, score: float) -> Instances:
@@ -204,8 +200,8 @@ class Instances:
             frames=None if frames is None else picked(frames),
         )
         if "_pasted" in vars(self):  # the masks are the same: hand on what is already pasted
-            counts, own = self._pasted
-            vars(taken)["_pasted"] = [counts[index] for index in keep], own[keep]
+            counts, own = self._pasted.counts, self._pasted.boxes
+            vars(taken)["_pasted"] = Pasted([counts[index] for index in keep], own[keep])
         return taken
 
     def to_coco(self, image_id: int, category_ids: Sequence[int] | None = None) -> list[CocoResult]:

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from ..contract import Contract, Outputs
 from ..errors import ContractError
 from .instances import Instances
+from .pasting import Paster
 
 
 def instances_from_outputs(
@@ -27,6 +28,7 @@ def instances_from_outputs(
     image_hw: tuple[int, int],
     valid_hw: tuple[int, int],
     contract: Contract,
+    paste: Paster | None = None,
 ) -> Instances:
     """The instances of batch slot `index`, boxes in pixels of the original picture.
 
@@ -43,12 +45,18 @@ def instances_from_outputs(
         image_hw: (H0, W0) of the original picture, in pixels.
         valid_hw: (Hn, Wn) the picture takes on the canvas, as `place_on_canvas` returned it.
         contract: of the artefact that gave the outputs.
+        paste: pastes the masks now; None leaves it to the CPU, at the first use of a detection's
+            mask and at once for proposals.
 
     Raises:
         ContractError: an output is missing, a count is above D, or values do not make `Instances`.
     """
-    read = _proposals if contract.task == "proposals" else _detections
-    return read(outputs, index, image_hw, valid_hw, contract)
+    proposes = contract.task == "proposals"
+    read = _proposals if proposes else _detections
+    found = read(outputs, index, image_hw, valid_hw, contract)
+    if paste is not None:
+        found.paste_by(paste)
+    return found.tightened() if proposes else found
 
 
 def _detections(
@@ -91,7 +99,7 @@ def _proposals(
         class_names=contract.class_names,
         mask_threshold=contract.mask_threshold,
         mask_upsampling=contract.mask_upsampling,
-    ).tightened()
+    )
 
 
 def _filled_slots(

@@ -121,7 +121,7 @@ def _openvino(path: Path, options: SessionOptions) -> Session:
 def _tensorrt(path: Path, options: SessionOptions) -> Session:
     from .trt.session import TrtSession
 
-    options.require_obeyed(str(path), ("contexts", "cuda_graph"), ("cuda",))
+    options.require_obeyed(str(path), ("contexts", "cuda_graph", "pictures"), ("cuda",))
     return TrtSession(
         path,
         options.device_index,

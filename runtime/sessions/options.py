@@ -1,4 +1,4 @@
-"""What a session may be asked for beside its name: device, threads, contexts, CUDA graph.
+"""What may be asked for beside a session's name: device, threads, contexts, CUDA graph, pictures.
 
     load("x.engine", contexts=4, cuda_graph=False)
     x.engine@tensorrt,contexts=4,cuda_graph=off        the same on a command line
@@ -14,7 +14,7 @@ import difflib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 from ..errors import InputError
 
@@ -23,15 +23,18 @@ EXPECTED = {
     "threads": "a whole number, 1 or more",
     "contexts": "a whole number, 1 or more",
     "cuda_graph": "on or off",
+    "pictures": "auto, cpu or gpu",
 }
 """By option: the values it takes, for errors."""
 _DEVICE = re.compile(r"cpu|cuda(:\d+)?")
 _SWITCH = {"on": True, "off": False}
+Pictures = Literal["auto", "cpu", "gpu"]
 _READERS: Mapping[str, Callable[[str], Any]] = {
     "device": str,
     "threads": int,
     "contexts": int,
     "cuda_graph": _SWITCH.__getitem__,
+    "pictures": str,
 }
 
 
@@ -48,6 +51,9 @@ class SessionOptions:
     """TensorRT: how many batches may run at once, each in GPU memory of its own."""
     cuda_graph: bool = True
     """TensorRT: record a run as a CUDA graph; False queues it call by call."""
+    pictures: Pictures = "auto"
+    """Where pictures are placed on canvases and masks are pasted. TensorRT: "gpu" does it on the
+    GPU (see `Predictor`). "auto" is "cpu" until the two were compared on real GPUs."""
 
     def __post_init__(self) -> None:
         """Check each value by itself; whether a session obeys it is asked when it is opened."""
@@ -57,6 +63,8 @@ class SessionOptions:
             raise _refused("threads", self.threads)
         if self.contexts < 1:
             raise _refused("contexts", self.contexts)
+        if self.pictures not in get_args(Pictures):
+            raise _refused("pictures", self.pictures)
 
     @property
     def device_kind(self) -> str | None:
@@ -91,7 +99,8 @@ class SessionOptions:
         Raises:
             InputError: it cannot.
         """
-        odd = [name for name in self.given() if name not in ("device", *names)]
+        anywhere = ("device", "pictures") if self.pictures == "cpu" else ("device",)
+        odd = [name for name in self.given() if name not in (*anywhere, *names)]
         if odd:
             raise InputError(
                 f"{where}: option {odd[0]} found; this session takes "

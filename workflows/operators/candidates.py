@@ -202,9 +202,9 @@ def _ptx(case: Case, half: bool, stack: contextlib.ExitStack, name: str) -> Impl
     if reason is not None:
         raise SessionError(f"no NVIDIA GPU can be used here ({reason})")
     cuda.require_device(name)
+    stream = stack.enter_context(contextlib.closing(cuda.Stream()))  # makes a context current
     loaded = kernel_here(case.cfg.kernel_name(half))
     first, second = case.inputs(half)
-    stream = stack.enter_context(contextlib.closing(cuda.Stream()))
     output = np.empty(case.output_shape, first.dtype)
     buffers = [
         stack.enter_context(contextlib.closing(cuda.DeviceBuffer(array.nbytes)))

@@ -24,9 +24,10 @@ import numpy.typing as npt
 from ...contract import Outputs, TensorSpec
 from ...errors import SessionError
 from ...gpu import cuda
-from ...gpu.device_array import DeviceArray, device_array_from
+from ...gpu.device_array import DeviceArray, device_array_from, require_alignment
+from ...pictures.picture_path import Canvases
 from ..interface import check_inputs
-from .engine import LoadedEngine
+from .engine import LoadedEngine, execution_context, working_memory_bytes
 from .runtime_cache import RuntimeCache
 from .tensorrt_module import tensorrt_logger
 
@@ -98,7 +99,8 @@ class TrtContext:
         self.contract = loaded.sidecar.contract
         self.stream = cuda.Stream(stream)
         self._resources.callback(self.stream.close)
-        self._context = _execution_context(loaded, cache, cuda_graph)
+        config = None if cache is None else cache.config(cuda_graph)
+        self._context = execution_context(loaded, config)
         self.inputs = {spec.name: self._allocate(spec) for spec in self.contract.inputs}
         self.outputs = {spec.name: self._allocate(spec) for spec in self.contract.outputs}
         buffers_bytes = sum(buffer.nbytes for buffer in self._buffers.values())
@@ -167,27 +169,46 @@ class TrtContext:
         self._resources.callback(graph.close)
         return partial(graph.launch, self.stream)
 
-    def run(self, images: npt.NDArray[np.uint8], image_sizes: npt.NDArray[np.int32]) -> Outputs:
-        """Run one batch from and to host memory; arguments and result as `Session.run`.
+    def run(self, images: Canvases, image_sizes: npt.NDArray[np.int32]) -> Outputs:
+        """Run one batch; arguments and result as `Session.run`.
+
+        Canvases in GPU memory are waited for and copied into the engine's own buffer there, which
+        takes some microseconds, so that the recorded graph runs them.
 
         Raises:
-            ContractError: wrong shape or dtype.
+            ContractError: wrong shape or dtype, or canvases on another GPU.
             SessionError: closed, or TensorRT or CUDA failed.
         """
         check_inputs(self.contract, images, image_sizes)
         with self._turn():
-            self._stage(images, image_sizes)
-            self._queue_run()
+            if isinstance(images, DeviceArray):
+                self._queue_placed(images, image_sizes)
+                self._queue_engine()
+                self._queue_download()
+            else:
+                self._stage(images, image_sizes)
+                self._queue_run()
             self.stream.synchronize()
             return {spec.name: self._host[spec.name].array.copy() for spec in self.contract.outputs}
 
-    def upload(self, images: npt.NDArray[np.uint8], image_sizes: npt.NDArray[np.int32]) -> None:
-        """Place one batch in the device's buffers; errors as `run`."""
+    def upload(self, images: Canvases, image_sizes: npt.NDArray[np.int32]) -> None:
+        """Place one batch in the device's buffers; arguments and errors as `run`."""
         check_inputs(self.contract, images, image_sizes)
         with self._turn():
-            self._stage(images, image_sizes)
-            self._queue_upload()
+            if isinstance(images, DeviceArray):
+                self._queue_placed(images, image_sizes)
+            else:
+                self._stage(images, image_sizes)
+                self._queue_upload(*self.inputs)
             self.stream.synchronize()
+
+    def _queue_placed(self, images: DeviceArray, image_sizes: npt.NDArray[np.int32]) -> None:
+        """Queue canvases in GPU memory into the engine's own buffer; sizes come from the host."""
+        (spec,) = (spec for spec in self.contract.inputs if spec.name == "images")
+        placed = self._taken(images, spec)
+        cuda.copy_on_device(self._buffers["images"], placed.pointer, self.stream)
+        np.copyto(self._host["image_sizes"].array, image_sizes)
+        self._queue_upload("image_sizes")
 
     def execute(self) -> None:
         """Run on the uploaded batch and return when the GPU has finished; copies nothing."""
@@ -238,24 +259,26 @@ class TrtContext:
             The outputs by name: views of this context's buffers, good until it runs again.
 
         Raises:
-            ContractError: an input is not what the contract states; see `device_array_from`.
+            ContractError: an input is not what the contract states; see `device_array_from` and
+                `require_alignment`.
             SessionError: closed, or TensorRT or CUDA failed.
         """
         with self._turn():
+            arrays = {"images": images, "image_sizes": image_sizes}
             given = {
-                spec.name: device_array_from(
-                    {"images": images, "image_sizes": image_sizes}[spec.name],
-                    spec,
-                    self.contract.variant,
-                    self.stream,
-                    self._device_index,
-                )
-                for spec in self.contract.inputs
+                spec.name: self._taken(arrays[spec.name], spec) for spec in self.contract.inputs
             }
+            for spec in self.contract.inputs:
+                require_alignment(given[spec.name], spec, self.contract.variant)
             self._queue_engine_on(given)
             if not self.stream.is_callers:
                 self.stream.synchronize()
             return dict(self.outputs)
+
+    def _taken(self, array: object, spec: TensorSpec) -> DeviceArray:
+        """A caller's array as an input; what is queued from here on sees its contents."""
+        variant, device = self.contract.variant, self._device_index
+        return device_array_from(array, spec, variant, self.stream, device)
 
     def _queue_engine_on(self, given: dict[str, DeviceArray]) -> None:
         foreign = {n: a for n, a in given.items() if a.pointer != self.inputs[n].pointer}
@@ -275,15 +298,17 @@ class TrtContext:
         np.copyto(self._host["image_sizes"].array, image_sizes)
 
     def _queue_all(self) -> None:
-        self._queue_upload()
+        self._queue_upload(*self.inputs)
         self._enqueue()
+        self._queue_download()
+
+    def _queue_download(self) -> None:
         for spec in self.contract.outputs:
             name = spec.name
             cuda.copy_to_host(self._host[name].array, self._buffers[name], self.stream)
 
-    def _queue_upload(self) -> None:
-        for spec in self.contract.inputs:
-            name = spec.name
+    def _queue_upload(self, *names: str) -> None:
+        for name in names:
             cuda.copy_to_device(self._buffers[name], self._host[name].array, self.stream)
 
     def _enqueue(self) -> None:
@@ -315,7 +340,7 @@ class TrtContext:
             if self._context is not None:
                 self._resources.callback(self._finish)  # the last one in is the first to run
             self._loaded = None
-            self._resources.close()
+            cuda.close_on(self._device_index, self._resources)
 
     def _finish(self) -> None:
         """Nothing is freed while the GPU may still use it: the caller's stream can be busy."""
@@ -323,25 +348,3 @@ class TrtContext:
             self.stream.synchronize()
         finally:
             self._context = None
-
-
-def _execution_context(loaded: LoadedEngine, cache: RuntimeCache | None, cuda_graph: bool) -> Any:
-    if cache is None:
-        context = loaded.engine.create_execution_context()
-    else:
-        context = loaded.engine.create_execution_context(cache.config(cuda_graph))
-    if context is None:
-        reason = tensorrt_logger(loaded.trt).recent_errors()
-        raise SessionError(
-            f"{loaded.path}: no execution context ({reason}); expected enough free GPU memory. "
-            "Free some and load it again."
-        )
-    return context
-
-
-def working_memory_bytes(engine: Any) -> int:
-    """What TensorRT takes for one execution context; 0 where it does not tell."""
-    for name in ("device_memory_size_v2", "device_memory_size"):
-        if hasattr(engine, name):
-            return int(getattr(engine, name))
-    return 0

@@ -50,7 +50,8 @@ def load_engine(engine_path: Path, device: int = 0) -> LoadedEngine:
     info = cuda.require_device(str(engine_path), device)
     _require_same_gpu(engine_path, sidecar, info)
     _require_plugins(engine_path, sidecar, trt)
-    runtime, engine = deserialize(engine_path, data, sidecar, trt)
+    with cuda.using_device(device):
+        runtime, engine = deserialize(engine_path, data, sidecar, trt)
     return LoadedEngine(engine_path, sidecar, info, trt, runtime, engine)
 
 
@@ -106,7 +107,9 @@ def _require_plugins(path: Path, sidecar: Sidecar, trt: Any) -> None:
 
 
 def deserialize(path: Path, data: bytes, sidecar: Sidecar, trt: Any) -> tuple[Any, Any]:
-    """TensorRT's runtime and the engine, which needs it alive; nothing is checked before.
+    """TensorRT's runtime and the engine, which needs it alive, on the current GPU.
+
+    Nothing is checked before.
 
     Args:
         path: the engine's file, for errors.
@@ -154,3 +157,27 @@ def require_contract_tensors(loaded: LoadedEngine) -> None:
             f"{sorted(s.name for s in specs)} in name, shape or type. "
             f"Build it again: {loaded.sidecar.rebuild_command(loaded.path)}"
         )
+
+
+def execution_context(loaded: LoadedEngine, config: Any = None) -> Any:
+    """A context of the engine; `config` is TensorRT-RTX's, of `RuntimeCache.config`.
+
+    Raises:
+        SessionError: too little GPU memory.
+    """
+    context = loaded.engine.create_execution_context(*(() if config is None else (config,)))
+    if context is None:
+        reason = tensorrt_logger(loaded.trt).recent_errors()
+        raise SessionError(
+            f"{loaded.path}: no execution context ({reason}); expected enough free GPU memory. "
+            "Free some and load it again."
+        )
+    return context
+
+
+def working_memory_bytes(engine: Any) -> int:
+    """What TensorRT takes for one execution context; 0 where it does not tell."""
+    for name in ("device_memory_size_v2", "device_memory_size"):
+        if hasattr(engine, name):
+            return int(getattr(engine, name))
+    return 0

@@ -22,6 +22,7 @@ from ...contract import Outputs
 from ...errors import InputError, SessionError
 from ...gpu import cuda
 from ...gpu.device_array import DeviceArray
+from ...pictures.picture_path import Canvases
 from ..interface import Backend, OnDevice
 from .context import TrtContext
 from .engine import load_engine, require_contract_tensors
@@ -32,6 +33,8 @@ class TrtSession(Closing):
     """An engine ready to run. Threads may share one; `run` waits for an idle context."""
 
     backend: Backend
+    device_index: int
+    """Of the GPU that it runs on."""
     on_device: OnDevice | None
     """The first context, for measuring the engine without its copies; None once closed."""
     graph: str
@@ -70,6 +73,7 @@ class TrtSession(Closing):
         """
         _check_contexts(engine_path, contexts, stream)
         self._path = engine_path
+        self.device_index = device
         self._closing = threading.Lock()
         self._idle: queue.SimpleQueue[TrtContext | None] = queue.SimpleQueue()
         loaded = load_engine(engine_path, device)
@@ -77,9 +81,9 @@ class TrtSession(Closing):
         self.contract = loaded.sidecar.contract
         runtime = loaded.sidecar.fingerprint.runtime
         self.backend = Backend(runtime, "cuda", self.contract.precision, runtime)
-        cache = RuntimeCache(loaded) if has_runtime_config(loaded) else None
         opened: list[TrtContext] = []
-        with contextlib.ExitStack() as stack:
+        with cuda.using_device(device), contextlib.ExitStack() as stack:
+            cache = RuntimeCache(loaded) if has_runtime_config(loaded) else None
             if cache is not None:
                 stack.callback(cache.close)
             for _ in range(contexts):
@@ -103,11 +107,11 @@ class TrtSession(Closing):
         self.graph = "; ".join(dict.fromkeys(context.graph for context in opened))
         self.device_memory_bytes = sum(context.device_memory_bytes for context in opened)
 
-    def run(self, images: npt.NDArray[np.uint8], image_sizes: npt.NDArray[np.int32]) -> Outputs:
-        """Run one batch; see `Session.run`.
+    def run(self, images: Canvases, image_sizes: npt.NDArray[np.int32]) -> Outputs:
+        """Run one batch; see `Session.run`. Canvases may be in this GPU's memory.
 
         Raises:
-            ContractError: wrong shape or dtype.
+            ContractError: wrong shape or dtype, or canvases on another GPU.
             SessionError: closed, or TensorRT or CUDA failed.
         """
         with self.lease() as context:
@@ -148,7 +152,7 @@ class TrtSession(Closing):
                 self._idle.get()
             self._idle.put(None)
             self._contexts.clear()
-            self._resources.close()
+            cuda.close_on(self.device_index, self._resources)
 
 
 def _check_contexts(path: Path, contexts: int, stream: object | None) -> None:

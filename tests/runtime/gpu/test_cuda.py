@@ -22,6 +22,7 @@ USED_NAMES = [
     "cudaEventCreateWithFlags",
     "cudaEventDisableTiming",
     "cudaEventRecord",
+    "cudaEventSynchronize",
     "cudaStreamWaitEvent",
     "cudaEventDestroy",
     "cudaGetErrorString",
@@ -158,13 +159,16 @@ class EventCuda:
 
         return call
 
+    def cudaGetDevice(self) -> tuple[int, int]:
+        return 0, 1
+
 
 def test_one_stream_waits_for_another_by_an_event(monkeypatch: pytest.MonkeyPatch) -> None:
     fake = EventCuda()
     monkeypatch.setattr(cuda, "load_cuda", lambda: fake)
-    cuda.wait_for(7, 7)
+    cuda.wait_for(7, 7, 1)
     assert fake.log == []  # a stream is in order with itself
-    cuda.wait_for(7, 9)
+    cuda.wait_for(7, 9, 1)
     assert fake.log == [
         ("cudaEventCreateWithFlags", 2),
         ("cudaEventRecord", 5, 9),
@@ -186,6 +190,41 @@ def test_the_threads_gpu_is_restored(monkeypatch: pytest.MonkeyPatch) -> None:
         assert current == [3, 1]
         raise KeyError
     assert current == [3, 1, 3]
+
+
+def test_describing_a_gpu_does_not_make_it_current(monkeypatch: pytest.MonkeyPatch) -> None:
+    facts = SimpleNamespace(name=b"NVIDIA L4\0", major=8, minor=9, totalGlobalMem=24 << 30)
+    asked: list[int] = []
+    fake = SimpleNamespace(  # and no `cudaSetDevice`
+        cudaGetDeviceCount=lambda: (0, 2),
+        cudaGetDeviceProperties=lambda index: (asked.append(index) or 0, facts),
+        cudaDriverGetVersion=lambda: (0, 13000),
+    )
+    monkeypatch.setattr(cuda, "load_cuda", lambda: fake)
+    assert cuda.require_device("x.engine", 1).name == "NVIDIA L4"
+    assert asked == [1]
+
+
+def test_what_is_closed_is_closed_on_its_gpu_or_where_cuda_no_longer_answers_anyhow(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    current, closed = [0], []
+    fake = SimpleNamespace(
+        cudaGetDevice=lambda: (0, current[-1]),
+        cudaSetDevice=lambda index: (current.append(index) or 0,),
+        cudaGetErrorString=lambda _: (Error(0), b"the GPU is lost"),
+    )
+    monkeypatch.setattr(cuda, "load_cuda", lambda: fake)
+    with contextlib.ExitStack() as resources:
+        resources.callback(lambda: closed.append(current[-1]))
+        cuda.close_on(1, resources)
+    assert (closed, current) == ([1], [0, 1, 0])
+    fake.cudaGetDevice = lambda: (Error(2), None)
+    with contextlib.ExitStack() as resources:
+        resources.callback(lambda: closed.append(-1))
+        with pytest.raises(SessionError, match="the GPU is lost"):
+            cuda.close_on(1, resources)
+    assert closed == [1, -1]
 
 
 def test_an_allocation_of_the_callers_is_let_go_not_freed(monkeypatch: pytest.MonkeyPatch) -> None:

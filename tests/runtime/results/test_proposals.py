@@ -101,7 +101,7 @@ def test_kept_proposals_hand_on_their_pasted_masks(
     def fail(*_: object) -> None:
         raise AssertionError("pasted twice")
 
-    monkeypatch.setattr("maskrt.runtime.results.instances.paste_one", fail)
+    monkeypatch.setattr("maskrt.runtime.results.pasting.paste_one", fail)
     assert alone.rles() == [expected]
     assert alone.frames is not None
     assert alone.frames.tolist() == [[16, 12, 48, 60]]

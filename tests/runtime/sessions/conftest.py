@@ -96,12 +96,16 @@ class HostCuda:
     """cuda.bindings.runtime over host memory: work is done when queued, unless being recorded."""
 
     cudaStreamNonBlocking, cudaHostAllocDefault, cudaEventDisableTiming = 1, 0, 2
-    cudaMemcpyKind = SimpleNamespace(cudaMemcpyHostToDevice=1, cudaMemcpyDeviceToHost=2)
+    cudaMemcpyKind = SimpleNamespace(
+        cudaMemcpyHostToDevice=1, cudaMemcpyDeviceToHost=2, cudaMemcpyDeviceToDevice=3
+    )
     cudaStreamCaptureMode = SimpleNamespace(cudaStreamCaptureModeThreadLocal=1)
 
     def __init__(self) -> None:
         self.live: dict[int, Any] = {}
         """What was not released: address -> memory, stream, graph or event."""
+        self.made_on: dict[int, int] = {}
+        """The GPU of each."""
         self.log: list[str] = []
         self.waits: list[tuple[int, int]] = []
         """(stream that waits, stream it waits for)."""
@@ -116,10 +120,11 @@ class HostCuda:
     def new(self, nbytes: int) -> int:
         memory = ctypes.create_string_buffer(nbytes + 256)
         address = -(-ctypes.addressof(memory) // 256) * 256  # aligned, as CUDA's is
-        self.live[address] = memory
+        self.live[address], self.made_on[address] = memory, self.cudaGetDevice()[1]
         return address
 
     def drop(self, address: int) -> tuple[int]:
+        assert self.made_on[address] == self.cudaGetDevice()[1], "given up on another GPU"
         del self.live[address]
         return (0,)
 

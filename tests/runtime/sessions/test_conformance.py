@@ -42,12 +42,20 @@ class Case:
 
 
 def torch_case(chain: Any) -> Case:
-    refused = (SessionOptions(threads=2), SessionOptions(contexts=2))
+    refused = (
+        SessionOptions(threads=2),
+        SessionOptions(contexts=2),
+        SessionOptions(pictures="gpu"),
+    )
     return Case(ModelRef(chain.checkpoint), "torch", ("fp32",), "torch-", refused)
 
 
 def onnxruntime_case(chain: Any) -> Case:
-    refused = (SessionOptions(cuda_graph=False), SessionOptions(device="cuda"))
+    refused = (
+        SessionOptions(cuda_graph=False),
+        SessionOptions(device="cuda"),
+        SessionOptions(pictures="gpu"),
+    )
     model = ModelRef(chain.onnx_fp16, "onnxruntime-cpu")
     return Case(model, "onnxruntime", ("fp32",), "onnxruntime-cpu", refused)
 

@@ -119,6 +119,7 @@ def test_a_model_is_a_file_and_perhaps_a_session(tmp_path: Path) -> None:
             SessionOptions(contexts=4, cuda_graph=False),
         ),
         ("x.engine@contexts=4", None, SessionOptions(contexts=4)),
+        ("x.engine@tensorrt,pictures=gpu", "tensorrt", SessionOptions(pictures="gpu")),
         ("x.onnx@openvino,threads=4", "openvino", SessionOptions(threads=4)),
         (
             "x.onnx@onnxruntime-cuda,device=cuda:1",

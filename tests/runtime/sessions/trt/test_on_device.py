@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from maskrt.runtime.errors import ContractError, SessionError
+from maskrt.runtime.gpu.cuda import DeviceBuffer
 from maskrt.runtime.gpu.device_array import DeviceArray
 from maskrt.runtime.gpu.pycuda_path import gpu_array_from
 from maskrt.runtime.sessions.trt.session import TrtSession
@@ -43,6 +44,32 @@ def test_own_buffers_written_in_place_run_by_the_graph(
         doubled = context.run_on_device(context.inputs["images"], sizes)["doubled"]
         assert host_cuda.log == ["launch", "engine", "synchronize"]
         assert host_cuda.read(doubled).tolist() == [[4, 2]]
+
+
+@pytest.mark.parametrize("graph", [True, False])
+@pytest.mark.parametrize("offset", [0, 1])
+def test_canvases_on_the_gpu_are_copied_there_and_run_by_the_graph(
+    write_engine: Any, host_cuda: Any, engine: Any, graph: bool, offset: int
+) -> None:
+    buffer = DeviceBuffer(IMAGES.nbytes + offset)
+    canvases = DeviceArray(buffer.pointer + offset, IMAGES.shape, IMAGES.dtype, owner=buffer)
+    with TrtSession(write_engine(), cuda_graph=graph) as session:
+        host_cuda.log.clear()
+        assert session.run(canvases, SIZES)["doubled"].tolist() == [[8, 6]]
+        # canvases inside the GPU, sizes from the host; the result to the host
+        engine_part = ["launch"] * graph + ["engine"]
+        assert host_cuda.log == ["copy", "copy", *engine_part, "copy", "synchronize"]
+        host_cuda.read(canvases)[...] = 7
+        session.on_device.upload(canvases, SIZES - 1)
+        assert host_cuda.read(session.on_device.inputs["images"]).min() == 7
+        session.on_device.execute()
+        assert host_cuda.read(session.on_device.outputs["doubled"]).tolist() == [[6, 4]]
+        elsewhere = dataclasses.replace(canvases, device_index=1)
+        with pytest.raises(ContractError, match=r"'images' is on DLPack device \(2, 1\)"):
+            session.run(elsewhere, SIZES)
+        with pytest.raises(ContractError, match="image_sizes are"):
+            session.run(canvases, SIZES + 9)
+    buffer.close()
 
 
 def test_results_on_a_stream_of_ones_own_are_finished_on_the_callers_queued(

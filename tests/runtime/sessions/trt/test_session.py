@@ -36,6 +36,21 @@ def test_outputs_are_copied_and_stay_the_callers(
     assert set(host_cuda.live) == before
 
 
+@pytest.mark.parametrize("contexts", [1, 2])
+def test_another_gpu_is_used_and_the_threads_own_stays_current(
+    write_engine: Any, host_cuda: Any, engine: Any, contexts: int
+) -> None:
+    seen: list[int] = []
+    engine.while_running = lambda: seen.append(host_cuda.cudaGetDevice()[1])
+    with TrtSession(write_engine(), 1, contexts=contexts) as session:
+        assert session.device_index == 1
+        assert host_cuda.cudaGetDevice() == (0, 0)
+        session.run(IMAGES, SIZES)
+        assert host_cuda.cudaGetDevice() == (0, 0)
+    assert set(seen) == set(host_cuda.made_on.values()) == {1}
+    assert (host_cuda.cudaGetDevice(), host_cuda.live) == ((0, 0), {})
+
+
 def test_run_that_tensorrt_refuses_is_an_error_with_its_words(
     write_engine: Any, host_cuda: Any, engine: Any
 ) -> None:
