@@ -1,16 +1,35 @@
-# Two commands on a bare machine with Python 3.11: `make demo` and `make test`. Both set up .venv first.
+# Two commands on a bare machine with Python 3.11: `make demo` and `make test`. Both set up .venv first. On a machine with an NVIDIA GPU
+# also `make gpu`.
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check format docs clean
+.PHONY: demo gpu test check format docs clean
 
 demo: $(READY)
 	$(BIN)/maskrt demo --out out/demo
 
+# All that only an NVIDIA GPU can show, from where it was left. `make gpu PYTHON=python3` takes that Python as it is and installs nothing;
+# STAGES names some of the stages.
+GPU_PYTHON := $(if $(filter file,$(origin PYTHON)),build/gpu/bin/python,$(PYTHON))
+gpu: build/link/maskrt $(if $(filter file,$(origin PYTHON)),build/gpu/.ready)
+	PYTHONPATH="$(CURDIR)/build/link" $(GPU_PYTHON) -m maskrt.tools.gpu $(STAGES)
+
+# Apart from .venv: of the two ONNX Runtimes an environment holds one. What is measured goes on where TensorRT does not install.
+GPU_PIP := build/gpu/bin/python -m pip install --quiet --disable-pip-version-check
+build/gpu/.ready: pyproject.toml
+	test -x build/gpu/bin/python || $$(command -v $(PYTHON) || command -v python3) -m venv build/gpu
+	$(GPU_PIP) -e ".[train,engines,report,onnxruntime-gpu]" torchvision onnxscript cuda-python nvidia-ml-py pytest
+	$(GPU_PIP) -e ".[gpu,onnxruntime-tensorrt]" || echo "TensorRT could not be installed: its rows will be missing."
+	touch $@
+
 test: $(READY) build/link/maskrt
 	$(BIN)/python -m pytest -q
+
+# Not part of `test`: what Python 3.10, 3.12 or 3.13 is for, in an environment of its own (`make test-3.10`).
+test-3.%: $(READY)
+	$(BIN)/python -m maskrt.tools.try_python 3.$*
 
 check: $(READY) build/link/maskrt
 	$(BIN)/ruff check .
