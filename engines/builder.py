@@ -21,12 +21,13 @@ from ..runtime.errors import BuildError, InputError
 from ..runtime.files import write_bytes
 from ..runtime.sidecar import Fingerprint, Sidecar
 from .artefact import check_target, take_fingerprint, write_pair
+from .compatibility import NOWHERE_ELSE, Compatibility, require_compatibility, set_compatibility
 from .flavours import Flavour, load_flavour, request_precision
-from .inline import read_exported, tensor_types
+from .inline import read_exported, tensor_types, weight_files
 from .layers.engine_report import built_summary, network_summary, summary_words, to_record
 from .layers.summary import Layer, LayerSummary
 from .network import make_builder, parse_network, serialize_network
-from .plugins.choice import OPERATORS, RTX_UNTRIED, Prepared, prepare_operators
+from .plugins.choice import OPERATORS, Prepared, prepare_operators
 from .progress import interruptible, show_progress
 from .tactic_sources import leave_out_absent
 
@@ -64,6 +65,7 @@ class _Options:
     timing_cache_path: Path | None
     min_fp16: float | None
     tf32: bool
+    compatibility: Compatibility
 
 
 def build_engine(
@@ -76,6 +78,7 @@ def build_engine(
     timing_cache_path: Path | str | None = None,
     min_fp16: float | None = None,
     tf32: bool = False,
+    compatibility: Compatibility = NOWHERE_ELSE,
     progress: bool = True,
 ) -> BuildReport:
     """Build an engine and write it with its sidecar, both or neither; Ctrl-C stops TensorRT.
@@ -87,38 +90,50 @@ def build_engine(
         engine_path: where the engine goes, `X.engine`; the sidecar is `X.engine.json`.
         runtime: `tensorrt` (needs an NVIDIA GPU here) or `tensorrt-rtx` (builds anywhere).
         operators: `plugin` (our kernels), `portable` (standard ONNX) or `auto`, which takes the
-            plugins where TensorRT itself starts the kernels: `tensorrt` from 10.9 on.
+            plugins where they become part of the engine: `tensorrt` from 10.16 on.
         workspace_bytes: scratch memory the engine may use; None leaves TensorRT's own limit.
         timing_cache_path: file that is read when there and written back; one per TensorRT and GPU.
         min_fp16: for an FP16 contract, the least share (0..1) of MACs that must run in FP16, in
             the parsed network and, where a GPU can open it, in the engine itself.
         tf32: let FP32 convolutions and products run in TF32.
+        compatibility: where else the engine is to run, and whether without its weights.
         progress: bars on stderr when it is a terminal.
 
     Raises:
         InputError: an option, the ONNX file or the target is missing, broken or of the wrong kind.
-        BuildError: TensorRT is missing or refuses, `plugin` is asked for and cannot be had, or the
-            FP16 floor is not reached.
+        BuildError: TensorRT is missing or refuses, `plugin` or a compatibility is asked for and
+            cannot be had, or the FP16 floor is not reached.
     """
     source, target = Path(onnx_path), Path(engine_path)
     cache = Path(timing_cache_path) if timing_cache_path is not None else None
-    options = _Options(operators, workspace_bytes, cache, min_fp16, tf32)
+    options = _Options(operators, workspace_bytes, cache, min_fp16, tf32, compatibility)
     _check_options(options)
     check_target(target)
     exported, contract = read_exported(source)
     flavour = load_flavour(runtime)
+    require_compatibility(compatibility, flavour)
     started = time.perf_counter()
     builder = make_builder(flavour)
-    prepared = prepare_operators(operators, flavour, exported, str(source))
+    against = compatibility.against_plugins
+    prepared = prepare_operators(operators, flavour, exported, str(source), against)
     engine, network, notes = interruptible(
         lambda stop: _build(
             flavour, builder, prepared, contract, options, stop, source=source, progress=progress
         )
     )
     seconds = time.perf_counter() - started
-    used = {"operators": prepared.operators, "workspace_bytes": workspace_bytes, "tf32": tf32}
+    used = {
+        "operators": prepared.operators,
+        "workspace_bytes": workspace_bytes,
+        "tf32": tf32,
+        **dataclasses.asdict(compatibility),
+    }
     kernels = prepared.kernels_sha256
     fingerprint = take_fingerprint(source, flavour, engine, used, kernels, seconds)
+    if compatibility.strip_weights:
+        weights = weight_files(source, target.parent)
+        fingerprint = dataclasses.replace(fingerprint, weights_sha256=weights)
+        notes += (f"its weights stay in {source}: keep that where it is, or beside the engine",)
     build = {
         "command": _command(source, target, flavour, options),
         "operators": prepared.operators,
@@ -181,8 +196,6 @@ def _build(
     _require_fp16(summary, contract, options.min_fp16, source)
     notes = leave_out_absent(flavour, config)
     notes += _load_timing_cache(flavour, config, options.timing_cache_path)
-    if flavour.name == "tensorrt-rtx" and prepared.operators == "plugin":
-        notes += (f"{RTX_UNTRIED}; before use run 'maskrt eval' with '--against' its ONNX file",)
     with show_progress(flavour, config, progress, stop):
         engine = serialize_network(
             flavour, builder, network, config, model=model, where=str(source)
@@ -199,6 +212,7 @@ def _config(flavour: Flavour, builder: Any, options: _Options) -> Any:
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     if options.workspace_bytes is not None:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_bytes)
+    set_compatibility(options.compatibility, flavour, config)
     return config
 
 
@@ -260,4 +274,5 @@ def _command(source: Path, target: Path, flavour: Flavour, options: _Options) ->
     }
     for flag, value in values.items():
         words += [] if value is None else [flag, str(value)]
-    return shlex.join([*words, *(["--tf32"] if options.tf32 else [])])
+    words += ["--tf32"] if options.tf32 else []
+    return shlex.join([*words, *options.compatibility.arguments])

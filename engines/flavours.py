@@ -1,11 +1,11 @@
 """What differs between the TensorRT products this project builds for, in one place.
 
-| flavour            | typing                                       | needs a GPU | timing cache |
-|--------------------|----------------------------------------------|-------------|--------------|
-| `tensorrt` 11.x    | strong, the only kind                        | to build    | yes          |
-| `tensorrt` 10.x    | strong, asked for by a flag                  | to build    | yes          |
-| `tensorrt` 8.6     | FP16 flag and layer precisions from the ONNX | to build    | yes          |
-| `tensorrt-rtx` 1.7 | strong, the only kind                        | no          | no           |
+| flavour            | typing                                 | builds on | timing cache | plugins |
+|--------------------|----------------------------------------|-----------|--------------|---------|
+| `tensorrt` 11.x    | strong, the only kind                  | a GPU     | yes          | yes     |
+| `tensorrt` 10.x    | strong, asked for by a flag            | a GPU     | yes          | 10.16   |
+| `tensorrt` 8.6     | FP16 flag, layer precisions from ONNX  | a GPU     | yes          | no      |
+| `tensorrt-rtx` 1.7 | strong, the only kind                  | anything  | no           | no      |
 
 The rest of `engines` asks a `Flavour` and never a version. Enum values differ between versions, so
 flags are read from the module, never written as numbers.
@@ -26,6 +26,11 @@ SUPPORTED: dict[str, tuple[str, Callable[[int, int], bool]]] = {
     "tensorrt-rtx": ("1.7", lambda a, b: (a, b) == (1, 7)),
 }
 
+FIRST_WITH_PLUGINS = (10, 16)
+"""Quick deployable plugins with a kernel ahead of time came with 10.9. But the Python packages of
+10.9 to 10.13.3 lack `tensorrt.plugin`, and up to 10.15 a plugin's configuration arrives damaged
+with NumPy 2 (`PluginField.data` reads freed memory): builds fail without a reason."""
+
 
 @dataclass(frozen=True)
 class Flavour:
@@ -45,6 +50,8 @@ class Flavour:
     has_timing_cache: bool
     """False: the calls exist, do nothing and ask for a GPU (TensorRT-RTX)."""
     has_progress: bool
+    has_plugins: bool
+    """It takes our operators' kernels into the engine."""
     needs_gpu: bool
     """To build; to run all of them do."""
 
@@ -94,6 +101,7 @@ def flavour_of(trt: Any, name: str) -> Flavour:
         strongly_typed=strongly_typed,
         has_timing_cache=name == "tensorrt",
         has_progress=hasattr(trt, "IProgressMonitor"),
+        has_plugins=name == "tensorrt" and (major, minor) >= FIRST_WITH_PLUGINS,
         needs_gpu=name == "tensorrt",
     )
 

@@ -8,6 +8,7 @@ Nodes that have no name get one, because TensorRT's errors and layer lists are r
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import onnx
@@ -17,7 +18,7 @@ from google.protobuf.message import DecodeError
 
 from ..runtime.contract import Contract, TensorSpec, contract_from_metadata
 from ..runtime.errors import BuildError, ContractError, InputError, first_line
-from ..runtime.files import require_file
+from ..runtime.files import require_file, sha256_of
 from .plugins.operator_config import NAMESPACE
 
 STANDARD_DOMAINS = ("", "ai.onnx")
@@ -42,6 +43,25 @@ def read_exported(onnx_path: Path) -> tuple[onnx.ModelProto, Contract]:
         return model, contract_from_metadata(metadata, str(onnx_path))
     except ContractError as err:
         raise InputError(str(err)) from err
+
+
+def weight_files(onnx_path: Path, folder: Path) -> dict[str, str]:
+    """The files that hold a model's weights: itself and its external data.
+
+    Returns:
+        their paths from `folder`, with forward slashes, to their SHA-256.
+    """
+    model = onnx.load(str(onnx_path), load_external_data=False)
+    outside = {
+        onnx_path.parent / entry.value
+        for tensor in model.graph.initializer
+        for entry in tensor.external_data
+        if entry.key == "location"
+    }
+    return {
+        Path(os.path.relpath(path, folder)).as_posix(): sha256_of(path)
+        for path in (onnx_path, *sorted(outside))
+    }
 
 
 def portable_model(model: onnx.ModelProto, where: str) -> onnx.ModelProto:

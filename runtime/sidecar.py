@@ -41,6 +41,20 @@ class Fingerprint:
     engine_sha256: str
     engine_bytes: int
     build_seconds: float
+    weights_sha256: dict[str, str] = field(default_factory=dict)
+    """Of an engine without its weights: its ONNX file and that file's external data, as paths from
+    the engine's folder, to SHA-256. Empty where the engine holds its weights."""
+
+    @property
+    def version_compatible(self) -> bool:
+        """Whether later versions of TensorRT, and lean ones, open the engine too."""
+        return self.options.get("version_compatible") is True
+
+    @property
+    def hardware_compatible(self) -> str | None:
+        """For which GPUs beside the one that built it: "ampere-plus", "same-capability", None."""
+        level = self.options.get("hardware_compatible")
+        return level if isinstance(level, str) else None
 
 
 @dataclass(frozen=True)
@@ -133,6 +147,9 @@ def read_sidecar(engine_path: Path) -> Sidecar:
 def _in_range(fingerprint: Fingerprint) -> Fingerprint:
     if min(fingerprint.engine_bytes, fingerprint.build_seconds) < 0:
         raise ValueError("fingerprint: engine_bytes or build_seconds is negative")
+    weights = fingerprint.weights_sha256
+    if weights and not any(name.endswith(".onnx") for name in weights):
+        raise ValueError("fingerprint: weights_sha256 names no ONNX file")
     return fingerprint
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ..engines.builder import build_engine
+    from ..engines.compatibility import Compatibility
     from ..engines.doctor import diagnose
     from ..train.weights.import_weights import import_checkpoint
     from .bisection import bisect_precision
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "OPERATOR_OPTIONS",
+    "Compatibility",
     "bench_models",
     "bench_operators",
     "bisect_precision",
@@ -50,6 +52,7 @@ __all__ = [
 
 _MODULES = {
     "OPERATOR_OPTIONS": ".operators.bench",
+    "Compatibility": "..engines.compatibility",
     "bench_models": ".latency.bench",
     "bench_operators": ".operators.bench",
     "bisect_precision": ".bisection",

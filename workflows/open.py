@@ -1,7 +1,7 @@
 """Open any artefact for prediction: a checkpoint, an `.onnx` file or an `.engine`.
 
-Separate from `runtime.sessions.open` because a checkpoint needs `train`, and an engine of
-TensorRT-RTX plugins of `engines` in this process; `runtime` imports neither.
+Separate from `runtime.sessions.open` because a checkpoint needs `train`, which `runtime` never
+imports.
 """
 
 from __future__ import annotations
@@ -105,9 +105,4 @@ def _session(model: ModelRef) -> Session:
         from ..train.torch_session import open_checkpoint
 
         return open_checkpoint(model.path, model.session, model.options)
-    if model.path.suffix.lower() == ".engine":
-        # TensorRT-RTX looks plugins up in this process.
-        from ..engines.plugins.registration import register_for_engine
-
-        register_for_engine(model.path)
     return open_artefact(model.path, model.session, model.options)

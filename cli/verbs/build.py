@@ -21,11 +21,31 @@ def add(verbs: Any) -> None:
     sub.add_argument("--timing-cache", type=Path, help="read and updated where the flavour has one")
     sub.add_argument("--min-fp16", type=float, help="fail below this share of MACs in FP16 (0..1)")
     sub.add_argument("--tf32", action="store_true", help="allow TF32 in FP32 layers")
+    sub.add_argument(
+        "--version-compatible",
+        action="store_true",
+        help="the engine runs on later versions of TensorRT and on the lean runtime, too",
+    )
+    sub.add_argument(
+        "--exclude-lean-runtime",
+        action="store_true",
+        help="such an engine without the lean runtime's 40 MB, which must then be where it runs",
+    )
+    sub.add_argument(
+        "--hardware-compatible",
+        choices=["ampere-plus", "same-capability"],
+        help="the engine runs on GPUs of compute capability 8.0 and later, or of the same one, too",
+    )
+    sub.add_argument(
+        "--strip-weights",
+        action="store_true",
+        help="leave the weights out; they come from the ONNX file when the engine is opened",
+    )
 
 
 def run(arguments: Arguments) -> Result:
     """Build, and say what the engine is made of."""
-    from ...workflows import build_engine
+    from ...workflows import Compatibility, build_engine
 
     report = build_engine(
         arguments.onnx,
@@ -36,6 +56,12 @@ def run(arguments: Arguments) -> Result:
         timing_cache_path=arguments.timing_cache,
         min_fp16=arguments.min_fp16,
         tf32=arguments.tf32,
+        compatibility=Compatibility(
+            arguments.version_compatible,
+            arguments.exclude_lean_runtime,
+            arguments.hardware_compatible,
+            arguments.strip_weights,
+        ),
     )
     network = report.network
     print(

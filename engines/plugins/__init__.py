@@ -1,1 +1,1 @@
-"""The custom operators as plugins of TensorRT and TensorRT-RTX."""
+"""The custom operators as plugins of TensorRT, whose kernels become part of an engine."""

@@ -1,6 +1,6 @@
 """Plugin or portable: how the `maskrt` operators of a model get into an engine, and why so.
 
-    auto      plugins where TensorRT itself starts the kernels, else portable
+    auto      plugins where they become part of the engine, else portable
     plugin    nodes without bodies: TensorRT must take the plugins and cannot fall back
     portable  the bodies of standard operators instead of the nodes
 
@@ -17,14 +17,12 @@ import onnx
 from ...runtime.contract import TensorSpec
 from ...runtime.errors import BuildError
 from ...runtime.gpu.cuda import device_info, missing_device
-from ...runtime.gpu.kernels.shipped import Kernel, file_name, load_all_targets, load_kernel
-from ..flavours import Flavour
+from ...runtime.gpu.kernels.shipped import Kernel, file_name, load_kernel
+from ..flavours import FIRST_WITH_PLUGINS, Flavour
 from ..inline import plugin_model, portable_model, tensor_specs
 from .operator_config import NAMESPACE, PARSERS, WINDOW_ALIGN, require_types, require_words
-from .registration import FIRST_WITH_AOT, register_for_build
 
 OPERATORS = ("auto", "plugin", "portable")
-RTX_UNTRIED = "tensorrt-rtx: its plugin's enqueue has not been run on a GPU yet"
 
 
 @dataclass(frozen=True)
@@ -36,12 +34,11 @@ class Prepared:
     reason: str
     model: onnx.ModelProto
     kernels_sha256: dict[str, str] = field(default_factory=dict)
-    """The plugins' kernels, PTX file name to SHA-256: the one of this GPU for TensorRT, all for
-    TensorRT-RTX, which picks one where the engine runs."""
+    """The plugins' kernels for this GPU, PTX file name to SHA-256."""
 
 
 def prepare_operators(
-    asked: str, flavour: Flavour, exported: onnx.ModelProto, where: str
+    asked: str, flavour: Flavour, exported: onnx.ModelProto, where: str, against: str | None = None
 ) -> Prepared:
     """Choose, register the plugins if they are chosen, and make the model that the parser gets.
 
@@ -50,16 +47,17 @@ def prepare_operators(
         flavour: what builds; where it needs a GPU, one is there.
         exported: as `read_exported` gives it.
         where: the file, for errors.
+        against: why this engine can hold no plugins, of whatever flavour it is.
 
     Raises:
         BuildError: the model's shapes contradict each other, or an operator has no body; with
-            `plugin` also: this flavour has no plugins, or one cannot compute a node.
+            `plugin` also: this flavour or engine can hold no plugins, or one cannot compute a node.
     """
-    operators, reason = choose_operators(asked, flavour, exported)
+    operators, reason = choose_operators(asked, flavour, exported, against)
     if operators == "portable":
         return Prepared(operators, reason, portable_model(exported, where))
     try:
-        register_for_build(flavour)
+        register_plugins(flavour)
         model = plugin_model(exported, where)
         return Prepared(operators, reason, model, _kernels_of(model, flavour, where))
     except BuildError as err:
@@ -68,17 +66,55 @@ def prepare_operators(
         return Prepared("portable", str(err), portable_model(exported, where))
 
 
-def choose_operators(asked: str, flavour: Flavour, exported: onnx.ModelProto) -> tuple[str, str]:
-    """`plugin` or `portable`, and why; of the model only whether it has custom operators."""
+def choose_operators(
+    asked: str, flavour: Flavour, exported: onnx.ModelProto, against: str | None = None
+) -> tuple[str, str]:
+    """`plugin` or `portable`, and why; of the model only whether it has custom operators.
+
+    Raises:
+        BuildError: `plugin` is asked for and this flavour or engine can hold none.
+    """
     if not plugin_nodes(exported):
         return "portable", "no custom operators"
-    if asked != "auto":
+    if asked == "portable":
         return asked, "asked for"
+    against = against or _flavour_against(flavour)
+    if against is None:
+        asked_for = f"{flavour} puts the operators' kernels into the engine"
+        return "plugin", "asked for" if asked == "plugin" else asked_for
+    if asked == "plugin":
+        raise BuildError(
+            f"{flavour}: '--operators plugin' cannot be had: {against}. "
+            "Build with '--operators portable'."
+        )
+    return "portable", against
+
+
+def _flavour_against(flavour: Flavour) -> str | None:
+    """Why a flavour takes no plugins; None where it does."""
+    if flavour.has_plugins:
+        return None
     if flavour.name == "tensorrt-rtx":
-        return "portable", RTX_UNTRIED
-    if flavour.version < FIRST_WITH_AOT:
-        return "portable", f"{flavour} has no ahead-of-time plugins; 10.9 is the first that has"
-    return "plugin", f"{flavour} puts the operators' kernels into the engine"
+        return "tensorrt-rtx has no plugins whose kernels become part of the engine"
+    first = ".".join(map(str, FIRST_WITH_PLUGINS))
+    return f"{flavour} has none that work ahead of time; {first} is the first that has"
+
+
+def register_plugins(flavour: Flavour) -> None:
+    """Register the plugins that the parser will look for; calls may repeat.
+
+    An engine with them opens without: the kernels are part of it.
+
+    Raises:
+        BuildError: TensorRT's Python layer for plugins does not load.
+    """
+    try:
+        from . import tensorrt_aot  # noqa: F401  (importing registers)
+    except ImportError as err:
+        raise BuildError(
+            f"{flavour}: its Python layer for plugins does not load ({err}); expected "
+            "tensorrt.plugin. Install tensorrt again, or build with '--operators portable'."
+        ) from err
 
 
 def plugin_nodes(model: onnx.ModelProto) -> list[onnx.NodeProto]:
@@ -92,16 +128,14 @@ def _kernels_of(model: onnx.ModelProto, flavour: Flavour, where: str) -> dict[st
     kernels: list[Kernel] = []
     for node in plugin_nodes(model):
         try:
-            kernels += _kernels_of_node(node, specs, flavour)
+            kernels.append(_kernel_of_node(node, specs, flavour))
         except BuildError as err:
             raise BuildError(f"{where}: node '{node.name}': {err}") from err
     return {file_name(k.name, k.target): k.sha256 for k in kernels}
 
 
-def _kernels_of_node(
-    node: onnx.NodeProto, specs: dict[str, TensorSpec], flavour: Flavour
-) -> list[Kernel]:
-    """The kernels that may compute a node, each tried on the node's shapes."""
+def _kernel_of_node(node: onnx.NodeProto, specs: dict[str, TensorSpec], flavour: Flavour) -> Kernel:
+    """The kernel that computes a node, tried on the node's shapes."""
     parse = PARSERS.get(node.op_type)
     if parse is None:
         raise BuildError(
@@ -113,10 +147,9 @@ def _kernels_of_node(
     half = first.dtype == "float16"
     if node.op_type == WINDOW_ALIGN:
         require_words(first.shape[2], half)
-    kernels = _candidates(cfg.kernel_name(half), flavour)
-    for kernel in kernels:
-        cfg.launch(kernel, first.shape, second.shape, half)
-    return kernels
+    kernel = _kernel_for(cfg.kernel_name(half), flavour)
+    cfg.launch(kernel, first.shape, second.shape, half)
+    return kernel
 
 
 def _inputs(node: onnx.NodeProto, specs: dict[str, TensorSpec]) -> tuple[TensorSpec, TensorSpec]:
@@ -132,14 +165,12 @@ def _inputs(node: onnx.NodeProto, specs: dict[str, TensorSpec]) -> tuple[TensorS
     return first, second
 
 
-def _candidates(name: str, flavour: Flavour) -> list[Kernel]:
-    """The kernel `name` for the GPU that builds, or for every one where the GPU comes later."""
-    if flavour.name == "tensorrt-rtx":
-        return load_all_targets(name)
+def _kernel_for(name: str, flavour: Flavour) -> Kernel:
+    """The kernel `name` for the GPU that builds."""
     gpu = device_info()
     if gpu is None:
         raise BuildError(
             f"{flavour}: the GPU does not say its compute capability ({missing_device()}); "
             "expected it, to choose the operators' kernels. Build with '--operators portable'."
         )
-    return [load_kernel(name, gpu.compute_capability)]
+    return load_kernel(name, gpu.compute_capability)

@@ -1,8 +1,8 @@
-"""What the TensorRT plugins of both products know of the operators: attributes, shapes, launches.
+"""What TensorRT's plugins know of the operators: attributes, shapes, launches.
 
 A node says what it computes in one string, `cfg`: the only kind of attribute that every version of
-TensorRT and NumPy hands on unharmed. Written by `export`, read here. Sizes may be ints
-(TensorRT-RTX) or TensorRT's symbolic expressions, which know fewer operations: `Arithmetic`.
+TensorRT and NumPy hands on unharmed. Written by `export`, read here. Sizes may be ints, for checks
+beforehand, or TensorRT's symbolic expressions, which know fewer operations: `Arithmetic`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from ...runtime.gpu.kernels.launch import Launch
 from ...runtime.gpu.kernels.shipped import Kernel
 
 NAMESPACE = "maskrt"
-VERSION = "1"
 ROI_ALIGN = "MaskrtRoiAlign"
 WINDOW_ALIGN = "MaskrtWindowAlign"
 

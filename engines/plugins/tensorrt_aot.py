@@ -1,4 +1,4 @@
-"""The operators as quick deployable plugins of TensorRT 10.9 and later. Importing registers them.
+"""The operators as quick deployable plugins of TensorRT 10.16 and later. Importing registers them.
 
 A quick deployable plugin is two functions: one describes the output, one names a kernel and its
 launch *ahead of time*. The kernel's PTX is then part of the engine, which runs without Python and

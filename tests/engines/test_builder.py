@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import errno
 import hashlib
 import json
@@ -13,6 +14,8 @@ import pytest
 from onnx import TensorProto, helper
 
 from maskrt.engines.builder import build_engine
+from maskrt.engines.compatibility import Compatibility
+from maskrt.engines.flavours import load_flavour
 from maskrt.runtime.contract import METADATA_KEY, Contract
 from maskrt.runtime.errors import BuildError, InputError, SessionError
 from maskrt.runtime.files import sha256_of
@@ -42,7 +45,7 @@ def test_engine_and_sidecar_are_written_and_describe_each_other(tiny_onnx: Path)
 
 
 @pytest.mark.parametrize(
-    ("asked", "reason"), [("auto", "has not been run on a GPU"), ("portable", "asked for")]
+    ("asked", "reason"), [("auto", "tensorrt-rtx has no plugins"), ("portable", "asked for")]
 )
 def test_portable_is_used_and_the_sidecar_says_why(
     asked: str, reason: str, tiny_onnx: Path
@@ -65,6 +68,42 @@ def test_sidecar_keeps_the_command_that_repeats_the_build(tiny_onnx: Path) -> No
         f"maskrt build {tiny_onnx} -o {engine} --runtime tensorrt-rtx "
         "--operators auto --min-fp16 0.5"
     )
+
+
+@pytest.fixture
+def as_plain_tensorrt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """TensorRT-RTX's real builder counts as plain TensorRT's, whose options it knows by name."""
+    found = dataclasses.replace(load_flavour("tensorrt-rtx"), name="tensorrt")
+    monkeypatch.setattr("maskrt.engines.builder.load_flavour", lambda _: found)
+
+
+@pytest.mark.usefixtures("as_plain_tensorrt")
+def test_where_else_an_engine_runs_is_asked_of_the_builder_and_recorded(tiny_onnx: Path) -> None:
+    engine = tiny_onnx.with_suffix(".engine")
+    asked = Compatibility(True, True, "ampere-plus")
+    report = build_engine(tiny_onnx, engine, "tensorrt", compatibility=asked)
+    built, command = report.fingerprint, read_sidecar(engine).rebuild_command(engine)
+    assert (built.version_compatible, built.hardware_compatible) == (True, "ampere-plus")
+    assert built.options.items() >= dataclasses.asdict(asked).items()
+    assert built.weights_sha256 == {}
+    assert command.endswith(" ".join(asked.arguments))
+    assert report.notes == ()
+    plain = build_engine(tiny_onnx, engine).fingerprint
+    assert (plain.version_compatible, plain.hardware_compatible) == (False, None)
+
+
+@pytest.mark.usefixtures("as_plain_tensorrt")
+def test_an_engine_without_weights_names_the_file_that_holds_them(
+    tiny_onnx: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # TensorRT-RTX's builder strips no weights on a CPU.
+    monkeypatch.setattr("maskrt.engines.builder.set_compatibility", lambda *_: None)
+    engine = tiny_onnx.parent / "engines" / "x.engine"
+    asked = Compatibility(strip_weights=True)
+    report = build_engine(tiny_onnx, engine, "tensorrt", compatibility=asked)
+    weights = {"../tiny.onnx": sha256_of(tiny_onnx)}
+    assert read_sidecar(engine).fingerprint.weights_sha256 == weights
+    assert "its weights stay in" in report.notes[0]
 
 
 @pytest.mark.parametrize(

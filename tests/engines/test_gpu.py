@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from maskrt.engines.builder import build_engine
+from maskrt.engines.compatibility import Compatibility
 from maskrt.engines.layers.engine_report import engine_report
 from maskrt.engines.layers.layer_profile import profile_engine
 from maskrt.engines.layers.summary import LayerSummary
-from maskrt.runtime.errors import BuildError
+from maskrt.runtime.errors import BuildError, SessionError
 from maskrt.runtime.gpu import cuda
 from maskrt.runtime.gpu.cuda import missing_device
 from maskrt.runtime.gpu.device_array import DeviceArray
@@ -44,6 +45,41 @@ def test_engine_gives_what_onnx_runtime_gives(tiny_onnx: Path, runtime: str) -> 
             found = session.run(images, sizes)
     np.testing.assert_array_equal(found["counts"], expected["counts"])
     np.testing.assert_allclose(found["scores"], expected["scores"], atol=FP16_SUM_ATOL)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        Compatibility(version_compatible=True),
+        Compatibility(version_compatible=True, exclude_lean_runtime=True),
+        Compatibility(hardware_compatible="ampere-plus"),
+        Compatibility(hardware_compatible="same-capability"),
+        Compatibility(strip_weights=True),
+    ],
+    ids=lambda asked: " ".join(asked.arguments),
+)
+def test_an_engine_for_other_places_runs_where_it_was_built(
+    tiny_onnx: Path, asked: Compatibility
+) -> None:
+    pytest.importorskip("tensorrt", reason="tensorrt is not installed")
+    engine = tiny_onnx.with_suffix(".engine")
+    try:
+        build_engine(tiny_onnx, engine, "tensorrt", compatibility=asked, progress=False)
+    except BuildError as err:
+        if "cannot be had" not in str(err):
+            raise
+        pytest.skip(str(err))
+    expected = OrtSession(tiny_onnx, provider="cpu").run(*batch(2))
+    with TrtSession(engine) as session:
+        found = session.run(*batch(2))
+    np.testing.assert_array_equal(found["counts"], expected["counts"])
+    np.testing.assert_allclose(found["scores"], expected["scores"], atol=FP16_SUM_ATOL)
+    tiny_onnx.unlink()
+    if asked.strip_weights:
+        with pytest.raises(SessionError, match=r"tiny\.onnx, which holds them, is neither"):
+            TrtSession(engine)
+    else:
+        TrtSession(engine).close()
 
 
 @pytest.fixture

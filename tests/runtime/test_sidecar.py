@@ -51,6 +51,14 @@ def test_written_sidecar_reads_back_equal(tmp_path: Path) -> None:
     assert read_sidecar(engine) == a_sidecar()
 
 
+def test_a_sidecar_of_an_engine_with_weights_need_not_say_so(tmp_path: Path) -> None:
+    raw = json.loads(a_sidecar().to_json())
+    del raw["fingerprint"]["weights_sha256"]
+    engine = tmp_path / "a.engine"
+    sidecar_path(engine).write_text(json.dumps(raw))
+    assert read_sidecar(engine) == a_sidecar()
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -85,6 +93,7 @@ def test_unreadable_sidecar_is_refused_with_the_way_to_rebuild(
         ("fingerprint", "engine_bytes", 10**40, "engine_bytes is 10+...; expected less than"),
         ("fingerprint", "engine_sha256", float("nan"), "not JSON .NaN is no number of JSON"),
         ("fingerprint", "gpu_name", 0, "fingerprint.gpu_name is 0; expected text"),
+        ("fingerprint", "weights_sha256", {"a.bin": "0"}, "weights_sha256 names no ONNX file"),
         ("fingerprint", "kernels_sha256", {"k": None}, "kernels_sha256.k is null; expected text"),
         ("build", "engine", {}, "no 'build.engine.fp16_layer_share'"),
         ("build", "network", [1], r"build.network is \[1\]; expected an object"),

@@ -1,8 +1,8 @@
 """Start a shipped kernel on this GPU through cuda-python's driver API.
 
-TensorRT starts ahead-of-time plugins itself; this is for TensorRT-RTX, whose plugins are Python,
-for pictures and masks, and for tests. A context must be current, as it is inside TensorRT's
-callbacks and in a thread that has called the CUDA runtime.
+TensorRT starts the operators' kernels itself; this is for pictures and masks, for
+`maskrt bench --operators` and for tests. A context must be current, as it is in a thread that has
+called the CUDA runtime.
 Source: CUDA Driver API 12.8 to 13.x, module and execution control.
 """
 

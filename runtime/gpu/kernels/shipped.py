@@ -60,16 +60,6 @@ def load_kernel(name: str, compute_capability: str, folder: Path = FOLDER) -> Ke
     return _kernel(name, facts, _newest_for(compute_capability, facts["targets"], name), folder)
 
 
-def load_all_targets(name: str) -> list[Kernel]:
-    """The kernel `name` in each of its texts: for an engine whose GPU is not known yet.
-
-    Raises:
-        BuildError: no such kernel, or a file is missing or not the manifest's.
-    """
-    facts = _facts(name, FOLDER)
-    return [_kernel(name, facts, int(target), FOLDER) for target in facts["targets"]]
-
-
 def file_name(name: str, target: int) -> str:
     """The PTX file of a kernel for compute capability `target` / 10 and later."""
     return f"{name}_sm{target}.ptx"

@@ -1,7 +1,8 @@
 """Open an engine file: check every promise of its sidecar, then deserialize it.
 
 All is checked before a byte reaches TensorRT, because an engine of another version or file fails
-there without a reason. `session.py` runs what is opened here; `maskrt inspect` reads it.
+there without a reason. `fit.py` knows where it runs, `weights.py` what it was built without;
+`session.py` runs what is opened here; `maskrt inspect` reads it.
 Source: TensorRT 8.6 to 11 and TensorRT-RTX 1.7 Python API.
 """
 
@@ -17,7 +18,9 @@ from ...errors import SessionError
 from ...files import require_file
 from ...gpu import cuda
 from ...sidecar import Sidecar, read_sidecar
-from .tensorrt_module import has_plugins, import_tensorrt, numpy_name, tensorrt_logger
+from .fit import require_gpu, require_version
+from .tensorrt_module import import_runtime, numpy_name, tensorrt_logger
+from .weights import restore_weights
 
 
 @dataclass(frozen=True)
@@ -37,21 +40,21 @@ def load_engine(engine_path: Path, device: int = 0) -> LoadedEngine:
 
     Raises:
         InputError: no such file, or not an `.engine`.
-        SessionError: sidecar missing or foreign, or not of these bytes; built by another TensorRT
-            or for another GPU; TensorRT, a GPU or the operators' plugins missing here; refused by
-            TensorRT.
+        SessionError: sidecar missing or foreign, or not of these bytes; built by a TensorRT or for
+            a GPU that this machine's do not fit; TensorRT, a GPU or the engine's weights missing
+            here; refused by TensorRT.
     """
     require_file(engine_path, "an engine", (".engine",))
     sidecar = read_sidecar(engine_path)
     data = engine_path.read_bytes()
     _require_same_bytes(engine_path, data, sidecar)
-    trt = import_tensorrt(sidecar.fingerprint.runtime)
-    _require_same_version(engine_path, sidecar, trt.__version__)
+    trt = import_runtime(sidecar.fingerprint.runtime)
+    require_version(engine_path, sidecar, trt)
     info = cuda.require_device(str(engine_path), device)
-    _require_same_gpu(engine_path, sidecar, info)
-    _require_plugins(engine_path, sidecar, trt)
+    require_gpu(engine_path, sidecar, info)
     with cuda.using_device(device):
         runtime, engine = deserialize(engine_path, data, sidecar, trt)
+        restore_weights(engine_path, sidecar, trt, engine)
     return LoadedEngine(engine_path, sidecar, info, trt, runtime, engine)
 
 
@@ -62,47 +65,6 @@ def _require_same_bytes(path: Path, data: bytes, sidecar: Sidecar) -> None:
         raise SessionError(
             f"{path}: SHA-256 {found[:12]} is not the engine its sidecar describes "
             f"({expected[:12]}). Build it again: {sidecar.rebuild_command(path)}"
-        )
-
-
-def _require_same_version(path: Path, sidecar: Sidecar, found: str) -> None:
-    built = sidecar.fingerprint.tensorrt_version
-    if built.split(".")[:3] != found.split(".")[:3]:
-        raise SessionError(
-            f"{path}: built by {sidecar.fingerprint.runtime} {built}, but {found} is installed; an "
-            f"engine runs on the version that built it. "
-            f"Build it again: {sidecar.rebuild_command(path)}"
-        )
-
-
-def _require_same_gpu(path: Path, sidecar: Sidecar, info: cuda.DeviceInfo) -> None:
-    built = sidecar.fingerprint
-    portable = built.runtime == "tensorrt-rtx"  # compiled for each GPU when it is loaded
-    if portable or built.compute_capability in (None, info.compute_capability):
-        return
-    raise SessionError(
-        f"{path}: built for {built.gpu_name} (compute capability {built.compute_capability}), "
-        f"but this GPU is {info.name} ({info.compute_capability}). "
-        f"Build it again here: {sidecar.rebuild_command(path)}"
-    )
-
-
-def calls_plugins(sidecar: Sidecar) -> bool:
-    """Whether an engine opens only where its operators' plugins are registered.
-
-    Those of TensorRT-RTX are Python objects of the process; TensorRT's are inside the engine.
-    """
-    built = sidecar.fingerprint
-    return built.runtime == "tensorrt-rtx" and built.options.get("operators") == "plugin"
-
-
-def _require_plugins(path: Path, sidecar: Sidecar, trt: Any) -> None:
-    operators = sidecar.contract.operators
-    if calls_plugins(sidecar) and not has_plugins(trt, operators):
-        raise SessionError(
-            f"{path}: it calls plugins for {' and '.join(operators)}, which are not in the engine "
-            "and not registered in this process; expected them before it is opened. "
-            "Open it with maskrt.load."
         )
 
 
@@ -129,6 +91,9 @@ def deserialize(path: Path, data: bytes, sidecar: Sidecar, trt: Any) -> tuple[An
             f"{path}: TensorRT could not start on this GPU ({logger.recent_errors()}). "
             "Run 'maskrt doctor' to see what is missing."
         ) from err
+    if sidecar.fingerprint.version_compatible:
+        # Such an engine holds the lean runtime that runs it, as code of the host.
+        runtime.engine_host_code_allowed = True
     engine = runtime.deserialize_cuda_engine(data)
     if engine is None:
         raise SessionError(

@@ -1,14 +1,16 @@
-"""The two TensorRT Python modules behind one import: `tensorrt` and `tensorrt_rtx`.
+"""TensorRT's Python modules behind one import: `tensorrt`, `tensorrt_lean`, `tensorrt_rtx`.
 
-Both have the same classes under another module name, so engines and sessions take the module as a
-value. It is imported here only, with the pip line where it is missing. Its logger is here too:
-TensorRT keeps the first logger it is given for the life of the process, hence one per module.
+They have the same classes under another module name, so engines and sessions take the module as a
+value; the lean runtime lacks all that builds. It is imported here only, with the pip line where it
+is missing. Its logger is here too: TensorRT keeps the first logger it is given for the life of the
+process, hence one per module.
 """
 
 from __future__ import annotations
 
 import functools
 import importlib
+import importlib.util
 import logging
 from collections import deque
 from typing import Any, Literal
@@ -17,9 +19,8 @@ from ...errors import SessionError, pip_line
 
 TensorRTName = Literal["tensorrt", "tensorrt-rtx"]
 MODULES: dict[str, str] = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
+LEAN = "tensorrt_lean"
 EXTRAS: dict[str, str] = {"tensorrt": "gpu", "tensorrt-rtx": "engines"}
-# What the operators' plugins are registered under.
-PLUGIN_NAMESPACE, PLUGIN_VERSION = "maskrt", "1"
 
 # TensorRT's own `nptype` names aliases that newer numpy removed (8.6), so the few types used here.
 _NUMPY_NAMES = {
@@ -45,29 +46,53 @@ def import_tensorrt(name: str) -> Any:
         raise SessionError(
             f"runtime '{name}': unknown; expected {' or '.join(MODULES)}. Choose one of these."
         )
+    return _imported(name, MODULES[name], EXTRAS[name])
+
+
+def import_runtime(name: str) -> Any:
+    """The Python module that opens engines of a TensorRT product.
+
+    That is the product's own or, where `tensorrt` is not installed, its lean runtime.
+
+    Raises:
+        SessionError: as `import_tensorrt`.
+    """
     try:
-        return importlib.import_module(MODULES[name])
+        return import_tensorrt(name)
+    except SessionError as err:
+        missing = name == "tensorrt" and isinstance(err.__cause__, ModuleNotFoundError)
+        if not missing or importlib.util.find_spec(LEAN) is None:
+            raise
+    return import_lean()
+
+
+def import_lean() -> Any:
+    """The Python module of TensorRT's lean runtime; errors as `import_tensorrt`."""
+    return _imported("tensorrt-lean", LEAN, "lean")
+
+
+def _imported(product: str, module: str, extra: str) -> Any:
+    try:
+        return importlib.import_module(module)
     except ModuleNotFoundError as err:
-        found = "is not installed" if err.name == MODULES[name] else f"lacks '{err.name}'"
-        raise SessionError(f"{name}: the Python package {found}. {pip_line(EXTRAS[name])}") from err
+        found = "is not installed" if err.name == module else f"lacks '{err.name}'"
+        raise SessionError(f"{product}: the Python package {found}. {pip_line(extra)}") from err
     except (ImportError, OSError, RuntimeError) as err:
         raise SessionError(
-            f"{name}: the installed package does not load ({err}); expected its libraries beside "
-            f"it. {pip_line(EXTRAS[name])}"
+            f"{product}: the installed package does not load ({err}); expected its libraries "
+            f"beside it. {pip_line(extra)}"
         ) from err
+
+
+def is_lean(trt: Any) -> bool:
+    """Whether a module is the lean runtime, which opens version-compatible engines alone."""
+    return getattr(trt, "__name__", "") == LEAN
 
 
 def numpy_name(dtype: Any) -> str:
     """The numpy name of a `trt.DataType`, or TensorRT's own in lower case where numpy has none."""
     name = str(dtype.name)
     return _NUMPY_NAMES.get(name, name.lower())
-
-
-def has_plugins(trt: Any, operators: tuple[str, ...]) -> bool:
-    """Whether this process has registered a plugin for each of our operators."""
-    registry = trt.get_plugin_registry()
-    found = (registry.get_creator(name, PLUGIN_VERSION, PLUGIN_NAMESPACE) for name in operators)
-    return all(creator is not None for creator in found)
 
 
 @functools.cache

@@ -24,6 +24,7 @@ from maskrt.runtime.gpu.cuda import DeviceBuffer, DeviceInfo
 from maskrt.runtime.gpu.device_array import DeviceArray
 from maskrt.runtime.sessions.trt import context as trt_context
 from maskrt.runtime.sessions.trt import engine as trt_engine
+from maskrt.runtime.sessions.trt import weights as trt_weights
 from maskrt.runtime.sidecar import Fingerprint, Sidecar, sidecar_path
 
 PLAN = b"a plan"
@@ -296,8 +297,8 @@ def use_engine(monkeypatch: pytest.MonkeyPatch) -> Any:
         values = {"__version__": "11.4.0.106", "ILogger": Logger, "Runtime": lambda _: runtime}
         trt = SimpleNamespace(**{**values, **more})
         logger = SimpleNamespace(clear=lambda: None, recent_errors=lambda: "its last error")
-        monkeypatch.setattr(trt_engine, "import_tensorrt", lambda _: trt)
-        for module in (trt_engine, trt_context):
+        monkeypatch.setattr(trt_engine, "import_runtime", lambda _: trt)
+        for module in (trt_engine, trt_context, trt_weights):
             monkeypatch.setattr(module, "tensorrt_logger", lambda _: logger)
 
     return use
