@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -48,11 +49,22 @@ def test_one_on_a_gpu_refuses_to(chain: Any, monkeypatch: pytest.MonkeyPatch) ->
             session.run(images, sizes)
 
 
-def test_fp32_on_a_gpu_is_not_tf32(chain: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """torch's own switches, on for convolutions; on Ampere and later they matter."""
-    switches = (torch.backends.cudnn, torch.backends.cuda.matmul)
-    for switch in switches:
-        monkeypatch.setattr(switch, "allow_tf32", True)
+@pytest.fixture
+def switches() -> Iterator[tuple[Any, Any]]:
+    """What lets torch multiply FP32 in TF32, both on."""
+    found = (torch.backends.cudnn, torch.backends.cuda.matmul)
+    before = [switch.allow_tf32 for switch in found]
+    for switch in found:
+        switch.allow_tf32 = True
+    yield found
+    for switch, value in zip(found, before, strict=True):
+        switch.allow_tf32 = value
+
+
+def test_fp32_on_a_gpu_is_not_tf32(
+    chain: Any, switches: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torch leaves it on for convolutions; on Ampere and later that is seen."""
     TorchSession(Path(chain.checkpoint), device="cpu").close()
     assert all(switch.allow_tf32 for switch in switches)
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
