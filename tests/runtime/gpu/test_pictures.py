@@ -78,7 +78,7 @@ def test_pictures_placed_one_after_the_other_do_not_overwrite_each_others_stagin
     tiny_contract: Contract, late: LateCuda
 ) -> None:
     """What a kernel read is compared after the next picture has been handed over."""
-    first, second = noise(20, 30, 3), noise(30, 20, 3)
+    first, second = noise(20, 30, 3), noise(30, 20, 3) // 2
     seen = []
     with GpuPictures(tiny_contract) as pictures:
         pictures.place([first])

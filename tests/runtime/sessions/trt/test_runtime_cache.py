@@ -41,6 +41,21 @@ def test_rtx_records_by_itself(
     assert "record" not in host_cuda.log
 
 
+def test_the_cache_is_made_on_the_sessions_gpu(
+    write_engine: Any, host_cuda: Any, rtx_engine: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make, seen = rtx_engine.create_runtime_config, []
+
+    def noted() -> Any:
+        seen.append(host_cuda.cudaGetDevice()[1])
+        return make()
+
+    monkeypatch.setattr(rtx_engine, "create_runtime_config", noted)
+    TrtSession(write_engine(**RTX), 1).close()
+    assert set(seen) == {1}
+    assert host_cuda.cudaGetDevice() == (0, 0)
+
+
 def test_what_rtx_compiled_is_read_at_the_next_start(
     tmp_path: Path, write_engine: Any, rtx_engine: Any
 ) -> None:
