@@ -53,9 +53,11 @@ class ExportReport:
         check, task = self.verification, self.contract.task
         where = "1 picture" if check.pictures == 1 else f"{check.pictures} pictures"
         if check.asked == 0:
+            untrained = self.contract.origin == "untrained"
+            remedy = "train it, then export again" if untrained else "name yours with --pictures"
             return (
                 f"neither ONNX Runtime nor torch finds {task} on {where}, so 0 of 0 were compared "
-                "and this says nothing of a network that finds some: train it, then export again"
+                f"and this says nothing of pictures on which it finds some: {remedy}"
             )
         return f"ONNX Runtime agrees with torch on {check.found} of {check.asked} {task} of {where}"
 

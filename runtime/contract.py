@@ -92,6 +92,9 @@ class Contract:
     """Masks are made this many times finer, as logits, before they are pasted; 1 or more."""
     measured: dict[str, float] = field(default_factory=dict)
     """Accuracy measured on the checkpoint, e.g. {"box_ap": 51.2}; empty when never measured."""
+    origin: str = ""
+    """How the weights came about, e.g. "imported from model_final.pkl (Detectron2 Mask R-CNN C4)";
+    empty in files older than the field."""
     versions: dict[str, str] = field(default_factory=dict)
     """Versions of what wrote the artefact (maskrt, torch, onnx, ...)."""
     schema_version: int = SCHEMA_VERSION

@@ -38,7 +38,11 @@ class CheckpointFacts:
     path: Path
     recipe: str
     steps: int
-    """It was trained for; 0 is untrained."""
+    """maskrt trained it for; 0 where it is untrained or imported."""
+    origin: str
+    """How the weights came about, in words."""
+    imported: dict[str, Any] | None
+    """The file they were imported from, and those that its settings are from."""
     sha256: str
     class_names: tuple[str, ...]
     parameters: int
@@ -153,6 +157,8 @@ def _checkpoint(path: Path) -> CheckpointFacts:
         path=path,
         recipe=recipe.name,
         steps=checkpoint.steps,
+        origin=checkpoint.origin,
+        imported=None if checkpoint.imported is None else dataclasses.asdict(checkpoint.imported),
         sha256=checkpoint.sha256,
         class_names=tuple(recipe.class_names),
         parameters=parameters,

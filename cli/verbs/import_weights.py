@@ -14,12 +14,26 @@ def add(verbs: Any) -> None:
     sub.add_argument("file", type=Path, help="e.g. model_final_4ce675.pkl")
     sub.add_argument("--format", choices=["detectron2", "torchvision", "caffe"], required=True)
     sub.add_argument("-o", "--out", type=Path, required=True, help=".safetensors to write")
+    sub.add_argument(
+        "--config", type=Path, help="detectron2: the .yaml it was trained with, _BASE_ files beside"
+    )
+    sub.add_argument(
+        "--classes", help="a,b,c in label order; .txt, a name a line; or COCO annotations (.json)"
+    )
+    sub.add_argument("--overwrite", action="store_true", help="replace --out and its .yaml")
 
 
 def run(arguments: Arguments) -> Result:
     """Convert them."""
     from ...workflows import import_checkpoint
 
-    report = import_checkpoint(arguments.file, arguments.format, arguments.out)
+    report = import_checkpoint(
+        arguments.file,
+        arguments.format,
+        arguments.out,
+        config=arguments.config,
+        classes=arguments.classes,
+        overwrite=arguments.overwrite,
+    )
     print(f"{arguments.out}: {report}")
     return {"checkpoint": str(arguments.out)}

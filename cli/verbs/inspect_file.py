@@ -38,13 +38,12 @@ def run(arguments: Arguments) -> Result:
 
 
 def _print_checkpoint(facts: CheckpointFacts) -> None:
-    steps = f"trained for {facts.steps} steps" if facts.steps else "not trained by maskrt"
-    print(f"{facts.path}: checkpoint of {facts.recipe}, {steps}")
+    print(f"{facts.path}: checkpoint of {facts.recipe}, {facts.origin}")
     _lines(
         ("SHA-256", facts.sha256),
         ("classes", _classes(facts.class_names)),
         ("parameters", f"{facts.parameters / 1e6:.2f} M without norms"),
-        ("accuracy", _accuracy(facts.measured)),
+        ("accuracy", _accuracy(facts.measured, facts.origin)),
     )
     print(f"  GMACs of {facts.costs_of}:")
     parts = next(iter(facts.costs.values()))
@@ -91,10 +90,23 @@ def _contract_lines(contract: Contract) -> list[tuple[str, str]]:
         ("canvas", f"{height}x{width}, batch {contract.batch}"),
         ("tensors", ", ".join(tensors)),
         ("classes", _classes(contract.class_names)),
+        ("weights", contract.origin or "of unknown origin"),
+        ("pictures", _pictures(contract)),
         ("operators", ", ".join(contract.operators) or "none"),
         ("checkpoint", contract.checkpoint_sha256),
-        ("accuracy", _accuracy(contract.measured)),
+        ("accuracy", _accuracy(contract.measured, contract.origin)),
     ]
+
+
+def _pictures(contract: Contract) -> str:
+    """How a picture is scaled, and what the graph makes of its RGB."""
+    rule = contract.resize
+    short = f"short side {rule.short_side_px} px, " if rule.short_side_px else ""
+    mean, std = (", ".join(f"{v:g}" for v in values) for values in (contract.mean, contract.std))
+    return (
+        f"{short}long side {rule.long_side_px} px at most; {contract.channel_order}, less "
+        f"({mean}), over ({std})"
+    )
 
 
 def _classes(names: Sequence[str]) -> str:
@@ -102,12 +114,13 @@ def _classes(names: Sequence[str]) -> str:
     return f"{len(names)}: {', '.join(names[:5])}{more}"
 
 
-def _accuracy(measured: dict[str, float]) -> str:
+def _accuracy(measured: dict[str, float], origin: str) -> str:
     """`box_ap: 51.2` as words; what the checkpoint's own val split gave."""
     words = [
         f"{name.replace('_', ' ').replace('ap', 'AP')} {v:.1f}" for name, v in measured.items()
     ]
-    return ", ".join(words) or "not measured"
+    since = " since the import" if origin.startswith("imported") else ""
+    return ", ".join(words) or f"not measured{since}"
 
 
 def _some_operators(nodes: dict[str, int]) -> str:

@@ -92,7 +92,7 @@ def test_import_turns_published_weights_into_a_checkpoint(
     from maskrt.train.networks.mask_rcnn import MaskRCNN
     from maskrt.train.recipes.recipe import load_recipe
     from maskrt.train.weights import import_weights
-    from maskrt.train.weights.detectron2_layout import detectron2_name
+    from maskrt.train.weights.detectron2.layout import detectron2_name
 
     # ResNet-50's blocks at a sixteenth of their width.
     recipe = tmp_path / "narrow.yaml"
@@ -106,7 +106,24 @@ def test_import_turns_published_weights_into_a_checkpoint(
     file.write_bytes(pickle.dumps({"model": weights}))
     ran = maskrt("import", file, "--format", "detectron2", "-o", path, "--json")
     assert (ran.code, ran.json) == (0, {"checkpoint": str(path)}), ran.err
-    assert maskrt("inspect", path).code == 0
+    assert "imported from model_final.pkl (Detectron2" in maskrt("inspect", path).out
+    facts = maskrt("inspect", path, "--json").json
+    assert facts["imported"]["file"] == "model_final.pkl"
+    # neither the weights nor a recipe are replaced unasked
+    words = ("import", file, "--format", "detectron2", "-o", path)
+    before = path.read_bytes()
+    for _ in range(2):
+        again = maskrt(*words)
+        assert again.code == 2
+        assert "is there already; expected a new file" in again.err
+        path.unlink(missing_ok=True)
+    config = tmp_path / "config.yaml"
+    config.write_text("MODEL: {PIXEL_MEAN: [1, 2, 3]}\n")
+    settings = ("--config", config, "--classes", ",".join(map(str, range(80))))
+    ran = maskrt(*words, "--overwrite", *settings)
+    assert ran.code == 0, ran.err
+    assert "80 classes (yours); config.yaml sets input.mean" in ran.out
+    assert path.read_bytes() != before
 
 
 def test_train_leaves_a_measured_checkpoint_that_resumes(

@@ -191,6 +191,7 @@ def _contract(
         operators=(operator,),
         checkpoint_sha256=checkpoint.sha256,
         measured=checkpoint.measured,
+        origin=checkpoint.origin,
         versions={
             "maskrt": importlib.metadata.version("maskrt"),
             "torch": torch.__version__,

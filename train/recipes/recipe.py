@@ -24,7 +24,7 @@ Recipe = MaskRCNNRecipe | FastMaskRecipe
 
 MOST_BYTES = 1 << 18
 """Of a recipe: some ten thousand class names. YAML is read at about 100 kB a second."""
-_YAML_ERRORS = (
+YAML_ERRORS = (
     *(yaml.YAMLError, ValueError, TypeError, AttributeError, LookupError, OverflowError),
     RecursionError,
 )
@@ -57,7 +57,7 @@ def parse_recipe(text: str, where: str, overrides: Sequence[str] = ()) -> Recipe
     """The recipe that a YAML text states; errors name `where` and are `load_recipe`'s."""
     try:
         raw = yaml.safe_load(text)
-    except _YAML_ERRORS as err:
+    except YAML_ERRORS as err:
         raise ConfigError(f"{where}: not valid YAML ({first_line(err)}).") from err
     if not isinstance(raw, dict):
         raise ConfigError(f"{where}: holds no mapping; expected a recipe with keys like 'model:'.")
@@ -127,7 +127,7 @@ def _override(raw: dict[str, Any], text: str) -> None:
             raise ConfigError(f"'{text}': '{parent}' is a value, not a section.")
     try:
         raw[leaf] = yaml.safe_load(value)
-    except _YAML_ERRORS as err:
+    except YAML_ERRORS as err:
         raise ConfigError(f"'{text}': the value is not valid YAML ({first_line(err)}).") from err
 
 

@@ -32,7 +32,7 @@ def build(cls: type[Any], raw: Any, where: str, prefix: str = "") -> Any:
     for key in raw:
         if key not in hints:
             raise ConfigError(f"{where}: unknown key {_unknown(prefix, str(key), list(hints))}")
-    values = {k: _value(hints[k], v, where, f"{prefix}{k}") for k, v in raw.items()}
+    values = {k: value_of(hints[k], v, where, f"{prefix}{k}") for k, v in raw.items()}
     try:
         return cls(**values)
     except TypeError as err:
@@ -56,13 +56,14 @@ def _unknown(prefix: str, key: str, known: list[str]) -> str:
     return f"{shown(prefix + key)}. {hint}"
 
 
-def _value(hint: Any, value: Any, where: str, key: str) -> Any:
+def value_of(hint: Any, value: Any, where: str, key: str) -> Any:
+    """One value as the type that `hint` states; arguments and errors as `build`, `key` its name."""
     if dataclasses.is_dataclass(hint):
         return build(typing.cast("type[Any]", hint), value, where, f"{key}.")
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         options = typing.get_args(hint)
         chosen = options[0] if isinstance(value, list) else options[1]
-        return _value(chosen, value, where, key)
+        return value_of(chosen, value, where, key)
     checked = _converted(hint, value)
     if checked is None:
         raise ConfigError(f"{where}: {key}={shown(value)}; expected {_spoken(hint)}.")

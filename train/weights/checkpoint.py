@@ -1,15 +1,16 @@
 """Checkpoints: `NAME.safetensors` with the resolved recipe `NAME.yaml` beside it.
 
 The safetensors header carries `maskrt` metadata: the recipe's text, by which a YAML file of other
-weights is known, training steps and, when it was measured, the accuracy. Norm statistics are
-stored, optimizer state is not (that is `resume.safetensors` in a run's folder). Pickles are never
-read here.
+weights is known, training steps, what imported weights were taken from and, when it was measured,
+the accuracy. Norm statistics are stored, optimizer state is not (that is `resume.safetensors` in a
+run's folder). Pickles are never read here.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,9 +23,11 @@ from ..recipes.recipe import Recipe, differences, dump_recipe, load_recipe, pars
 from ..recipes.values import shown
 from ..seeds import torch_seed
 from .backbone import take_backbone
+from .imported import Imported, imported_in
 from .tensors import check_tensors, load_tensors, save_tensors, write_tensors
 
 RECIPE, STEPS, MEASURED = "maskrt.yaml", "maskrt.steps", "maskrt.measured"
+IMPORTED = "maskrt.imported"
 """In the header. Checkpoints of maskrt 0.1 hold the recipe's name alone, as "maskrt.recipe"."""
 
 
@@ -37,13 +40,27 @@ class Checkpoint:
     sha256: str
     """Of the safetensors file."""
     steps: int
-    """Training steps behind the weights; 0 for an untrained network."""
+    """Training steps of maskrt behind the weights; 0 for an untrained or an imported network."""
     measured: dict[str, float]
     """Accuracy written at the end of training, e.g. {"box_ap": 51.2}; empty when never measured."""
+    imported: Imported | None
+    """What other project's weights these are."""
+
+    @property
+    def origin(self) -> str:
+        """How the weights came about, in half a sentence."""
+        if self.imported is not None:
+            return self.imported.words
+        return f"trained for {self.steps} steps" if self.steps else "untrained"
 
 
 def save_checkpoint(
-    path: Path, model: Network, *, steps: int = 0, measured: dict[str, float] | None = None
+    path: Path,
+    model: Network,
+    *,
+    steps: int = 0,
+    measured: dict[str, float] | None = None,
+    imported: Imported | None = None,
 ) -> None:
     """Write weights and recipe, each atomically.
 
@@ -55,6 +72,8 @@ def save_checkpoint(
         raise InputError(f"{path}: is a folder; expected a file to write. Name another.")
     text = dump_recipe(model.recipe)
     metadata = {RECIPE: text, STEPS: str(steps), MEASURED: json.dumps(measured or {})}
+    if imported is not None:
+        metadata[IMPORTED] = imported.to_json()
     with atomic_path(path) as temporary:
         write_tensors(temporary, model.state_dict(), metadata)
         write_text(path.with_suffix(".yaml"), text)
@@ -71,12 +90,13 @@ def load_checkpoint(path: Path) -> Checkpoint:
     tensors, metadata = load_tensors(path)
     recipe = _recipe_beside(path, metadata.get(RECIPE))
     steps, measured = _steps(path, metadata), _measured(path, metadata)
+    imported = imported_in(metadata.get(IMPORTED), path, IMPORTED)
     with torch.device("meta"):  # no memory for what a recipe of other weights may ask
         expected = new_network(recipe).state_dict()
     check_tensors(path, tensors, expected)
     model = new_network(recipe)
     model.load_state_dict(tensors)
-    return Checkpoint(recipe, model.eval(), sha256_of(path), steps, measured)
+    return Checkpoint(recipe, model.eval(), sha256_of(path), steps, measured, imported)
 
 
 def _recipe_beside(path: Path, saved: str | None) -> Recipe:
@@ -143,6 +163,16 @@ def require_suffix(path: Path) -> None:
     if path.suffix != ".safetensors":
         raise InputError(
             f"{path}: checkpoints are .safetensors files; found suffix '{path.suffix}'. Rename it."
+        )
+
+
+def require_new(path: Path, *, overwrite: bool) -> None:
+    """InputError where a checkpoint or its recipe is at `path` already, unless to be replaced."""
+    there = [file for file in (path, path.with_suffix(".yaml")) if os.path.lexists(file)]
+    if there and not overwrite:
+        raise InputError(
+            f"{there[0]}: is there already; expected a new file for weights and their recipe. "
+            "Name another, or use --overwrite."
         )
 
 

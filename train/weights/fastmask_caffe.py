@@ -28,6 +28,7 @@ from ..recipes.fastmask import FastMaskRecipe
 from ..recipes.recipe import load_recipe
 from .caffe_model import Blob, Layers, read_caffemodel
 from .checkpoint import save_checkpoint
+from .imported import imported_from
 
 RECIPE = "fastmask_r39"
 BRANCHES = {"branch1": "shortcut", "branch2a": "conv1", "branch2b": "conv2", "branch2c": "conv3"}
@@ -121,7 +122,8 @@ def import_caffe(path: Path, out: Path) -> str:
     else:
         taken.used |= {name for name in taken.layers if "5" in name[:6] or name == "fc1000"}
     _load(model, taken, whole=whole)
-    save_checkpoint(out, model)
+    rest = "" if whole else "neck and head"
+    save_checkpoint(out, model, imported=imported_from(path, "FastMask's Caffe layers", rest=rest))
     if not whole:
         return f"the body of ResNet-50, {len(taken.state)} tensors; neck and head are untrained"
     return (

@@ -8,8 +8,9 @@
 The recipe is always `mask_rcnn_r50_c4` (Caffe: `fastmask_r39`), changed where the weights expect
 other pictures or strides. Files are read by `restricted_pickle`, so nothing in them is run.
 
-A Detectron2 file with other than 80 classes gets the names class_0, class_1, ..., for it holds
-none; its owner writes them into the YAML beside the checkpoint.
+What a Detectron2 file does not hold comes from its config (`detectron2/`); the names of classes
+that nobody gives are class_0, class_1, ..., and its owner writes them into the YAML beside the
+checkpoint.
 """
 
 from __future__ import annotations
@@ -24,10 +25,14 @@ from torch import Tensor
 from ...runtime.errors import InputError
 from ...runtime.files import require_file
 from ..recipes.mask_rcnn import MaskRCNNRecipe
-from ..recipes.recipe import load_recipe
-from .checkpoint import require_suffix, save_checkpoint
-from .detectron2_layout import CAFFE2, DETECTRON2, class_names
+from ..recipes.recipe import differences, load_recipe
+from .checkpoint import require_new, require_suffix, save_checkpoint
+from .class_names import class_names_from
+from .detectron2.config_file import Config, read_config
+from .detectron2.layout import CAFFE2, DETECTRON2
+from .detectron2.recipe import recipe_of
 from .fastmask_caffe import import_caffe
+from .imported import imported_from
 from .layout import Layout, model_from
 from .restricted_pickle import read_pickle, read_torch
 from .torchvision_layout import TORCHVISION
@@ -38,7 +43,15 @@ RECIPE = "mask_rcnn_r50_c4"
 DDP = "module."
 
 
-def import_checkpoint(file: Path, source: Source, out: Path) -> str:
+def import_checkpoint(
+    file: Path,
+    source: Source,
+    out: Path,
+    *,
+    config: Path | None = None,
+    classes: str | None = None,
+    overwrite: bool = False,
+) -> str:
     """Turn published weights into a checkpoint.
 
     Args:
@@ -46,25 +59,57 @@ def import_checkpoint(file: Path, source: Source, out: Path) -> str:
         source: whose names it uses; `detectron2` includes Detectron's ImageNet files, `caffe` is
             FastMask's own weights.
         out: the `.safetensors` to write, its recipe `.yaml` beside it.
+        config: detectron2 only: the YAML that it was trained with, with its `_BASE_` files; gives
+            pixel means, anchors, sizes, thresholds and depth.
+        classes: not for caffe: "cat,dog" in label order, a `.txt` with a name a line, or COCO
+            annotations (`.json`).
+        overwrite: replace `out` and its recipe where they are there.
 
     Returns:
         One line on what was taken and what to know about it.
 
     Raises:
-        InputError: the file cannot be read, asks to run something, or is not exactly this network.
+        InputError: a file cannot be read, asks to run something, or is not exactly this network;
+            config and weights contradict each other; `out` is there already.
+        ConfigError: a setting that no network of the recipe's has.
     """
     require_suffix(out)
+    _check_options(source, config, classes)
+    require_new(out, overwrite=overwrite)
     if source == "caffe":
         return import_caffe(file, out)
+    settings = None if config is None else read_config(config)
+    names = None if classes is None else class_names_from(classes)
     weights = read_weights(file)
     layout = layout_of(source, weights)
-    recipe = load_recipe(RECIPE, layout.overrides)
-    assert isinstance(recipe, MaskRCNNRecipe), "the shipped recipe is of this family"
-    if layout.heads:
-        recipe = dataclasses.replace(recipe, classes=class_names(weights))
+    plain = load_recipe(RECIPE, layout.overrides)
+    assert isinstance(plain, MaskRCNNRecipe), "the shipped recipe is of this family"
+    if source == "detectron2":
+        recipe = recipe_of(plain, file, weights, settings, names)
+    else:
+        recipe = plain if names is None else dataclasses.replace(plain, classes=names)
     model, taken = model_from(file, weights, layout, recipe)
-    save_checkpoint(out, model)
-    return _report(layout, recipe, taken)
+    imported = imported_from(
+        *(file, layout.title),
+        rest="" if layout.heads else "heads",
+        settings=None if settings is None else settings.files,
+    )
+    save_checkpoint(out, model, imported=imported)
+    return _report(layout, recipe, taken) + _settings_report(settings, plain, recipe, layout)
+
+
+def _check_options(source: Source, config: Path | None, classes: str | None) -> None:
+    """That what goes with one source is not given with another."""
+    if config is not None and source != "detectron2":
+        raise InputError(
+            f"--config {config}: --format {source} found; expected detectron2, whose settings it "
+            "holds. Leave it away."
+        )
+    if classes is not None and source == "caffe":
+        raise InputError(
+            "--classes: --format caffe found; expected another, as FastMask has no classes. "
+            "Leave it away."
+        )
 
 
 def read_weights(file: Path) -> dict[str, Any]:
@@ -100,5 +145,20 @@ def _report(layout: Layout, recipe: MaskRCNNRecipe, taken: Mapping[str, Tensor])
     if not layout.heads:
         settings = f" with {' '.join(layout.overrides)}" if layout.overrides else ""
         return f"{start}; the heads are untrained: use it as --backbone{settings}"
-    named = "COCO's" if recipe.classes == "coco" else "write their names into the .yaml beside it"
+    given = "numbered: --classes names them" if recipe.class_names[0] == "class_0" else "yours"
+    named = "COCO's" if recipe.classes == "coco" else given
     return f"{start}, {len(recipe.class_names)} classes ({named})"
+
+
+def _settings_report(
+    config: Config | None, before: MaskRCNNRecipe, after: MaskRCNNRecipe, layout: Layout
+) -> str:
+    """Which settings are other than the zoo's, or that nobody gave any."""
+    changed = [key for key, _, _ in differences(before, after) if key != "classes"]
+    words = ", ".join(changed[:6]) + (f" and {len(changed) - 6} more" if changed[6:] else "")
+    if config is not None:
+        return f"; {config.path.name} sets {words or 'what the zoo does'}"
+    if not layout.heads:
+        return ""
+    weights = f", {words} as the weights say" if changed else ""
+    return f"; settings of the zoo's R50-C4{weights} (--config CONFIG.yaml for yours)"

@@ -276,6 +276,7 @@ def test_old_files_write_every_shape_with_four_sizes(
         for name, found in published.items()
     }
     monkeypatch.setattr("maskrt.train.weights.fastmask_caffe.read_caffemodel", lambda _: layers)
+    (tmp_path / "fm.caffemodel").touch()
     report = import_checkpoint(tmp_path / "fm.caffemodel", "caffe", tmp_path / "fm.safetensors")
     assert "self-checks passed" in report
 
@@ -288,6 +289,7 @@ def test_the_zoom_form_is_read_too(
     layers["conv_feat_1_192s"] = layers["conv_feat_1_16s"]
     layers["upscore_"] = [np.tile(published["upscore"][0], (1000, 1, 1, 1))]
     monkeypatch.setattr("maskrt.train.weights.fastmask_caffe.read_caffemodel", lambda _: layers)
+    (tmp_path / "fm.caffemodel").touch()
     report = import_checkpoint(tmp_path / "fm.caffemodel", "caffe", tmp_path / "fm.safetensors")
     assert "self-checks passed" in report
 

@@ -23,6 +23,7 @@ from maskrt.train.recipes.recipe import MaskRCNNRecipe, load_recipe
 from maskrt.train.weights import import_weights
 from maskrt.train.weights.checkpoint import load_checkpoint, new_checkpoint
 from maskrt.train.weights.import_weights import import_checkpoint
+from maskrt.train.weights.tensors import load_tensors, save_tensors
 
 # ResNet-50's blocks, so that every name exists, at a sixteenth of its width.
 NARROW = """
@@ -34,6 +35,20 @@ model:
   mask_channels: 4
 """
 BLOCKS = {2: 3, 3: 4, 4: 6, 5: 3}
+# The zoo's 5 sizes by 3 ratios as (-w/2, -h/2, w/2, h/2), stored until 2020.
+CELL_ANCHORS = np.array(
+    [
+        (
+            -size / ratio**0.5 / 2,
+            -size * ratio**0.5 / 2,
+            size / ratio**0.5 / 2,
+            size * ratio**0.5 / 2,
+        )
+        for size in (32, 64, 128, 256, 512)
+        for ratio in (0.5, 1, 2)
+    ],
+    np.float32,
+)
 STATISTICS = ("weight", "bias", "running_mean", "running_var")
 
 
@@ -75,7 +90,7 @@ def detectron2_of(state: dict[str, Tensor]) -> dict[str, np.ndarray]:
         for pattern, theirs in rename.items():
             name = re.sub(pattern, theirs, name)  # noqa: PLW2901
         arrays[name] = tensor.numpy()
-    arrays["proposal_generator.anchor_generator.cell_anchors.0"] = np.zeros((15, 4), np.float32)
+    arrays["proposal_generator.anchor_generator.cell_anchors.0"] = CELL_ANCHORS
     return arrays
 
 
@@ -150,7 +165,7 @@ def test_class_names_are_numbered_where_the_file_has_none(
     report = import_checkpoint(file, "detectron2", tmp_path / "m.safetensors")
     recipe = load_checkpoint(tmp_path / "m.safetensors").recipe
     assert recipe.class_names == ("class_0", "class_1", "class_2")
-    assert "3 classes (write their names into the .yaml" in report
+    assert "3 classes (numbered: --classes names them); settings of the zoo's R50-C4" in report
 
 
 @pytest.mark.parametrize("form", ["with optimizer", "bare", "ddp", "ddp in a wrapper"])
@@ -322,8 +337,8 @@ def test_another_formats_file_names_what_was_expected(
     tmp_path: Path, narrow: MaskRCNNRecipe
 ) -> None:
     torch.save(torchvision_of(trained(narrow)), tmp_path / "resnet50.pth")
-    # 5 tensors and a step counter per convolution, and the classifier's two.
-    sentence = "279 tensors missing .* 320 tensors unknown .* exactly the 279 of Detectron2 Mask"
+    # 5 tensors per convolution, step counters aside, and the classifier's two.
+    sentence = "279 tensors missing .* 267 tensors unknown .* exactly the 279 of Detectron2 Mask"
     with pytest.raises(InputError, match=sentence):
         import_checkpoint(tmp_path / "resnet50.pth", "detectron2", tmp_path / "m.safetensors")
 
@@ -351,6 +366,52 @@ def test_wrong_paths_are_named(tmp_path: Path, file: str, out: str, sentence: st
     pickled(tmp_path / "w.pkl", {})
     with pytest.raises(InputError, match=sentence):
         import_checkpoint(tmp_path / file, "detectron2", tmp_path / out)
+
+
+def test_the_file_it_was_is_said_and_only_the_body_where_only_it_came(
+    tmp_path: Path, narrow: MaskRCNNRecipe
+) -> None:
+    torch.save(torchvision_of(trained(narrow)), tmp_path / "resnet50.pth")
+    out = tmp_path / "m.safetensors"
+    import_checkpoint(tmp_path / "resnet50.pth", "torchvision", out, classes="cat,dog")
+    checkpoint = load_checkpoint(out)
+    assert checkpoint.origin == (
+        "imported from resnet50.pth (torchvision's ImageNet ResNet-50), heads untrained"
+    )
+    assert checkpoint.recipe.class_names == ("cat", "dog")
+    new_checkpoint(checkpoint.recipe, tmp_path / "new.safetensors", backbone=out)
+    assert load_checkpoint(tmp_path / "new.safetensors").origin == "untrained"
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", '{"title": 1}', "words"])
+def test_a_header_that_says_no_origin_is_refused(
+    tmp_path: Path, narrow: MaskRCNNRecipe, text: str
+) -> None:
+    path = tmp_path / "m.safetensors"
+    new_checkpoint(narrow, path)
+    tensors, metadata = load_tensors(path)
+    save_tensors(path, tensors, metadata | {"maskrt.imported": text})
+    with pytest.raises(InputError, match=r"maskrt\.imported in its header is unreadable"):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    ("source", "words", "sentence"),
+    [
+        (
+            "torchvision",
+            {"config": Path("c.yaml")},
+            r"--config c\.yaml: --format torchvision found",
+        ),
+        ("caffe", {"config": Path("c.yaml")}, "--format caffe found; expected detectron2"),
+        ("caffe", {"classes": "cat"}, "--classes: --format caffe found"),
+    ],
+)
+def test_options_of_another_format_are_refused(
+    tmp_path: Path, source: Any, words: Any, sentence: str
+) -> None:
+    with pytest.raises(InputError, match=sentence):
+        import_checkpoint(tmp_path / "w.pkl", source, tmp_path / "m.safetensors", **words)
 
 
 @pytest.mark.slow

@@ -6,12 +6,7 @@ checkpoint/c2_model_loading.py).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal
-
-from .layout import Layout
-
-CLS_SCORE = "roi_heads.box_predictor.cls_score.weight"
+from ..layout import Layout
 
 
 def detectron2_name(name: str) -> str:
@@ -40,9 +35,10 @@ def caffe2_name(name: str) -> str:
 
 
 DETECTRON2 = Layout(
-    "Detectron2 Mask R-CNN R50-C4",
+    "Detectron2 Mask R-CNN C4",
     detectron2_name,
-    r"proposal_generator\.anchor_generator\.cell_anchors\.\d+|pixel_mean|pixel_std",
+    r"proposal_generator\.anchor_generator\.cell_anchors\.\d+|pixel_mean|pixel_std"
+    r"|.+\.num_batches_tracked",
     heads=True,
     statistics_optional=True,
     overrides=("model.sampling_ratio=0",),  # as many samples per cell as a RoI's size asks for
@@ -53,10 +49,3 @@ CAFFE2 = Layout(
     r"conv1_b|fc1000_\w+|\w+_momentum",
     statistics_optional=True,
 )
-
-
-def class_names(weights: Mapping[str, Any]) -> tuple[str, ...] | Literal["coco"]:
-    """COCO's for 80 classes, else numbered; the last row of the class scores is background."""
-    shape = tuple(getattr(weights.get(CLS_SCORE), "shape", ()))
-    count = shape[0] - 1 if shape else 0
-    return "coco" if count in (0, 80) else tuple(f"class_{i}" for i in range(count))
