@@ -11,9 +11,10 @@ Arguments = argparse.Namespace
 Result = dict[str, Any]
 """What `--json` prints; `exit_code` in it is the command's."""
 
+CANVAS_NAMES = ("portrait-landscape", "buckets")
 MODEL_HELP = (
-    "checkpoint (also a shipped one's name), .onnx or .engine; FILE@SESSION,key=value names what "
-    "runs it, e.g. x.onnx@openvino,threads=4"
+    "checkpoint (also a shipped one's name), .onnx, .engine or a bundle's folder; "
+    "FILE@SESSION,key=value names what runs it, e.g. x.onnx@openvino,threads=4"
 )
 
 
@@ -59,9 +60,12 @@ def batches(text: str) -> tuple[int, ...]:
     return tuple(sorted({int(part) for part in text.split(",")}))
 
 
-def canvas(text: str) -> tuple[int, int]:
-    """A canvas, HxW in pixels."""
-    height, _, width = text.lower().partition("x")
-    if not (height.isdigit() and width.isdigit()):
-        raise argparse.ArgumentTypeError(f"'{text}' is not HxW like 800x1344")
-    return int(height), int(width)
+def canvases(text: str) -> str | tuple[tuple[int, int], ...]:
+    """Canvases, HxW in pixels each with commas between, or what a name stands for."""
+    if text in CANVAS_NAMES:
+        return text
+    sides = [part.partition("x")[::2] for part in text.lower().split(",")]
+    if not all(height.isdigit() and width.isdigit() for height, width in sides):
+        names = " or ".join(CANVAS_NAMES)
+        raise argparse.ArgumentTypeError(f"'{text}' is not HxW like 800x1344, nor {names}")
+    return tuple((int(height), int(width)) for height, width in sides)

@@ -28,6 +28,7 @@ from .precision.fp16 import to_fp16
 from .precision.headroom import Headroom, measure_headroom
 from .precision.int8 import Int8Report, require_pictures, to_int8
 from .rules.exact_rules import DEFAULT_RULES, Outcome, apply_rules, require_rules
+from .shared_weights import SharedWeights
 from .torch_graph import onnx_from_torch
 from .verify import Verification, verify
 
@@ -72,6 +73,7 @@ def export(
     calibration: Sequence[Path] = (),
     pictures: Sequence[npt.NDArray[np.uint8]] | None = None,
     overrides: Sequence[str] = (),
+    weights: SharedWeights | None = None,
 ) -> list[ExportReport]:
     """Export a checkpoint once and write it in one or more precisions.
 
@@ -87,6 +89,7 @@ def export(
         pictures: (H, W, 3) uint8 RGB to verify on and to measure FP16 headroom on, any number;
             None draws one for each canvas of the batch.
         overrides: thresholds and slots behind the network, see `with_thresholds`.
+        weights: where large weights go, in the files' own folder; None leaves them in the files.
 
     Raises:
         InputError, ConfigError: the checkpoint, the shapes or the pictures are not usable, or no
@@ -108,7 +111,7 @@ def export(
     for precision, path in onnx_paths.items():
         converted, int8 = _converted(model, deployment.contract, precision, keep_fp32, calibration)
         contract = _contract(deployment.contract, precision, int8)
-        verification, headroom = _write(converted, contract, deployment, path, pictures)
+        verification, headroom = _write(converted, contract, deployment, path, pictures, weights)
         nodes = len(converted.graph.node)
         reports.append(ExportReport(path, contract, nodes, outcomes, verification, int8, headroom))
     return reports
@@ -148,13 +151,14 @@ def _write(
     deployment: Deployment,
     path: Path,
     pictures: Sequence[npt.NDArray[np.uint8]],
+    weights: SharedWeights | None,
 ) -> tuple[Verification, Headroom | None]:
     """Attach the contract, check, verify, and only then name the file."""
     onnx.helper.set_model_props(model, {METADATA_KEY: contract.to_json()})
     model.ir_version = lowest_ir_version(model)
     onnx.checker.check_model(model, full_check=True)
     with atomic_path(path) as temporary:
-        onnx.save(model, temporary)
+        onnx.save(model if weights is None else weights.without_weights(model), temporary)
         headroom = measure_headroom(temporary, pictures) if contract.precision == "fp16" else None
         try:
             found = verify(deployment, temporary, contract.precision, str(path), pictures)

@@ -7,6 +7,7 @@ Importing this package loads numpy and nothing else; OpenCV, pycocotools, onnxru
 are imported by the function that needs them.
 """
 
+from .bundle_predictor import BundlePredictor
 from .contract import Contract, ResizeRule, TensorSpec, contract_from_json
 from .errors import (
     BuildError,
@@ -18,6 +19,7 @@ from .errors import (
     MaskRTError,
     SessionError,
 )
+from .pictures.canvases import choose_canvas
 from .pictures.preprocess import place_on_canvas, read_image, scaled_size_hw
 from .predictor import Predictor
 from .results.instances import Instances
@@ -31,6 +33,7 @@ from .sessions.options import SessionOptions
 __all__ = [
     "Backend",
     "BuildError",
+    "BundlePredictor",
     "ConfigError",
     "Contract",
     "ContractError",
@@ -46,6 +49,7 @@ __all__ = [
     "SessionOptions",
     "TensorSpec",
     "check_inputs",
+    "choose_canvas",
     "contract_from_json",
     "instances_from_outputs",
     "open_artefact",

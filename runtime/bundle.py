@@ -58,7 +58,7 @@ class BundleIndex:
     graphs: tuple[BundleGraph, ...]
     """One or more, each of another canvas; the first is the one that is opened first."""
     weights: BundleFile | None
-    """What ONNX graphs share; engines share nothing."""
+    """What ONNX graphs share; engines share nothing and have None."""
     schema_version: int = SCHEMA_VERSION
 
     def to_json(self) -> str:
@@ -66,14 +66,28 @@ class BundleIndex:
         return json.dumps(dataclasses.asdict(self), indent=1, sort_keys=True) + "\n"
 
     @property
+    def total_bytes(self) -> int:
+        """Of graphs and weights together."""
+        files: tuple[BundleFile | None, ...] = (*self.graphs, self.weights)
+        return sum(entry.bytes for entry in files if entry is not None)
+
+    @property
     def canvases(self) -> tuple[tuple[int, int], ...]:
         """Height and width of each graph's canvas, in order."""
         return tuple(graph.canvas_hw for graph in self.graphs)
 
 
-def is_bundle(path: Path) -> bool:
-    """Whether `path` is a bundle's folder or index, by what is there."""
-    return is_file(path / INDEX) or (path.name == INDEX and is_file(path))
+def is_folder(path: Path) -> bool:
+    """Whether there is such a folder; not where the file system takes no such name."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
+def is_bundle(folder: Path) -> bool:
+    """Whether a folder is a bundle's, by the index in it."""
+    return is_file(folder / INDEX)
 
 
 def index_path(path: Path) -> Path:
@@ -89,36 +103,21 @@ def name_of(path: Path) -> str:
     return f"{path.absolute().parent.name}/{path.name}" if inside else path.name
 
 
+def graph_paths(path: Path) -> list[Path]:
+    """The files of a bundle's graphs, `path` being its index; any other file is its own.
+
+    Raises:
+        InputError: as `read_bundle`.
+    """
+    if path.name != INDEX:
+        return [path]
+    return [path.parent / graph.file for graph in read_bundle(path).graphs]
+
+
 def canvas_words(canvases: tuple[tuple[int, int], ...]) -> str:
     """As "800x1344 and 1344x800"."""
     *others, last = (f"{height}x{width}" for height, width in canvases)
     return f"{', '.join(others)} and {last}" if others else last
-
-
-def file_entry(path: Path) -> BundleFile:
-    """A file as an index lists it."""
-    return BundleFile(path.name, sha256_of(path), path.stat().st_size)
-
-
-def graph_entry(path: Path, contract: Contract) -> BundleGraph:
-    """A graph as an index lists it."""
-    entry = file_entry(path)
-    return BundleGraph(entry.file, entry.sha256, entry.bytes, contract.canvas_hw)
-
-
-def index_of(
-    contract: Contract, graphs: tuple[BundleGraph, ...], weights: BundleFile | None
-) -> BundleIndex:
-    """The index of graphs whose contracts differ from `contract` in their canvas alone."""
-    return BundleIndex(
-        model=contract.model,
-        variant=contract.variant,
-        precision=contract.precision,
-        batch=contract.batch,
-        checkpoint_sha256=contract.checkpoint_sha256,
-        graphs=graphs,
-        weights=weights,
-    )
 
 
 def read_bundle(path: Path) -> BundleIndex:

@@ -21,6 +21,8 @@ from .results.instances import Instances
 from .results.mask_nms import check_mask_iou
 from .sessions.interface import closed_error
 
+BATCHES_AT_ONCE = 4
+"""Half a batch is empty for each canvas at their end, of 4 with 2 canvases a quarter."""
 Placed = tuple[int, Picture]
 """A picture and its place in the run."""
 
@@ -57,6 +59,17 @@ class BundlePredictor(Predictor):
             check_file(self._folder, self.index.weights)
         super().__init__(self._graph(0).session, nms_iou)
         self.path = self._graph(0).path  # reading and pasting depend on no canvas
+
+    @property
+    def canvases(self) -> tuple[tuple[int, int], ...]:
+        """Height and width in pixels of each graph's canvas."""
+        return self.index.canvases
+
+    @property
+    def at_once(self) -> int:
+        """Several batches, where one holds several pictures and these go to several canvases."""
+        batch = self.index.batch
+        return batch if 1 in (batch, len(self.index.graphs)) else BATCHES_AT_ONCE * batch
 
     def predict(self, images: Sequence[Picture]) -> list[Instances]:
         """Predict any number of pictures; arguments, result and errors as `Predictor.predict`."""
@@ -124,7 +137,7 @@ class BundlePredictor(Predictor):
 
     def _canvas_of(self, image: Picture) -> int:
         """A picture that is none goes to the first, whose predictor refuses it."""
-        shape = getattr(image, "shape", ())
+        shape: tuple[int, ...] = getattr(image, "shape", ())
         if len(shape) != 3 or min(shape) < 1:
             return 0
         return choose_canvas((shape[0], shape[1]), self.contract.resize, self.index.canvases)

@@ -19,6 +19,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from .errors import MaskRTError
 from .files import write_error
 
 
@@ -46,6 +47,8 @@ def whole_folder(out: Path, *, replace: bool = False) -> Iterator[Path]:
             _put_in_place(hidden, out, replace)
     except OSError as err:
         raise write_error(out, err) from err
+    except MaskRTError as err:  # nobody knows the hidden name
+        raise type(err)(str(err).replace(str(hidden), str(out))) from err
     finally:
         shutil.rmtree(hidden, ignore_errors=True)
 

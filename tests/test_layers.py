@@ -24,7 +24,7 @@ RUNTIME_ORDER = [
     *(
         {"errors", "files", "whole_folder", "closing", "packages", "json_values"},
         {"contract"},
-        {"sidecar", "bundle"},
+        {"sidecar", "bundle", "bundle_folder"},
         {"results"},
         {"pictures"},
         {"gpu"},

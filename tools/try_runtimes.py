@@ -66,8 +66,8 @@ def _make_files(folder: Path) -> None:
     link.symlink_to(ROOT)
     pictures = [draw_scene(np.random.default_rng([16, i])).image for i in range(2)]
     for name in NETWORKS:
-        contract = export_checkpoint(Path(name), folder / f"{name}.onnx").contract
-        placed = [place_on_canvas([picture], contract) for picture in pictures]
+        (report,) = export_checkpoint(Path(name), folder / f"{name}.onnx")
+        placed = [place_on_canvas([picture], report.contract) for picture in pictures]
         images, sizes = (np.stack(arrays) for arrays in zip(*placed, strict=True))
         np.savez(folder / f"{name}.npz", images=images, sizes=sizes)
 

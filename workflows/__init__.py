@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ..engines.builder import build_engine
+    from ..engines.bundle import build_bundle
     from ..engines.compatibility import Compatibility
     from ..engines.doctor import diagnose
     from ..train.weights.import_weights import import_checkpoint
@@ -35,6 +36,7 @@ __all__ = [
     "bench_models",
     "bench_operators",
     "bisect_precision",
+    "build_bundle",
     "build_engine",
     "diagnose",
     "draw_data",
@@ -56,6 +58,7 @@ _MODULES = {
     "bench_models": ".latency.bench",
     "bench_operators": ".operators.bench",
     "bisect_precision": ".bisection",
+    "build_bundle": "..engines.bundle",
     "build_engine": "..engines.builder",
     "diagnose": "..engines.doctor",
     "draw_data": ".data",

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from ..runtime.bundle import graph_paths
 from ..runtime.errors import ExportError, InputError, SessionError
 from .open import load
 from .shipped import named_file
@@ -59,7 +60,8 @@ def bisect_precision(
     """Search the node groups that must stay FP32 and write the precision file `out`.
 
     Args:
-        checkpoint: `.safetensors` with its `.yaml`, or the name of a shipped one.
+        checkpoint: `.safetensors` with its `.yaml`, or the name of a shipped one; or its FP32
+            export, an `.onnx` file or a bundle, of which the first graph is tried.
         out: `.json` to write.
         data: the pictures; `ap` needs their ground truth.
         metric: see the module docstring.
@@ -68,7 +70,8 @@ def bisect_precision(
         on_step: told what is being tried.
 
     Raises:
-        InputError: an option is out of range, or FP32 finds nothing to compare with.
+        InputError: an option is out of range, FP32 finds nothing to compare with, or an export is
+            not one of FP32.
         ExportError: the checkpoint cannot be exported in FP32.
         GateError: no set of groups makes FP16 pass.
     """
@@ -82,7 +85,7 @@ def bisect_precision(
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="maskrt-") as folder:
         path = Path(folder) / "fp32.onnx"
-        contract = _export_fp32(checkpoint, path)
+        contract = _fp32(graph_paths(checkpoint)[0], path)
         on_step(f"{contract.variant}: FP32 on {len(data.images)} pictures, the reference")
         judge = _Judge(path, contract, data, metric, gate)
         found = find_groups(onnx.load(path), judge, on_step)
@@ -100,6 +103,24 @@ def _checked_gate(metric: Metric, gate: float | None) -> float:
     if not 0 <= gate <= 100:
         raise InputError(f"--gate {gate}: expected a change in points, 0 to 100.")
     return gate
+
+
+def _fp32(model: Path, path: Path) -> Contract:
+    """The FP32 graph of a checkpoint or an export, in one file at `path`."""
+    if model.suffix.lower() != ".onnx":
+        return _export_fp32(model, path)
+    import onnx
+
+    from ..engines.inline import read_exported
+
+    graph, contract = read_exported(model)
+    if contract.precision != "fp32":
+        raise InputError(
+            f"{model}: an export in {contract.precision}; expected FP32, from which groups go to "
+            "FP16. Name the checkpoint, or its FP32 export."
+        )
+    onnx.save(graph, path)
+    return contract
 
 
 def _export_fp32(checkpoint: Path, path: Path) -> Contract:

@@ -1,10 +1,10 @@
-"""From a checkpoint to a verified ONNX file."""
+"""From a checkpoint to a verified ONNX file, or to a bundle of one for each canvas."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..runtime.errors import InputError
 from ..runtime.pictures.preprocess import Image, read_image
@@ -16,8 +16,10 @@ MOST_PICTURES = 32
 """An export runs each of them through torch and twice through ONNX Runtime."""
 
 if TYPE_CHECKING:
+    from ..export.shared_weights import SharedWeights
     from ..export.to_onnx import ExportReport
     from ..runtime.contract import Precision
+    from ..train.deploy.canvases import CanvasNames
 
 
 def export_checkpoint(
@@ -25,7 +27,7 @@ def export_checkpoint(
     out: Path,
     precision: Precision = "fp32",
     *,
-    canvas_hw: tuple[int, int] | None = None,
+    canvases: CanvasNames | Sequence[tuple[int, int]] | None = None,
     batch: int = 1,
     proposals: int | None = None,
     detections: int | None = None,
@@ -35,14 +37,15 @@ def export_checkpoint(
     calibration_images: int = 64,
     pictures: Sequence[Path] = (),
     overrides: Sequence[str] = (),
-) -> ExportReport:
-    """Export a checkpoint in one precision; the file appears once ONNX Runtime agrees with torch.
+) -> list[ExportReport]:
+    """Export a checkpoint in one precision; files appear once ONNX Runtime agrees with torch.
 
     Args:
         checkpoint: `.safetensors` with its `.yaml`, or the name of a shipped one.
-        out: `.onnx` to write.
-        precision: of the graph.
-        canvas_hw: pixels; None takes the recipe's.
+        out: `.onnx` to write, or without suffix the folder of a bundle.
+        precision: of the graphs.
+        canvases: height and width in pixels of each, of a file only one; or by name, see
+            `train/deploy/canvases.py`. None takes the recipe's, for a bundle in both orientations.
         batch: pictures per run.
         proposals: slots; None takes the recipe's.
         detections: slots; None takes the recipe's.
@@ -56,6 +59,9 @@ def export_checkpoint(
         overrides: `key=value` each, of the recipe's `proposals` and `detections`, e.g.
             "detections.nms_iou=0.3".
 
+    Returns:
+        One report for each graph: of a file one.
+
     Raises:
         InputError, ConfigError: a file or an option is not usable.
         ExportError: torch cannot export it, or ONNX Runtime does not agree with torch.
@@ -65,17 +71,50 @@ def export_checkpoint(
     from ..train.deploy.deployment import Shapes
 
     checkpoint = named_file(checkpoint)
-    (report,) = export(
-        checkpoint,
-        {precision: out},
-        shapes=Shapes(canvas_hw, batch, proposals, detections),
-        keep_fp32=_kept_groups(keep_fp32, precision, checkpoint),
-        rules=rule_names(rules),
-        calibration=_calibration(calibrate, precision, calibration_images),
-        pictures=_read_pictures(pictures) if pictures else None,
-        overrides=overrides,
-    )
-    return report
+    options: dict[str, Any] = {
+        "keep_fp32": _kept_groups(keep_fp32, precision, checkpoint),
+        "rules": rule_names(rules),
+        "calibration": _calibration(calibrate, precision, calibration_images),
+        "pictures": _read_pictures(pictures) if pictures else None,
+        "overrides": overrides,
+    }
+
+    def export_one(
+        path: Path, canvas_hw: tuple[int, int] | None, weights: SharedWeights | None = None
+    ) -> ExportReport:
+        shapes = Shapes(canvas_hw, batch, proposals, detections)
+        (report,) = export(checkpoint, {precision: path}, shapes=shapes, weights=weights, **options)
+        return report
+
+    if out.suffix:
+        return [export_one(out, _one_canvas(out, canvases))]
+    from ..export.bundle import export_bundle
+
+    return export_bundle(out, _canvases(checkpoint, canvases), export_one)
+
+
+def _one_canvas(
+    out: Path, canvases: CanvasNames | Sequence[tuple[int, int]] | None
+) -> tuple[int, int] | None:
+    """The canvas of a file; None is the recipe's."""
+    if canvases is None:
+        return None
+    if isinstance(canvases, str) or len(canvases) != 1:
+        raise InputError(
+            f"{out}: several canvases asked for; expected one for a file. Leave the suffix away "
+            f"to get a bundle, a folder with a graph for each: -o {out.with_suffix('')}"
+        )
+    return canvases[0]
+
+
+def _canvases(
+    checkpoint: Path, canvases: CanvasNames | Sequence[tuple[int, int]] | None
+) -> tuple[tuple[int, int], ...]:
+    """Those of a bundle."""
+    from ..train.deploy.canvases import canvases_of
+    from ..train.weights.checkpoint import load_checkpoint
+
+    return canvases_of(load_checkpoint(checkpoint).recipe, canvases or "portrait-landscape")
 
 
 def _read_pictures(sources: Sequence[Path]) -> list[Image]:

@@ -9,21 +9,31 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..runtime.bundle import graph_paths
+
 if TYPE_CHECKING:
     import onnx
 
     from ..runtime.contract import Precision
+
+STRICTEST_FIRST: tuple[Precision, ...] = ("fp32", "fp16", "int8")
 
 
 def graph_precision(path: Path) -> Precision:
     """FP16 where anything is, INT8 where anything is quantized.
 
     Of an engine its sidecar has the parsed network. Where that is absent, and for checkpoints,
-    which torch runs so, it is FP32, whose gate is the strictest.
+    which torch runs so, it is FP32, whose gate is the strictest. A bundle is what the graph with
+    the strictest gate is.
 
     Raises:
         SessionError: an engine's sidecar is not usable.
+        InputError: a bundle's index is not usable.
     """
+    return min(map(_of_file, graph_paths(path)), key=STRICTEST_FIRST.index)
+
+
+def _of_file(path: Path) -> Precision:
     if path.suffix.lower() == ".onnx":
         return _onnx_precision(path)
     if path.suffix.lower() == ".engine":

@@ -1,4 +1,4 @@
-"""What a checkpoint, an ONNX file or an engine is, without running it.
+"""What a checkpoint, an ONNX file, an engine or a bundle is, without running it.
 
 Every figure is counted from the file itself or from the network its recipe makes.
 """
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..runtime.bundle import INDEX, BundleIndex, check_file, read_bundle
 from ..runtime.contract import Contract
 from ..runtime.errors import SessionError
 from ..runtime.files import sha256_of
@@ -128,11 +129,30 @@ class EngineFacts:
         }
 
 
-Facts = CheckpointFacts | OnnxFacts | EngineFacts
+@dataclass(frozen=True)
+class BundleFacts:
+    """What a bundle is; every file in it is the one that its index names."""
+
+    path: Path
+    """Its index."""
+    index: BundleIndex
+    graphs: tuple[OnnxFacts | EngineFacts, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return {
+            "file": str(self.path),
+            "kind": "bundle",
+            "index": json.loads(self.index.to_json()),
+            "graphs": [graph.to_json() for graph in self.graphs],
+        }
+
+
+Facts = CheckpointFacts | OnnxFacts | EngineFacts | BundleFacts
 
 
 def inspect_file(path: Path) -> Facts:
-    """Read what `path` is, a file or the name of a shipped checkpoint.
+    """Read what `path` is: a file, the folder of a bundle, or the name of a shipped checkpoint.
 
     Raises:
         InputError: no such file, a suffix maskrt does not know, or broken contents.
@@ -142,7 +162,21 @@ def inspect_file(path: Path) -> Facts:
     """
     path = named_file(path)
     require_model(path)
+    if path.name == INDEX:
+        return _bundle(path)
     return INSPECTORS[path.suffix.lower()](path)
+
+
+def _bundle(path: Path) -> BundleFacts:
+    index = read_bundle(path)
+    if index.weights is not None:
+        check_file(path.parent, index.weights)
+    graphs = tuple(_graph(check_file(path.parent, graph)) for graph in index.graphs)
+    return BundleFacts(path, index, graphs)
+
+
+def _graph(path: Path) -> OnnxFacts | EngineFacts:
+    return _engine(path) if path.suffix.lower() == ".engine" else _onnx(path)
 
 
 def _checkpoint(path: Path) -> CheckpointFacts:

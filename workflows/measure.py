@@ -7,6 +7,8 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ..runtime.bundle import INDEX, graph_paths, read_bundle
+from ..runtime.bundle_predictor import BundlePredictor
 from .open import model_ref, open_model
 
 if TYPE_CHECKING:
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 
     from ..eval import Accuracy, CocoData, Hop, Measurement
     from ..export.precision.headroom import Headroom
+    from ..runtime.predictor import Predictor
     from ..runtime.sessions.open import ModelRef
 
 HEADROOM_PICTURES = 16
@@ -30,6 +33,8 @@ class Evaluation:
     """From the reference to the model; its `failures` say which gates failed."""
     headroom: Headroom | None = None
     """Of an FP16 ONNX file, how near its tensors come to the end of FP16."""
+    lost: str | None = None
+    """How many pictures lost how many pixels to the model's canvas, in a sentence."""
 
 
 def evaluate(
@@ -43,12 +48,13 @@ def evaluate(
     """
     candidate = measured(model_ref(model), data)
     headroom = _headroom(model_ref(model), candidate, data)
+    lost = _lost(model_ref(model), candidate, data)
     if against is None:
-        return Evaluation((candidate.accuracy,), None, headroom)
+        return Evaluation((candidate.accuracy,), None, headroom, lost)
     reference = measured(model_ref(against), data)
     accuracies = (reference.accuracy, candidate.accuracy)
     hop = measured_hop(reference, candidate, model_ref(model).path)
-    return Evaluation(accuracies, hop, headroom)
+    return Evaluation(accuracies, hop, headroom, lost)
 
 
 def measured_hop(reference: Measurement, candidate: Measurement, path: Path) -> Hop:
@@ -60,16 +66,33 @@ def measured_hop(reference: Measurement, candidate: Measurement, path: Path) -> 
 
 
 def _headroom(model: ModelRef, measurement: Measurement, data: CocoData) -> Headroom | None:
-    """Of an FP16 file that ONNX Runtime ran, over the first pictures; None of anything else."""
+    """Of an FP16 file that ONNX Runtime ran, over the first pictures; None of anything else.
+
+    Of a bundle its first graph: all have the same weights.
+    """
+    path = graph_paths(model.path)[0]
     session = model.session or "onnxruntime"
-    is_onnx = model.path.suffix.lower() == ".onnx" and session.startswith("onnxruntime")
+    is_onnx = path.suffix.lower() == ".onnx" and session.startswith("onnxruntime")
     if measurement.contract.precision != "fp16" or not is_onnx:
         return None
     from ..eval import read_record
     from ..export.precision.headroom import measure_headroom
 
     first = [read_record(record) for record in data.images[:HEADROOM_PICTURES]]
-    return measure_headroom(model.path, first)
+    return measure_headroom(path, first)
+
+
+def _lost(model: ModelRef, measurement: Measurement, data: CocoData) -> str | None:
+    """What the pictures lost to the model's canvas, as it is told."""
+    from ..runtime.pictures.canvases import CanvasLosses
+
+    contract = measurement.contract
+    is_index = model.path.name == INDEX
+    canvases = read_bundle(model.path).canvases if is_index else (contract.canvas_hw,)
+    losses = CanvasLosses(contract.resize, canvases)
+    for record in data.images:
+        losses.add(record.image_hw)
+    return losses.sentence
 
 
 def measured(model: ModelRef, data: CocoData) -> Measurement:
@@ -81,17 +104,32 @@ def measured(model: ModelRef, data: CocoData) -> Measurement:
     from ..eval import measure
 
     with contextlib.ExitStack() as stack:
-        predictor = stack.enter_context(open_model(model))
-        ran = predictor.session.backend
-        backend = str(ran)
-        on_cpu = (ran.runtime, ran.device) == ("onnxruntime", "cpu")
-        if on_cpu and predictor.contract.precision == "fp16":
-            from ..export.precision.emulation import emulated_file
+        if model.path.name == INDEX:
+            predictor: Predictor = BundlePredictor(
+                model.path, lambda file: _rounding(dataclasses.replace(model, path=file), stack)
+            )
+        else:
+            predictor = _rounding(model, stack)
+        result = measure(stack.enter_context(predictor), model.path, data)
+        backend = result.accuracy.backend + (", FP16 emulated" if _is_emulated(predictor) else "")
+    accuracy = dataclasses.replace(result.accuracy, name=model.name, backend=backend)
+    return dataclasses.replace(result, accuracy=accuracy)
 
-            copy = stack.enter_context(emulated_file(model.path))
-            emulated = dataclasses.replace(model, path=copy)
-            predictor = stack.enter_context(open_model(emulated))
-            backend = f"{backend}, FP16 emulated"
-        result = measure(predictor, model.path, data)
-        accuracy = dataclasses.replace(result.accuracy, name=model.name, backend=backend)
-        return dataclasses.replace(result, accuracy=accuracy)
+
+def _rounding(model: ModelRef, stack: contextlib.ExitStack) -> Predictor:
+    """The file opened, or where a CPU would compute its FP16 in FP32 a copy that rounds."""
+    predictor = open_model(model)
+    if not _is_emulated(predictor):
+        return predictor
+    from ..export.precision.emulation import emulated_file
+
+    predictor.close()
+    copy = stack.enter_context(emulated_file(model.path))
+    return open_model(dataclasses.replace(model, path=copy))
+
+
+def _is_emulated(predictor: Predictor) -> bool:
+    """Whether ONNX Runtime's CPU provider has an FP16 file, which the copy says that it is too."""
+    ran = predictor.session.backend
+    on_cpu = (ran.runtime, ran.device) == ("onnxruntime", "cpu")
+    return on_cpu and predictor.contract.precision == "fp16"

@@ -1,4 +1,4 @@
-"""Open any artefact for prediction: a checkpoint, an `.onnx` file or an `.engine`.
+"""Open any artefact for prediction: a checkpoint, an `.onnx` file, an `.engine` or a bundle.
 
 Separate from `runtime.sessions.open` because a checkpoint needs `train`, which `runtime` never
 imports.
@@ -9,6 +9,8 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+from ..runtime.bundle import INDEX
+from ..runtime.bundle_predictor import BundlePredictor
 from ..runtime.errors import InputError
 from ..runtime.packages import packages_named
 from ..runtime.predictor import Predictor
@@ -38,9 +40,9 @@ def load(
 
     Args:
         path: a checkpoint (`.safetensors`, its `.yaml` beside it), an `.onnx` file or an `.engine`
-            (its `.engine.json` beside it), all made by maskrt, or the name of a shipped checkpoint:
-            "lsc_mask_rcnn_tiny". "model.onnx@openvino,threads=4"
-            names session and options too.
+            (its `.engine.json` beside it), the folder of a bundle of either, all made by maskrt,
+            or the name of a shipped checkpoint: "lsc_mask_rcnn_tiny".
+            "model.onnx@openvino,threads=4" names session and options too.
         session: what runs it: `torch`, `torch-compile`, `torch-fp16`, `torch-compile-fp16` for a
             checkpoint, `onnxruntime`, `onnxruntime-cpu` (-cuda, -tensorrt, -tensorrt-rtx),
             `openvino` for an ONNX file, `tensorrt` for an engine; None takes the suffix's first.
@@ -79,6 +81,10 @@ def load(
 def open_model(model: ModelRef) -> Predictor:
     """Open what a command line named; errors as `load`."""
     with packages_named(str(model)):
+        if model.path.name == INDEX:
+            return BundlePredictor(
+                model.path, lambda file: open_model(dataclasses.replace(model, path=file))
+            )
         session = _session(model)
         try:
             return Predictor(session, pictures=model.options.pictures)
@@ -90,7 +96,8 @@ def open_model(model: ModelRef) -> Predictor:
 def model_ref(model: str | Path | ModelRef) -> ModelRef:
     """A model as it may be named: "FILE@SESSION,NAME=VALUE", or a `ModelRef` already.
 
-    FILE is a path or a shipped checkpoint's name; session and options may be left away.
+    FILE is a path, of a bundle its folder, or a shipped checkpoint's name; session and options may
+    be left away. The result's path is a file: of a bundle its index.
 
     Raises:
         InputError: an option or its value is unknown.

@@ -20,6 +20,7 @@ they are finished and kept, and it is reported.
 from __future__ import annotations
 
 import contextlib
+import copy
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -28,12 +29,14 @@ from typing import TypeVar
 
 from ..runtime.errors import InputError
 from ..runtime.gpu.decode import to_host
+from ..runtime.pictures.canvases import CanvasLosses
 from ..runtime.pictures.picture_path import Picture
 from ..runtime.pictures.preprocess import Image
 from ..runtime.pictures.sources import is_video, skipped_files, source_files
 from ..runtime.pictures.video import BrokenVideoError, VideoReader, video_writer
 from ..runtime.predictor import Predictor
 from ..runtime.results.instances import Instances
+from ..runtime.results.mask_nms import check_mask_iou
 from ..runtime.sessions.open import ModelRef
 from .open import model_ref, open_model
 from .overlays import Job, plan_overlays, write_picture
@@ -62,6 +65,8 @@ class Written:
     """Files of source folders that are no pictures: how many of each suffix."""
     others: int = 0
     """Files in the folder that are not of this run, so the results file does not name them."""
+    lost: str | None = None
+    """How many pictures lost how many pixels to the canvas, in a sentence; None where none did."""
 
 
 def predict_files(
@@ -110,11 +115,11 @@ def predict_sources(
     if not 0 <= score <= 1:
         raise InputError(f"--score {score}: expected a score from 0 to 1. Correct it.")
     if nms_iou is not None:
-        predictor = Predictor(predictor.session, nms_iou)
+        check_mask_iou(nms_iou)
     jobs = plan_overlays(source_files(sources), out)
     skipped = skipped_files(sources)
     with ResultsFile(out / RESULTS_FILE) as results:
-        run = _Run(predictor, score, _Progress(on_progress, len(jobs)), results)
+        run = _Run(predictor, score, nms_iou, _Progress(on_progress, len(jobs)), results)
         for video, group in itertools.groupby(jobs, key=lambda job: is_video(job.path)):
             if video:
                 run.videos(group)
@@ -127,7 +132,8 @@ def predict_sources(
     names = {job.overlay.name for job in jobs} | {RESULTS_FILE}
     others = sum(p.name not in names and not p.name.startswith(".") for p in out.iterdir())
     broken = tuple(map(str, run.broken))
-    return Written(pictures, run.drawn, str(results.path), broken, skipped, others)
+    lost = run.losses.sentence
+    return Written(pictures, run.drawn, str(results.path), broken, skipped, others, lost)
 
 
 def _all_broken(broken: Sequence[InputError]) -> InputError:
@@ -155,23 +161,35 @@ class _Run:
     """The loop over the files, and what it has found so far."""
 
     def __init__(
-        self, predictor: Predictor, score: float, progress: _Progress, results: ResultsFile
+        self,
+        predictor: Predictor,
+        score: float,
+        nms_iou: float | None,
+        progress: _Progress,
+        results: ResultsFile,
     ) -> None:
         self.drawn = 0
         self.broken: list[InputError] = []
+        self.losses = CanvasLosses(predictor.contract.resize, predictor.canvases)
         self._no_overlay: set[str] = set()
-        self._predictor, self._score = predictor, score
+        self._predictor, self._score, self._nms_iou = predictor, score, nms_iou
         self._progress, self._results = progress, results
 
     def pictures(self, jobs: Iterable[Job]) -> None:
         """Predict picture files, a batch at a time."""
-        for part in _batches(self._readable(jobs), self._predictor.contract.batch):
-            found = self._predictor.predict([image for _, image in part])
+        for part in _batches(self._readable(jobs), self._predictor.at_once):
+            found = self._predict([image for _, image in part])
             for (job, image), instances in zip(part, found, strict=True):
                 with self._may_lose_overlay(job):
                     write_picture(job.overlay, instances.draw(to_host(image), self._score))
                 self._keep(job, instances, {})
                 self._progress.step(job.path)
+
+    def _predict(self, images: Sequence[Picture]) -> list[Instances]:
+        found = self._predictor.predict(images)
+        if self._nms_iou is None:
+            return found
+        return [instances.suppressed(self._nms_iou) for instances in found]
 
     def _readable(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, Picture]]:
         for job in jobs:
@@ -187,13 +205,14 @@ class _Run:
         """Predict video files, each as one overlay video; a broken one leaves nothing."""
         for job in jobs:
             take_back, drawn = self._results.mark(), self.drawn
+            losses = copy.copy(self.losses)
             try:
                 with self._may_lose_overlay(job):
                     self._video(job)
             except BrokenVideoError as err:
                 self.broken.append(err)
                 take_back()
-                self.drawn = drawn
+                self.drawn, self.losses = drawn, losses
             self._progress.step(job.path)
 
     def _video(self, job: Job) -> None:
@@ -203,8 +222,8 @@ class _Run:
             with self._may_lose_overlay(job):
                 append = stack.enter_context(video_writer(job.overlay, reader.fps))
             self._progress.grow(reader.stated_frames)
-            for frames in _batches(reader.frames(), self._predictor.contract.batch):
-                for frame, found in zip(frames, self._predictor.predict(frames), strict=True):
+            for frames in _batches(reader.frames(), self._predictor.at_once):
+                for frame, found in zip(frames, self._predict(frames), strict=True):
                     append(found.draw(frame, self._score))
                     self._keep(job, found, {"frame": next(numbers)})
                     self._progress.step(job.path)
@@ -223,6 +242,7 @@ class _Run:
     def _keep(self, job: Job, instances: Instances, extra: dict[str, int]) -> None:
         """Note one picture and its rows."""
         height, width = instances.image_hw
+        self.losses.add(instances.image_hw)
         image = {
             "file_name": str(job.path),
             "overlay": job.overlay.name,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from ..runtime.bundle import INDEX, is_folder, read_bundle
 from ..runtime.errors import InputError
 from ..runtime.files import require_file
 
@@ -17,25 +18,30 @@ def shipped_names() -> list[str]:
 
 
 def named_file(path: Path) -> Path:
-    """The shipped checkpoint of that bare name, e.g. "lsc_mask_rcnn_tiny"; else `path` itself.
+    """The file that `path` names: of a bundle's folder its index, of a shipped name the checkpoint.
 
-    A file of the user's own comes first.
+    A file or folder of the user's own comes first; any other path is given back as it is.
     """
+    if is_folder(path):
+        return path / INDEX
     if str(path) in shipped_names() and not os.path.lexists(path):
         return CHECKPOINTS / f"{path}.safetensors"
     return path
 
 
 def require_model(path: Path) -> None:
-    """Check that `path` is an existing checkpoint, ONNX file or engine, by its suffix.
+    """Check that `path` is an existing checkpoint, ONNX file, engine or index of a bundle.
 
     Raises:
         InputError: it is not; where it has no suffix, the shipped names are listed.
     """
+    if path.name == INDEX:
+        read_bundle(path)
+        return
     kinds = (".safetensors", ".onnx", ".engine")
     if path.suffix == "":
         raise InputError(
-            f"{path}: no suffix; expected a file that ends in {', '.join(kinds)}, or a shipped "
-            f"checkpoint: {', '.join(shipped_names())}. Name one."
+            f"{path}: no suffix; expected a file that ends in {', '.join(kinds)}, the folder of "
+            f"a bundle, or a shipped checkpoint: {', '.join(shipped_names())}. Name one."
         )
     require_file(path, "a model", kinds)

@@ -17,7 +17,7 @@ def add(verbs: Any) -> None:
     """Its grammar."""
     text = "which node groups must stay FP32, judged on 20 pictures or --images"
     sub = add_verb(verbs, "bisect", text, run)
-    sub.add_argument("checkpoint", type=Path)
+    sub.add_argument("checkpoint", type=Path, help="or its FP32 export: .onnx or a bundle's folder")
     add_data(sub, required=True)
     sub.set_defaults(images=20)
     sub.add_argument(

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..arguments import Arguments, Result, add_verb
+from ..output import say
 
 RUNTIMES = ("tensorrt-rtx", "tensorrt")
 
@@ -13,8 +14,10 @@ RUNTIMES = ("tensorrt-rtx", "tensorrt")
 def add(verbs: Any) -> None:
     """Its grammar."""
     sub = add_verb(verbs, "build", "ONNX -> TensorRT engine and its .engine.json", run)
-    sub.add_argument("onnx", type=Path)
-    sub.add_argument("-o", "--out", type=Path, required=True, help=".engine to write")
+    sub.add_argument("onnx", type=Path, help=".onnx, or the folder of a bundle")
+    sub.add_argument(
+        "-o", "--out", type=Path, required=True, help=".engine to write; of a bundle a folder"
+    )
     sub.add_argument("--runtime", choices=RUNTIMES, default="tensorrt-rtx")
     sub.add_argument("--operators", choices=["auto", "plugin", "portable"], default="auto")
     sub.add_argument("--workspace-bytes", type=int, help="builder workspace limit")
@@ -44,25 +47,34 @@ def add(verbs: Any) -> None:
 
 
 def run(arguments: Arguments) -> Result:
-    """Build, and say what the engine is made of."""
-    from ...workflows import Compatibility, build_engine
+    """Build, and say what the engines are made of."""
+    from ...runtime.bundle import INDEX, is_folder
+    from ...workflows import Compatibility, build_bundle, build_engine
 
-    report = build_engine(
-        arguments.onnx,
-        arguments.out,
-        arguments.runtime,
-        arguments.operators,
-        workspace_bytes=arguments.workspace_bytes,
-        timing_cache_path=arguments.timing_cache,
-        min_fp16=arguments.min_fp16,
-        tf32=arguments.tf32,
-        compatibility=Compatibility(
+    options: dict[str, Any] = {
+        "runtime": arguments.runtime,
+        "operators": arguments.operators,
+        "workspace_bytes": arguments.workspace_bytes,
+        "timing_cache_path": arguments.timing_cache,
+        "min_fp16": arguments.min_fp16,
+        "tf32": arguments.tf32,
+        "compatibility": Compatibility(
             arguments.version_compatible,
             arguments.exclude_lean_runtime,
             arguments.hardware_compatible,
             arguments.strip_weights,
         ),
-    )
+    }
+    source = arguments.onnx
+    if is_folder(source) or source.name == INDEX:
+        folder = source.parent if source.name == INDEX else source
+        reports = build_bundle(folder, arguments.out, on_step=say, **options)
+        return {"bundle": str(arguments.out), "engines": [_told(report) for report in reports]}
+    return _told(build_engine(source, arguments.out, **options))
+
+
+def _told(report: Any) -> Result:
+    """Of one engine, a `BuildReport`."""
     network = report.network
     print(
         f"{report.engine_path}: {report.engine_path.stat().st_size / 1e6:.1f} MB, "

@@ -28,10 +28,13 @@ def run(arguments: Arguments) -> Result:
     headroom = None if found.headroom is None else dataclasses.asdict(found.headroom)
     if found.headroom is not None:
         print(found.headroom)
+    if found.lost is not None:
+        print(found.lost)
+    beside = {"headroom": headroom, "lost": found.lost}
     if found.hop is None:
         (accuracy,) = found.accuracies
-        return {"box": accuracy.box, "mask": accuracy.mask, "headroom": headroom}
+        return {"box": accuracy.box, "mask": accuracy.mask, **beside}
     print_tables(hop_tables([found.hop]))
     for failure in found.hop.failures:
         print(f"gate failed: {failure}")
-    return {**to_json(found.hop), "headroom": headroom, "exit_code": 1 if found.hop.failures else 0}
+    return {**to_json(found.hop), **beside, "exit_code": 1 if found.hop.failures else 0}

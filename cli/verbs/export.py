@@ -1,4 +1,4 @@
-"""`maskrt export`: a checkpoint as one verified ONNX file."""
+"""`maskrt export`: a checkpoint as one verified ONNX file, or as a bundle of several."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from ..arguments import Arguments, Result, add_verb, canvas
+from ..arguments import Arguments, Result, add_verb, canvases
 
 
 def add(verbs: Any) -> None:
@@ -19,10 +19,20 @@ def add(verbs: Any) -> None:
         metavar="key=value",
         help="of proposals and detections, e.g. detections.nms_iou=0.3",
     )
-    sub.add_argument("-o", "--out", type=Path, required=True, help=".onnx to write")
+    sub.add_argument(
+        "-o",
+        "--out",
+        type=Path,
+        required=True,
+        help=".onnx to write; without suffix a bundle, by default in both orientations",
+    )
     sub.add_argument("--precision", choices=["fp32", "fp16", "int8"], default="fp32")
     sub.add_argument(
-        "--canvas", type=canvas, metavar="HxW", help="multiples of 16 px, FastMask of 4"
+        "--canvas",
+        type=canvases,
+        metavar="HxW,HxW",
+        help="multiples of 16 px, FastMask of 4; for a bundle several, portrait-landscape, or "
+        "buckets (3:2, 4:3, 16:9 both ways and square)",
     )
     sub.add_argument("--batch", type=int, default=1)
     sub.add_argument("--proposals", type=int, help="proposal slots (default: the recipe's)")
@@ -58,14 +68,14 @@ def add(verbs: Any) -> None:
 
 
 def run(arguments: Arguments) -> Result:
-    """Export, and say what the graph holds and how far it agrees with torch."""
+    """Export, and say what the graphs hold and how far they agree with torch."""
     from ...workflows import export_checkpoint
 
-    report = export_checkpoint(
+    reports = export_checkpoint(
         arguments.checkpoint,
         arguments.out,
         arguments.precision,
-        canvas_hw=arguments.canvas,
+        canvases=arguments.canvas,
         batch=arguments.batch,
         proposals=arguments.proposals,
         detections=arguments.detections,
@@ -76,7 +86,13 @@ def run(arguments: Arguments) -> Result:
         pictures=arguments.pictures,
         overrides=arguments.overrides,
     )
-    print(f"{report.path}: {report.nodes} nodes, {arguments.precision}; {report.agreement}")
+    graphs = [_told(report, arguments.precision) for report in reports]
+    return graphs[0] if arguments.out.suffix else _bundle_told(arguments.out, graphs)
+
+
+def _told(report: Any, precision: str) -> Result:
+    """Of one graph, an `ExportReport`."""
+    print(f"{report.path}: {report.nodes} nodes, {precision}; {report.agreement}")
     for outcome in (*report.rules, *filter(None, [report.int8, report.headroom])):
         print(f"  {outcome}")
     return {
@@ -87,3 +103,16 @@ def run(arguments: Arguments) -> Result:
         "headroom": None if report.headroom is None else dataclasses.asdict(report.headroom),
         **dataclasses.asdict(report.verification),
     }
+
+
+def _bundle_told(folder: Path, graphs: list[Result]) -> Result:
+    from ...runtime.bundle import read_bundle
+
+    index = read_bundle(folder)
+    shared = 0 if index.weights is None else index.weights.bytes
+    count = "1 canvas" if len(graphs) == 1 else f"{len(graphs)} canvases"
+    print(
+        f"{folder}: a bundle of {count}, {index.total_bytes / 1e6:.1f} MB, "
+        f"{shared / 1e6:.1f} MB of it shared weights"
+    )
+    return {"bundle": str(folder), "bytes": index.total_bytes, "graphs": graphs}

@@ -1,4 +1,4 @@
-"""`maskrt inspect`: what a checkpoint, an ONNX file or an engine is, for people."""
+"""`maskrt inspect`: what a checkpoint, an ONNX file, an engine or a bundle is, for people."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..arguments import Arguments, Result, add_verb
 
 if TYPE_CHECKING:
     from ...runtime.contract import Contract
-    from ...workflows.inspection import CheckpointFacts, EngineFacts, OnnxFacts
+    from ...workflows.inspection import BundleFacts, CheckpointFacts, EngineFacts, OnnxFacts
 
 TOP_OPERATORS = 10
 
@@ -25,16 +25,34 @@ def add(verbs: Any) -> None:
 def run(arguments: Arguments) -> Result:
     """Read the file and print its facts."""
     from ...workflows import inspect_file
-    from ...workflows.inspection import CheckpointFacts, OnnxFacts
+    from ...workflows.inspection import BundleFacts, CheckpointFacts
 
     facts = inspect_file(arguments.file)
     if isinstance(facts, CheckpointFacts):
         _print_checkpoint(facts)
-    elif isinstance(facts, OnnxFacts):
+    elif isinstance(facts, BundleFacts):
+        _print_bundle(facts)
+    else:
+        _print_graph(facts)
+    return facts.to_json()
+
+
+def _print_bundle(facts: BundleFacts) -> None:
+    index = facts.index
+    shared = 0 if index.weights is None else index.weights.bytes
+    print(f"{facts.path}: bundle of {index.variant}, {index.precision}, {len(facts.graphs)} graphs")
+    _lines(("size", f"{index.total_bytes / 1e6:.1f} MB, shared weights {shared / 1e6:.1f} MB"))
+    for graph in facts.graphs:
+        _print_graph(graph)
+
+
+def _print_graph(facts: OnnxFacts | EngineFacts) -> None:
+    from ...workflows.inspection import OnnxFacts
+
+    if isinstance(facts, OnnxFacts):
         _print_onnx(facts)
     else:
         _print_engine(facts)
-    return facts.to_json()
 
 
 def _print_checkpoint(facts: CheckpointFacts) -> None:

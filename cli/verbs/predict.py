@@ -45,6 +45,8 @@ def run(arguments: Arguments) -> Result:
         print(f"  skipped in folders, as no pictures: {kinds}")
     if written.others:
         print(f"  results.json says nothing of {written.others} other files that are there")
+    if written.lost:
+        print(f"  {written.lost}")
     for sentence in written.broken:
         say(f"maskrt predict: {sentence}")
     exit_code = InputError.exit_code if written.broken else 0

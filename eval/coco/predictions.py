@@ -75,7 +75,7 @@ def predict_data(
     """
     if predictor.contract.task != "proposals":
         category_ids_for(data, predictor.contract.class_names, predictor.contract.variant)
-    batches = _batches(data.images, predictor.contract.batch)
+    batches = _batches(data.images, predictor.at_once)
     description = f"{predictor.contract.variant} {predictor.contract.precision}"
     if progress:
         title = f"{description} on {predictor.session.backend}"

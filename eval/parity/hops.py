@@ -37,10 +37,17 @@ def measure(predictor: Predictor, path: Path, data: CocoData) -> Measurement:
     `path` is the file that `predictor` runs.
     """
     predictions = predict_data(predictor, data)
-    contract = predictor.contract
+    backend = str(predictor.session.backend)
+    return measurement_of(predictions, predictor.contract, backend, path, data)
+
+
+def measurement_of(
+    predictions: list[Prediction], contract: Contract, backend: str, path: Path, data: CocoData
+) -> Measurement:
+    """The same of predictions that are there already, one for each picture of `data` in order."""
     accuracy = Accuracy(
         name=path.name,
-        backend=str(predictor.session.backend),
+        backend=backend,
         precision=contract.precision,
         sha256=sha256_of(path),
         images=len(data.images),

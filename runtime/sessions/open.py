@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..bundle import name_of
 from ..errors import InputError
 from ..files import require_file
 from .interface import Session
@@ -41,7 +42,7 @@ class ModelRef:
     @property
     def name(self) -> str:
         """What tables call it, e.g. "lsc.onnx@openvino"."""
-        return self.path.name + self._after_path()
+        return name_of(self.path) + self._after_path()
 
     def _after_path(self) -> str:
         words = ",".join(filter(None, (self.session, str(self.options))))

@@ -71,7 +71,7 @@ def test_shipped_checkpoints_open_by_name_wherever_one_is_taken(
         with maskrt.load(model) as predictor:
             assert predictor.contract.variant == name
     assert inspect_file(Path(name)).path.name == f"{name}.safetensors"
-    (report,) = [export_checkpoint(Path("fastmask_tiny"), tmp_path / "a.onnx")]
+    (report,) = export_checkpoint(Path("fastmask_tiny"), tmp_path / "a.onnx")
     assert report.contract.variant == "fastmask_tiny"
     new_checkpoint("fastmask_tiny", tmp_path / "b.safetensors", backbone=Path("fastmask_tiny"))
     Path(name).write_text("")  # a file of the user's own comes first

@@ -92,8 +92,13 @@ def with_thresholds(checkpoint: Checkpoint, overrides: Sequence[str]) -> Checkpo
     return dataclasses.replace(checkpoint, recipe=recipe, measured={})
 
 
+def canvas_multiple(recipe: Recipe) -> int:
+    """What both sides of a canvas are multiples of, in pixels."""
+    return recipe.input.multiple_px if isinstance(recipe, FastMaskRecipe) else STRIDE
+
+
 def _check(recipe: Recipe, canvas_hw: tuple[int, int], shapes: Shapes) -> None:
-    multiple = recipe.input.multiple_px if isinstance(recipe, FastMaskRecipe) else STRIDE
+    multiple = canvas_multiple(recipe)
     if any(side % multiple or side < STRIDE for side in canvas_hw):
         near = tuple(max(STRIDE, -(-side // multiple) * multiple) for side in canvas_hw)
         raise ConfigError(

@@ -50,6 +50,7 @@ def draw_shapes(
     val_images: int = 200,
     seed: int = 0,
     *,
+    sizes_hw: tuple[tuple[int, int], ...] = (),
     workers: int | None = None,
     progress: bool = True,
 ) -> Path:
@@ -60,6 +61,7 @@ def draw_shapes(
         images: number of train pictures, 0 for none.
         val_images: number of val pictures, 0 for none.
         seed: 0 or more; another seed gives other pictures.
+        sizes_hw: height and width in pixels of pictures, taken in turn; empty leaves them to seed.
         workers: processes; default one per core, 8 at most.
         progress: show a progress bar on standard error.
 
@@ -70,11 +72,19 @@ def draw_shapes(
         InputError: a parameter is impossible, `out` holds something else, or cannot be written.
     """
     _check(images, val_images, seed)
-    parameters = {"drawing": DRAWING, "images": images, "seed": seed, "val_images": val_images}
+    parameters: dict[str, Any] = {
+        "drawing": DRAWING,
+        "images": images,
+        "seed": seed,
+        "val_images": val_images,
+    }
+    if sizes_hw:
+        parameters["sizes_hw"] = [list(hw) for hw in sizes_hw]
     if _already_there(out, parameters):
         return out
     with whole_folder(out) as temporary:
-        _draw_splits(temporary, (images, val_images), seed, workers, progress)
+        draw = functools.partial(_draw_picture, temporary, seed, sizes_hw)
+        _draw_splits(temporary, (images, val_images), seed, draw, workers, progress)
         (temporary / PARAMETERS_FILE).write_text(json.dumps(parameters) + "\n")
     return out
 
@@ -91,7 +101,7 @@ def _check(images: int, val_images: int, seed: int) -> None:
         raise InputError(f"shapes: seed {seed}; expected 0 or more. Choose another seed.")
 
 
-def _already_there(out: Path, parameters: dict[str, int]) -> bool:
+def _already_there(out: Path, parameters: dict[str, Any]) -> bool:
     """Whether `out` is this very data set; InputError when it is something else."""
     if not os.path.exists(out):  # pathlib's own raises for a name that is too long
         return False
@@ -126,12 +136,17 @@ def _in_words(parameters: Any) -> str:
 
 
 def _draw_splits(
-    folder: Path, counts: tuple[int, int], seed: int, workers: int | None, progress: bool
+    folder: Path,
+    counts: tuple[int, int],
+    seed: int,
+    draw: functools.partial[Any],
+    workers: int | None,
+    progress: bool,
 ) -> None:
     (folder / "annotations").mkdir()
     tasks = [(split, index) for split, count in enumerate(counts) for index in range(count)]
     entries: tuple[list[Any], list[Any]] = ([], [])
-    drawn = _drawn(functools.partial(_draw_picture, folder, seed), tasks, workers)
+    drawn = _drawn(draw, tasks, workers)
     for name in SPLITS:
         (folder / name).mkdir()
     for (split, _), entry in zip(tasks, _tracked(drawn, len(tasks), progress), strict=True):
@@ -178,10 +193,13 @@ def _tracked(items: Iterable[Any], total: int, progress: bool) -> Iterable[Any]:
     return track(items, "drawing shapes", total=total, console=Console(stderr=True))
 
 
-def _draw_picture(folder: Path, seed: int, task: tuple[int, int]) -> Any:
+def _draw_picture(
+    folder: Path, seed: int, sizes_hw: tuple[tuple[int, int], ...], task: tuple[int, int]
+) -> Any:
     """Write one JPEG; return its size and annotations, ids still to be given."""
     split, index = task
-    scene = draw_scene(np.random.default_rng([seed, split, index]))
+    image_hw = sizes_hw[index % len(sizes_hw)] if sizes_hw else None
+    scene = draw_scene(np.random.default_rng([seed, split, index]), image_hw)
     bgr = cv2.cvtColor(scene.image, cv2.COLOR_RGB2BGR)
     _, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
     (folder / SPLITS[split] / _file_name(index)).write_bytes(data.tobytes())

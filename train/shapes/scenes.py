@@ -61,14 +61,19 @@ class Scene:
     """(H, W) uint8: 0 ground, i where object i - 1 is visible."""
 
 
-def draw_scene(rng: np.random.Generator) -> Scene:
+def draw_scene(rng: np.random.Generator, image_hw: tuple[int, int] | None = None) -> Scene:
     """Draw one picture; everything in it is decided by `rng`.
 
+    Args:
+        rng: decides.
+        image_hw: height and width in pixels; None leaves them to `rng`, 240..320 each.
+
     Returns:
-        A `Scene` of 240..320 px per side with 1..15 objects; each object shows at least two fifths
+        A `Scene` with 1..15 objects; each object shows at least two fifths
         of its whole area and at least 30 px.
     """
-    height, width = (int(v) for v in rng.integers(*PICTURE_SIDE_PX, size=2, endpoint=True))
+    drawn_hw = (int(v) for v in rng.integers(*PICTURE_SIDE_PX, size=2, endpoint=True))
+    height, width = drawn_hw if image_hw is None else image_hw
     ground = _colours(rng, saturation=0.55, depth=_GROUND_DEPTH)
     image = _texture(rng, (height, width), ground, (8.0, 80.0))
     owner = np.zeros((height, width), np.uint8)
@@ -85,7 +90,7 @@ def draw_scene(rng: np.random.Generator) -> Scene:
         mean = ground.mean(axis=0)
         _paint(rng, image, owner, alpha, corner=corner, number=len(labels), ground=mean)
     if not labels:  # every place refused (a lone sliver of a shape); the next draw differs
-        return draw_scene(rng)
+        return draw_scene(rng, image_hw)
     return Scene(_lit(rng, image), tuple(labels), owner)
 
 

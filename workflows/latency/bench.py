@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...runtime.bundle import graph_paths
 from ...runtime.errors import InputError
 from ...runtime.files import require_file, sha256_of, write_error
 from ...runtime.sessions.open import CHECKPOINT, SESSIONS, ModelRef, check_session
@@ -91,7 +92,8 @@ def bench_models(
     """Time models in turns on the same pictures, and write the report that was asked for.
 
     Args:
-        models: at least one; paths, "FILE@SESSION,NAME=VALUE", or `ModelRef`s.
+        models: at least one; paths, "FILE@SESSION,NAME=VALUE", or `ModelRef`s. A bundle is timed
+            graph by graph, all on the same pictures, and its accuracy is the whole bundle's.
         options: how long.
         data: pictures and ground truth; None draws pictures and measures no accuracy.
         batches: batch sizes; checkpoints are exported at each of them (ONNX FP32), other files must
@@ -114,9 +116,10 @@ def bench_models(
     _check(html, streams, allowed)
     earlier = None if against is None else read_earlier(against)
     with contextlib.ExitStack() as stack:
-        files = _files([model_ref(model) for model in models], batches, stack, on_step)
+        graphs = _graphs([model_ref(model) for model in models])
+        files = _files([file for file, _ in graphs], batches, stack, on_step)
         _require_known(earlier, files)
-        accuracies = [] if data is None else [measured(model, data).accuracy for model in files]
+        accuracies = [] if data is None else _accuracies(files, dict(graphs), data)
         images = _pictures(data)
         _say_what_compiles(files, on_step)
         opened = [_open(model, streams, stack) for model in files]
@@ -166,6 +169,29 @@ def _require_page(html: Path) -> None:
     if html.suffix != ".html":
         raise InputError(f"{html}: a report ends in .html; found '{html.suffix}'. Rename it.")
     require_report()
+
+
+def _graphs(models: Sequence[ModelRef]) -> list[tuple[ModelRef, ModelRef]]:
+    """What to time, of a bundle every graph, each with the model that was named."""
+    return [
+        (dataclasses.replace(model, path=path), model)
+        for model in models
+        for path in graph_paths(model.path)
+    ]
+
+
+def _accuracies(
+    files: Sequence[ModelRef], named: dict[ModelRef, ModelRef], data: CocoData
+) -> list[Accuracy]:
+    """Of each file, a bundle's beside each of its graphs: one alone never gets all pictures."""
+    known: dict[ModelRef, Accuracy] = {}
+    found = []
+    for file in files:
+        model = named.get(file, file)
+        if model not in known:
+            known[model] = measured(model, data).accuracy
+        found.append(dataclasses.replace(known[model], name=file.name, sha256=sha256_of(file.path)))
+    return found
 
 
 def _files(

@@ -167,6 +167,17 @@ def test_another_seed_and_the_other_split_give_other_pictures() -> None:
     assert len({first, other_seed, val}) == 3
 
 
+def test_sizes_are_taken_in_turn(tmp_path: Path) -> None:
+    sizes = ((250, 300), (300, 250))
+    draw_shapes(tmp_path / "out", 0, 3, SEED, sizes_hw=sizes, progress=False)
+    images = read(tmp_path / "out", "val")["images"]
+    assert [(i["height"], i["width"]) for i in images] == [sizes[0], sizes[1], sizes[0]]
+    again = draw_shapes(tmp_path / "out", 0, 3, SEED, sizes_hw=sizes, progress=False)
+    assert read(again, "val")["images"] == images
+    with pytest.raises(InputError, match="asked for"):
+        draw_shapes(tmp_path / "out", 0, 3, SEED, progress=False)
+
+
 def test_same_parameters_reuse_the_folder_untouched(drawn: Path) -> None:
     before = (drawn / "shapes.json").stat().st_mtime_ns
     assert draw_shapes(drawn, IMAGES, VAL_IMAGES, SEED, progress=False) == drawn
