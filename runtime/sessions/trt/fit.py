@@ -5,8 +5,8 @@
 | as it is                            | the version that built it             | the same           |
 | `--version-compatible`              | that or a later one, lean ones too    | as without         |
 | `--hardware-compatible ampere-plus` | as without                            | 8.0 and later      |
-| by TensorRT-RTX                     | the version that built it             | any: it compiles   |
-|                                     |                                       | when it is opened  |
+| by TensorRT-RTX                     | the version that built it             | any RTX GPU: it    |
+|                                     |                                       | compiles on opening|
 
 `--hardware-compatible same-capability` changes what the engine asks of other models of GPU, not the
 capability it is for.
@@ -23,6 +23,8 @@ from ...sidecar import Sidecar
 from .tensorrt_module import is_lean
 
 AMPERE = (8, 0)
+NO_RTX = ("9.0", "10.0", "10.3")
+"""Data-centre GPUs (H100, H200, B200, B300): TensorRT-RTX 1.7 has no code for them."""
 
 
 def require_version(path: Path, sidecar: Sidecar, trt: Any) -> None:
@@ -63,6 +65,12 @@ def require_gpu(path: Path, sidecar: Sidecar, gpu: DeviceInfo) -> None:
     built = sidecar.fingerprint
     again = f"Build it again here: {sidecar.rebuild_command(path)}"
     if built.runtime == "tensorrt-rtx":
+        if gpu.compute_capability in NO_RTX:
+            raise SessionError(
+                f"{path}: built by TensorRT-RTX, which does not run on {gpu.name} (compute "
+                f"capability {gpu.compute_capability}); expected an RTX GPU. Build it with "
+                "'--runtime tensorrt' here, or use the .onnx file."
+            )
         return
     if built.hardware_compatible == "ampere-plus":
         if _numbers(gpu.compute_capability) < AMPERE:

@@ -97,6 +97,10 @@ def test_gpus_that_do_not(by: str, options: Any, here: str, sentence: str, built
         require_gpu(PATH, built(compute_capability=by, options=options), gpu)
 
 
-def test_tensorrt_rtx_compiles_for_any_gpu(built: Any) -> None:
-    gpu = DeviceInfo("another model", "12.0", "13.0", 1)
-    require_gpu(PATH, built(runtime="tensorrt-rtx"), gpu)
+def test_tensorrt_rtx_compiles_for_any_gpu_but_those_of_data_centres(built: Any) -> None:
+    engine = built(runtime="tensorrt-rtx")
+    require_gpu(PATH, engine, DeviceInfo("another model", "12.0", "13.0", 1))
+    with pytest.raises(
+        SessionError, match=r"does not run on NVIDIA H200 \(compute capability 9\.0"
+    ):
+        require_gpu(PATH, engine, DeviceInfo("NVIDIA H200", "9.0", "13.0", 1))
