@@ -1,10 +1,10 @@
-"""CUDA streams, memory and graphs: the few calls a session needs, each one checked.
+"""CUDA devices, streams and memory: the few calls a session needs, each one checked.
 
 A thin layer over cuda-python (`cuda.bindings.runtime`), whose calls all answer a tuple that
 starts with an error code. Importable without CUDA: the bindings load on first use. Pointers are
 plain ints, as TensorRT takes them. Owners of CUDA resources have `close()`, to be called any number
 of times. A caller's own stream and allocator (PyCUDA's, torch's) can take the place of ours.
-Source: CUDA Runtime API 12.8 to 13.x, stream, memory and graph management.
+Source: CUDA Runtime API 12.8 to 13.x, device, stream and memory management.
 """
 
 from __future__ import annotations
@@ -330,45 +330,3 @@ def copy_to_host(target: AnyArray, source: DeviceBuffer, stream: Stream) -> None
     assert source.nbytes == target.nbytes, f"{source.nbytes} bytes into {target.nbytes}"
     address = target.ctypes.data
     check(rt.cudaMemcpyAsync(address, source.pointer, source.nbytes, kind, stream.handle))
-
-
-class Graph:
-    """Work recorded from a stream, launched again as one call."""
-
-    def __init__(self, stream: Stream, enqueue: Callable[[], None]) -> None:
-        """Record what `enqueue` queues on `stream` (after a warm-up run of the same work).
-
-        Thread-local capture: other threads may go on allocating meanwhile.
-        """
-        self._rt = rt = load_cuda()
-        mode = rt.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
-        check(rt.cudaStreamBeginCapture(stream.handle, mode))
-        try:
-            enqueue()
-        except BaseException:
-            self._abandon(rt.cudaStreamEndCapture(stream.handle))
-            raise
-        ended = rt.cudaStreamEndCapture(stream.handle)
-        if int(ended[0]) != 0:
-            self._abandon(ended)
-        graph = check(ended)
-        try:
-            self._executable: Any = check(rt.cudaGraphInstantiate(graph, 0))
-        finally:
-            check(rt.cudaGraphDestroy(graph))
-
-    def _abandon(self, ended: tuple[Any, ...]) -> None:
-        """Drop a capture that failed, with the error that the next CUDA call would report."""
-        if len(ended) > 1 and ended[1] is not None and int(ended[1]):
-            self._rt.cudaGraphDestroy(ended[1])
-        self._rt.cudaGetLastError()
-
-    def launch(self, stream: Stream) -> None:
-        """Queue the recorded work on `stream`."""
-        check(self._rt.cudaGraphLaunch(self._executable, stream.handle))
-
-    def close(self) -> None:
-        """Destroy the graph."""
-        if self._executable is not None:
-            executable, self._executable = self._executable, None
-            check(self._rt.cudaGraphExecDestroy(executable))

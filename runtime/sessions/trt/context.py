@@ -25,6 +25,7 @@ from ...contract import Outputs, TensorSpec
 from ...errors import SessionError
 from ...gpu import cuda
 from ...gpu.device_array import DeviceArray, device_array_from, require_alignment
+from ...gpu.graph import Graph
 from ...pictures.picture_path import Canvases
 from ..interface import check_inputs
 from .engine import LoadedEngine, execution_context, working_memory_bytes
@@ -165,7 +166,7 @@ class TrtContext:
         return CAPTURED
 
     def _recorded(self, work: Callable[[], None]) -> Callable[[], None]:
-        graph = cuda.Graph(self.stream, work)
+        graph = Graph(self.stream, work)
         self._resources.callback(graph.close)
         return partial(graph.launch, self.stream)
 

@@ -12,6 +12,7 @@ import pytest
 
 from maskrt.runtime.errors import InputError, SessionError
 from maskrt.runtime.gpu import cuda
+from maskrt.runtime.gpu.graph import Graph
 
 USED_NAMES = [
     "cudaGetDeviceCount",
@@ -281,7 +282,7 @@ def test_captured_copies_run_again_with_new_bytes() -> None:
         cuda.copy_to_device(device, source.array, stream)
         cuda.copy_to_host(target.array, device, stream)
 
-    graph = cuda.Graph(stream, round_trip)
+    graph = Graph(stream, round_trip)
     for value in (3, 4):
         source.array[:] = value
         graph.launch(stream)
