@@ -25,7 +25,6 @@ from .gpu_record import Found, NotRunError, Setting
 SHORT = BenchOptions(samples=60, warmup_calls=30, warmup_seconds=5.0)
 """20 turns of 3 calls, so that the interval is a whole one and a stage takes a minute or two."""
 REHEARSED = BenchOptions(samples=2, warmup_calls=2)
-RUNTIMES = ("tensorrt", "tensorrt-rtx")
 SHOWN_LAYERS = 12
 """In the table; the record has all."""
 NOT_MADE = "not there: see the stage that makes it"
@@ -66,7 +65,10 @@ def files_of(setting: Setting, name: str) -> Files:
         folder / f"{name}.safetensors",
         folder / f"{name}-fp32.onnx",
         folder / f"{name}-fp16.onnx",
-        {runtime: folder / f"{name}-fp16.{runtime}.engine" for runtime in RUNTIMES},
+        {
+            "tensorrt": folder / f"{name}-fp16.engine",
+            "tensorrt-rtx": folder / f"{name}-fp16-rtx.engine",
+        },
     )
 
 
@@ -91,7 +93,7 @@ def make_engines(name: str, setting: Setting) -> Found:
     """
     files = files_of(setting, name)
     if not files.fp16.exists():
-        raise NotRunError(f"{files.fp16.name}: {NOT_MADE}")
+        raise NotRunError({files.fp16.name: NOT_MADE})
     sentences, absent, failures = [], {}, []
     for runtime, engine in files.engines.items():
         engine.unlink(missing_ok=True)  # of another TensorRT: it must not be timed as this one's
@@ -111,7 +113,7 @@ def make_engines(name: str, setting: Setting) -> Found:
     except MaskRTError as err:
         absent[provider.name] = str(err)
     if not sentences and not failures:
-        raise NotRunError(_listed(absent))
+        raise NotRunError(absent)
     return Found(sentences=tuple(sentences), absent=absent, failures=tuple(failures))
 
 
@@ -142,7 +144,7 @@ def bench_network(name: str, setting: Setting) -> Found:
         else:
             rows.append(model)
     if not rows and not failures:
-        raise NotRunError(_listed(absent))
+        raise NotRunError(absent)
     if not rows:
         return Found(absent=absent, failures=tuple(failures))
     run = bench_models(rows, REHEARSED if setting.rehearsal else SHORT, on_step=print)
@@ -177,10 +179,6 @@ def try_alone(model: ModelRef) -> None:
         predictor.predict([images[0]])
 
 
-def _listed(absent: dict[str, str]) -> str:
-    return "; ".join(f"{what}: {why}" for what, why in absent.items())
-
-
 def profile_layers(setting: Setting) -> Found:
     """TensorRT's own time of every layer of every engine that was built."""
     engines = [engine for name in NETWORKS for engine in files_of(setting, name).engines.values()]
@@ -194,7 +192,7 @@ def profile_layers(setting: Setting) -> Found:
         except MaskRTError as err:
             absent[engine.name] = str(err)
     if not profiles:
-        raise NotRunError(_listed(absent))
+        raise NotRunError(absent)
     details = {Path(profile.engine).name: to_json(profile) for profile in profiles}
     return Found(tuple(map(_layer_table, profiles)), absent=absent, details=details)
 

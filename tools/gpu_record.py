@@ -37,7 +37,12 @@ State = Literal["done", "failed", "not run"]
 
 
 class NotRunError(Exception):
-    """A stage has nothing that it could do on this machine; says why."""
+    """A stage has nothing that it could do on this machine."""
+
+    def __init__(self, absent: dict[str, str]) -> None:
+        """Why, by what it would have done."""
+        super().__init__("; ".join(dict.fromkeys(absent.values())))
+        self.absent = absent
 
 
 @dataclass(frozen=True)

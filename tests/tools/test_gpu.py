@@ -154,7 +154,7 @@ def refused(setting: Setting) -> Found:
 
 
 def idle(setting: Setting) -> Found:
-    raise NotRunError("no engine")
+    raise NotRunError({"a": "no engine", "b": "no engine", "c": "no GPU"})
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def idle(setting: Setting) -> Found:
         (lambda setting: Found(failures=("a is off", "b too")), "failed", "a is off; b too"),
         (broken, "failed", "ZeroDivisionError: by nought"),
         (refused, "failed", "x.onnx: no such file; expected one. Make it."),
-        (idle, "not run", "no engine"),
+        (idle, "not run", "no engine; no GPU"),
     ],
     ids=["found", "found wrong", "broken", "refused", "idle"],
 )
