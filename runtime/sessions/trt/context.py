@@ -260,16 +260,13 @@ class TrtContext:
             The outputs by name: views of this context's buffers, good until it runs again.
 
         Raises:
-            ContractError: an input is not what the contract states; see `device_array_from` and
-                `require_alignment`.
+            ContractError: an input is not what the contract states, or not where TensorRT reads.
             SessionError: closed, or TensorRT or CUDA failed.
         """
         with self._turn():
-            arrays = {"images": images, "image_sizes": image_sizes}
-            given = {
-                spec.name: self._taken(arrays[spec.name], spec) for spec in self.contract.inputs
-            }
+            arrays, given = {"images": images, "image_sizes": image_sizes}, {}
             for spec in self.contract.inputs:
+                given[spec.name] = self._taken(arrays[spec.name], spec)
                 require_alignment(given[spec.name], spec, self.contract.variant)
             self._queue_engine_on(given)
             if not self.stream.is_callers:
