@@ -42,8 +42,8 @@ NEVER = {
     "export": {"tensorrt", "tensorrt_rtx", "cuda"},
     "tools": set(),
 }
-# OpenVINO reads no model-local functions, so its session alone needs onnx, to inline them.
-EXCEPT = {"runtime/sessions/openvino_session.py": {"onnx"}}
+# OpenVINO and TensorRT's refitter read no model-local functions: for them onnx inlines these.
+EXCEPT = {"runtime/sessions/inlined.py": {"onnx"}}
 # `maskrt inspect`, `doctor` and errors must answer before anything heavy is loaded.
 LOADED_BY = {
     "maskrt": set(),

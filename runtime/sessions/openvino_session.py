@@ -26,6 +26,7 @@ import numpy.typing as npt
 from ..closing import Closing
 from ..contract import Contract, Outputs, Precision, contract_from_metadata
 from ..errors import SessionError, pip_line
+from .inlined import inlined_model
 from .interface import Backend, Computes, OnDevice, check_inputs, closed_error
 
 CPU = "CPU"
@@ -63,9 +64,9 @@ class OpenVinoSession(Closing):
                 that OpenVINO cannot run.
             ContractError: its contract is unreadable or of another schema.
         """
-        openvino, onnx = _modules()
+        openvino = _openvino()
         core = openvino_core(openvino)
-        model = _inlined(onnx, Path(path))
+        model = inlined_model(Path(path), "openvino")
         metadata = {entry.key: entry.value for entry in model.metadata_props}
         self.contract = contract_from_metadata(metadata, str(path))
         half = self.contract.precision == "fp16" and "BF16" in core.get_property(
@@ -119,17 +120,14 @@ class OpenVinoSession(Closing):
         self._request = None
 
 
-def _modules() -> tuple[Any, Any]:
+def _openvino() -> Any:
     try:
-        import onnx
-        import onnx.inliner
         import openvino
     except ImportError as err:
         raise SessionError(
-            f"OpenVINO: not usable ({err}); expected the packages openvino and onnx. "
-            + pip_line("openvino")
+            f"OpenVINO: not usable ({err}); expected the package openvino. " + pip_line("openvino")
         ) from err
-    return openvino, onnx
+    return openvino
 
 
 @functools.cache
@@ -142,16 +140,6 @@ def openvino_core(openvino: Any) -> Any:
     its next signal (a worker process that ended, Ctrl-C) ends the process.
     """
     return openvino.Core()
-
-
-def _inlined(onnx: Any, path: Path) -> Any:
-    try:
-        return onnx.inliner.inline_local_functions(onnx.load(str(path)))
-    except Exception as err:  # protobuf's and onnx's errors share no base class
-        raise SessionError(
-            f"{path}: not a readable ONNX model ({_words(err)}); expected one exported by "
-            "maskrt. Export the checkpoint again."
-        ) from err
 
 
 def _backend(precision: Precision, half: bool) -> Backend:

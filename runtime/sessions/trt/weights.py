@@ -13,9 +13,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ...errors import SessionError, first_line, pip_line
+from ...errors import SessionError, pip_line
 from ...files import sha256_of
 from ...sidecar import Sidecar
+from ..inlined import inlined_model
 from .tensorrt_module import tensorrt_logger
 
 
@@ -47,7 +48,8 @@ def restore_weights(path: Path, sidecar: Sidecar, trt: Any, engine: Any) -> None
     logger.clear()
     refitter = trt.Refitter(engine, logger)
     parser = trt.OnnxParserRefitter(refitter, logger)
-    given = parser.refit_from_bytes(_as_built(path, onnx_path))
+    model = inlined_model(onnx_path, "gpu")  # as the parser got it
+    given = parser.refit_from_bytes(model.SerializeToString())
     if not (given and refitter.refit_cuda_engine()):
         raise SessionError(
             f"{path}: TensorRT did not take the weights of {onnx_path} ({logger.recent_errors()}). "
@@ -70,24 +72,3 @@ def _found(engine_path: Path, name: str, digest: str) -> Path:
             f"({digest[:12]}). Put that one in its place, or build the engine again."
         )
     return there
-
-
-def _as_built(engine_path: Path, onnx_path: Path) -> bytes:
-    """The model as the parser got it: constants in functions have the names of the inlined ones."""
-    try:
-        import onnx
-        import onnx.inliner
-    except ImportError as err:
-        raise SessionError(
-            f"{engine_path}: built without its weights, and the onnx package, which reads them, is "
-            f"not installed ({first_line(err)}). {pip_line('gpu')}"
-        ) from err
-    try:
-        model = onnx.inliner.inline_local_functions(onnx.load(str(onnx_path)))
-    except (OSError, ValueError, onnx.checker.ValidationError) as err:  # its data lies elsewhere
-        raise SessionError(
-            f"{onnx_path}: its weights cannot be read ({first_line(err)}); expected their file "
-            "beside it. Copy it there."
-        ) from err
-    data: bytes = model.SerializeToString()
-    return data
