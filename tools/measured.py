@@ -262,23 +262,16 @@ def bundles() -> str:
     rows = (
         [
             family,
-            f"{subset} ({part['pictures']})",
+            f"{found['bytes']['bundle'] / found['bytes']['one graph']:.2f}x",
+            f"{part['pictures']}, {subset}",
             *(cell(part["accuracy"][way]) for way in ways),
             "passed" if part["against_torch"]["bundle"]["passed"] else "failed",
         ]
         for family, found in record("bundle_accuracy")["families"].items()
         for subset, part in found["subsets"].items()
     )
-    return table("network | pictures | " + " | ".join(ways) + " | FP32 gate of the bundle", rows)
-
-
-def bundle_bytes() -> str:
-    """Megabytes of a bundle of two canvases beside one graph."""
-    rows = (
-        [family, *(f"{found['bytes'][name] / 1e6:.2f} MB" for name in ("one graph", "bundle"))]
-        for family, found in record("bundle_accuracy")["families"].items()
-    )
-    return table("network | one graph | bundle of two", rows)
+    titles = "network | size of the bundle | pictures | " + " | ".join(ways)
+    return table(f"{titles} | FP32 gate of the bundle", rows)
 
 
 def endurance() -> str:
@@ -322,7 +315,7 @@ TABLES: dict[str, Callable[[], str]] = {
     make.__name__: make
     for make in (
         *(tiny_ap, demo_gates, full_size, floor, openvino, int8, variants, fastmask_gates),
-        *(fastmask_full_size, operators, rules, nms, pipeline, bundles, bundle_bytes, endurance),
+        *(fastmask_full_size, operators, rules, nms, pipeline, bundles, endurance),
     )
 }
 

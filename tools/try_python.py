@@ -66,9 +66,9 @@ def _version_of(python: Path) -> str:
 
 def make_environment(home: Path, version: str, install: Iterable[str]) -> Path:
     """A new environment of a Python with these packages; returns its interpreter."""
-    subprocess.run([find_python(version), "-m", "venv", "--clear", home], check=True)
+    subprocess.run([str(find_python(version)), "-m", "venv", "--clear", str(home)], check=True)
     python = home / "bin" / "python"
-    pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     subprocess.run([*pip, *install], check=True)
     return python
 
@@ -76,7 +76,7 @@ def make_environment(home: Path, version: str, install: Iterable[str]) -> Path:
 def _make_networks(folder: Path) -> None:
     """The files that the tests share, made anew by this Python, which has torch."""
     shutil.rmtree(folder, ignore_errors=True)
-    words = [sys.executable, "-m", "pytest", "-q", "--chain", folder, NETWORKS]
+    words = [sys.executable, "-m", "pytest", "-q", "--chain", str(folder), NETWORKS]
     subprocess.run(words, cwd=ROOT, check=True)
 
 
@@ -84,7 +84,7 @@ def _tested(version: str, keep: Path, networks: Path) -> int:
     home = keep / f"python{version}"
     python = make_environment(home, version, ["-e", f"{ROOT}[{EXTRAS}]", *BESIDES])
     tests = [f"tests/{folder}" for folder in FOLDERS]
-    words = [python, "-m", "pytest", "-q", "--chain", networks, *tests]
+    words = [str(python), "-m", "pytest", "-q", "--chain", str(networks), *tests]
     return subprocess.run(words, cwd=ROOT, check=False).returncode
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from maskrt.runtime.gpu.cuda import missing_device
-from maskrt.tools.gpu_networks import (
+from maskrt.tools.gpu.networks import (
     NETWORKS,
     bench_network,
     files_of,
@@ -16,7 +16,7 @@ from maskrt.tools.gpu_networks import (
     make_onnx,
     profile_layers,
 )
-from maskrt.tools.gpu_record import Found, NotRunError, Setting
+from maskrt.tools.gpu.record import Found, NotRunError, Setting
 from maskrt.train.recipes.recipe import load_recipe
 
 pytestmark = pytest.mark.slow

@@ -15,10 +15,9 @@ import pytest
 from maskrt.eval import Table
 from maskrt.runtime.errors import InputError
 from maskrt.runtime.gpu.cuda import missing_device
-from maskrt.tools import gpu, gpu_record
-from maskrt.tools.gpu import STAGES, planned, run_stages
-from maskrt.tools.gpu_networks import NETWORKS
-from maskrt.tools.gpu_record import (
+from maskrt.tools.gpu import record, run
+from maskrt.tools.gpu.networks import NETWORKS
+from maskrt.tools.gpu.record import (
     Found,
     NotRunError,
     Result,
@@ -29,10 +28,11 @@ from maskrt.tools.gpu_record import (
     write_record,
     write_result,
 )
-from maskrt.tools.gpu_stages import Stage, read_tests, run_stage, time_operators
+from maskrt.tools.gpu.run import STAGES, planned, run_stages
+from maskrt.tools.gpu.stages import Stage, read_tests, run_stage, time_operators
 
 no_gpu = pytest.mark.skipif(missing_device() is None, reason="this machine has a GPU")
-FACTS = dict.fromkeys(gpu_record.STEADY, "x")
+FACTS = dict.fromkeys(record.STEADY, "x")
 KEY = "code-machine"
 TABLE = Table("Times", ("name", "ms"), (("a", "1.0"),), ("One note.",), keys=1)
 FOUND = Found((TABLE,), ("All is well.",), {"b": "no b here"}, (), {"samples": [1.5, None]})
@@ -42,7 +42,7 @@ FOUND = Found((TABLE,), ("All is well.",), {"b": "no b here"}, (), {"samples": [
 def test_without_a_gpu_one_sentence_says_what_was_not_run(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert gpu.main(["--out", str(tmp_path / "out")]) == 2
+    assert run.main(["--out", str(tmp_path / "out")]) == 2
     said = capsys.readouterr().err
     assert said.startswith("gpu: no NVIDIA GPU can be used here (")
     assert f"Not run: {', '.join(STAGES)}. Run it on a machine" in said
@@ -50,7 +50,7 @@ def test_without_a_gpu_one_sentence_says_what_was_not_run(
 
 
 def test_an_unknown_stage_is_said_before_anything_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    assert gpu.main(["demos", "--rehearse"]) == 2
+    assert run.main(["demos", "--rehearse"]) == 2
     assert "stage 'demos': unknown; expected environment, tests" in capsys.readouterr().err
 
 
@@ -67,26 +67,26 @@ def test_a_stage_is_not_run_again_until_the_machine_changes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     facts = machine()
-    monkeypatch.setattr(gpu, "machine", lambda: facts)
+    monkeypatch.setattr(run, "machine", lambda: facts)
     words = ["environment", "--rehearse", "--out", str(tmp_path)]
-    assert gpu.main(words) == 0
+    assert run.main(words) == 0
     kept = tmp_path / "stages" / "environment.json"
     first = kept.stat().st_mtime_ns
     assert "environment: what is here (log: " in capsys.readouterr().out
 
-    assert gpu.main(words) == 0
+    assert run.main(words) == 0
     assert kept.stat().st_mtime_ns == first
     assert "environment: done in " in (said := capsys.readouterr().out)
     assert "s, already\n" in said
 
     facts["driver"] = "another"
-    assert gpu.main(words) == 0
+    assert run.main(words) == 0
     assert kept.stat().st_mtime_ns > first
-    record = json.loads((tmp_path / "gpu.json").read_text(encoding="utf-8"))
-    (stage,) = record["details"]["stages"]
+    written = json.loads((tmp_path / "gpu.json").read_text(encoding="utf-8"))
+    (stage,) = written["details"]["stages"]
     assert (stage["stage"], stage["state"]) == ("environment", "done")
-    assert record["environment"]["driver"] == "another"
-    assert record["details"]["rehearsal"] is True
+    assert written["environment"]["driver"] == "another"
+    assert written["details"]["rehearsal"] is True
     assert "What this machine can run" in (tmp_path / "gpu.md").read_text(encoding="utf-8")
 
 
@@ -113,14 +113,14 @@ def test_how_a_process_ended_is_said(
     tmp_path: Path, code: str, limit_s: float, ended: str | None
 ) -> None:
     log = tmp_path / "logs" / "x.log"
-    how = gpu._run_process([sys.executable, "-c", code], log, limit_s)
+    how = run._run_process([sys.executable, "-c", code], log, limit_s)
     assert log.read_text(encoding="utf-8") == "so far\n"
     assert how is None if ended is None else str(how).startswith(ended)
 
 
 def test_what_a_stopped_stage_had_started_ends_with_it(tmp_path: Path) -> None:
     log = tmp_path / "x.log"
-    gpu._run_process(["sh", "-c", "sleep 60 & echo $!; wait"], log, 0.5)
+    run._run_process(["sh", "-c", "sleep 60 & echo $!; wait"], log, 0.5)
     child = int(log.read_text(encoding="utf-8"))
     for _ in range(50):  # until init has taken it in
         try:
@@ -158,7 +158,7 @@ def idle(setting: Setting) -> Found:
 
 
 @pytest.mark.parametrize(
-    ("run", "state", "why"),
+    ("does", "state", "why"),
     [
         (lambda setting: FOUND, "done", ""),
         (lambda setting: Found(failures=("a is off", "b too")), "failed", "a is off; b too"),
@@ -168,8 +168,8 @@ def idle(setting: Setting) -> Found:
     ],
     ids=["found", "found wrong", "broken", "refused", "idle"],
 )
-def test_how_a_stage_ends_is_its_result(tmp_path: Path, run: object, state: str, why: str) -> None:
-    stage = Stage("x", "x", run)  # type: ignore[arg-type]
+def test_how_a_stage_ends_is_its_result(tmp_path: Path, does: object, state: str, why: str) -> None:
+    stage = Stage("x", "x", does)  # type: ignore[arg-type]
     result = run_stage(stage, Setting(tmp_path, False, KEY))
     assert (result.state, result.why) == (state, why)
     write_result(tmp_path, result)
@@ -192,14 +192,14 @@ def test_the_key_is_of_code_and_machine(tmp_path: Path, monkeypatch: pytest.Monk
     code = key.partition("-")[0]
     assert code in run_key({**FACTS, "gpu": "another"}, rehearsal=False)
     assert code not in run_key(FACTS, rehearsal=True)
-    monkeypatch.setattr(gpu_record, "ROOT", tmp_path)
+    monkeypatch.setattr(record, "ROOT", tmp_path)
     source = tmp_path / "eval" / "a.py"
     source.parent.mkdir()
     source.write_text("a = 1\n", encoding="utf-8")
     before = run_key(FACTS, rehearsal=False)
     source.write_text("a = 2\n", encoding="utf-8")
     assert len({key, before, run_key(FACTS, rehearsal=False)}) == 3
-    assert gpu_record.commit() == "unknown"
+    assert record.commit() == "unknown"
 
 
 @pytest.mark.parametrize("has_page", [True, False])
@@ -207,7 +207,7 @@ def test_the_record_says_all_that_ran_and_all_that_did_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_page: bool
 ) -> None:
     if not has_page:
-        monkeypatch.setattr(gpu_record, "find_spec", lambda name: None)
+        monkeypatch.setattr(record, "find_spec", lambda name: None)
     results = [
         Result("one", "done", KEY, 61.0, found=FOUND),
         Result("two", "failed", KEY, 3.0, "it broke"),
@@ -215,12 +215,12 @@ def test_the_record_says_all_that_ran_and_all_that_did_not(
     ]
     files = write_record(Setting(tmp_path, False, KEY), results, FACTS, "make gpu")
     assert {file.suffix for file in files} == {".json", ".md", *[".html"] * has_page}
-    record = json.loads((tmp_path / "gpu.json").read_text(encoding="utf-8"))
-    stages = record["details"]["stages"]
+    written = json.loads((tmp_path / "gpu.json").read_text(encoding="utf-8"))
+    stages = written["details"]["stages"]
     assert [stage["state"] for stage in stages] == ["done", "failed", "not run"]
     assert stages[0]["found"]["details"] == {"samples": [1.5, None]}
     assert stages[1]["why"] == "it broke"
-    assert (record["commands"], record["environment"]) == (["make gpu"], FACTS)
+    assert (written["commands"], written["environment"]) == (["make gpu"], FACTS)
     page = (tmp_path / "gpu.md").read_text(encoding="utf-8")
     for text in ("one: All is well.", "it broke", "not installed: x", "no b here", "one: Times"):
         assert text in page

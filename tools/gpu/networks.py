@@ -1,4 +1,4 @@
-"""The stages of `tools/gpu.py` about full-size networks: their files, their latency, their layers.
+"""The stages of `tools/gpu` about full-size networks: their files, their latency, their layers.
 
 The networks are untrained: their shapes are fixed, so a run costs what a trained one costs, and
 accuracy is the demo's matter. Every way to run one is first tried alone, on noise; those that work
@@ -11,16 +11,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..engines.flavours import load_flavour
-from ..engines.layers.layer_profile import LayerProfile, profile_engine
-from ..eval import BenchOptions, Table, to_json
-from ..runtime.errors import BuildError, InputError, MaskRTError, first_line
-from ..runtime.pictures.noise import noise_batch
-from ..runtime.sessions.open import ModelRef
-from ..runtime.sessions.options import SessionOptions
-from ..workflows import bench_models, new_checkpoint
-from ..workflows.open import open_model
-from .gpu_record import Found, NotRunError, Setting
+from ...engines.flavours import load_flavour
+from ...engines.layers.layer_profile import LayerProfile, profile_engine
+from ...eval import BenchOptions, Table, to_json
+from ...runtime.errors import BuildError, InputError, MaskRTError, first_line
+from ...runtime.pictures.noise import noise_batch
+from ...runtime.sessions.open import ModelRef
+from ...runtime.sessions.options import SessionOptions
+from ...workflows import bench_models, new_checkpoint
+from ...workflows.open import open_model
+from .record import Found, NotRunError, Setting
 
 SHORT = BenchOptions(samples=60, warmup_calls=30, warmup_seconds=5.0)
 """20 turns of 3 calls, so that the interval is a whole one and a stage takes a minute or two."""
@@ -74,7 +74,7 @@ def files_of(setting: Setting, name: str) -> Files:
 
 def make_onnx(name: str, setting: Setting) -> Found:
     """An untrained checkpoint, and ONNX files of it in FP32 and FP16, checked against torch."""
-    from ..export.to_onnx import export
+    from ...export.to_onnx import export
 
     network, files = NETWORKS[name], files_of(setting, name)
     files.checkpoint.parent.mkdir(parents=True, exist_ok=True)
@@ -118,7 +118,7 @@ def make_engines(name: str, setting: Setting) -> Found:
 
 
 def _built(onnx: Path, engine: Path, runtime: str) -> str:
-    from ..workflows import build_engine
+    from ...workflows import build_engine
 
     cache = engine.with_name(f"{runtime}.timing-cache")
     report = build_engine(onnx, engine, runtime, timing_cache_path=cache, progress=False)

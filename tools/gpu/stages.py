@@ -1,9 +1,9 @@
-"""The stages of `tools/gpu.py`, most valuable first; and one of them in a process of its own.
+"""The stages of `tools/gpu`, most valuable first; and one of them in a process of its own.
 
-    python -m maskrt.tools.gpu_stages NAME --out DIR --key KEY [--rehearse]
+    python -m maskrt.tools.gpu.stages NAME --out DIR --key KEY [--rehearse]
 
 A process each, because a GPU that faults is lost to its process, and TensorRT may take the process
-with it. `gpu.py` starts them; what a stage found goes to DIR/stages/NAME.json.
+with it. `run.py` starts them; what a stage found goes to DIR/stages/NAME.json.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
-from ..eval import Table, gpu_state, to_json
-from ..runtime.errors import MaskRTError, first_line
-from ..runtime.json_values import parse_json
-from ..workflows import OPERATOR_OPTIONS, bench_operators, diagnose, run_demo
-from ..workflows.operators.cases import CASES, roi_align_case, window_align_case
-from .gpu_networks import NETWORKS, bench_network, make_engines, make_onnx, profile_layers
-from .gpu_record import ROOT, Found, NotRunError, Result, Setting, State, write_result
+from ...eval import Table, gpu_state, to_json
+from ...runtime.errors import MaskRTError, first_line
+from ...runtime.json_values import parse_json
+from ...workflows import OPERATOR_OPTIONS, bench_operators, diagnose, run_demo
+from ...workflows.operators.cases import CASES, roi_align_case, window_align_case
+from .networks import NETWORKS, bench_network, make_engines, make_onnx, profile_layers
+from .record import ROOT, Found, NotRunError, Result, Setting, State, write_result
 
 DEMO_PICTURES = 60
 REHEARSED_PICTURES = 24

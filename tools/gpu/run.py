@@ -26,11 +26,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from ..eval import markdown
-from ..runtime.errors import InputError, MaskRTError, SessionError
-from ..runtime.files import write_error
-from ..runtime.gpu.cuda import missing_device
-from .gpu_record import (
+from ...eval import markdown
+from ...runtime.errors import InputError, MaskRTError, SessionError
+from ...runtime.files import write_error
+from ...runtime.gpu.cuda import missing_device
+from .record import (
     Result,
     Setting,
     machine,
@@ -40,7 +40,7 @@ from .gpu_record import (
     write_record,
     write_result,
 )
-from .gpu_stages import STAGES, Stage
+from .stages import STAGES, Stage
 
 LIMIT_S = 600
 """A stage takes three minutes at most on a data-centre GPU; smaller ones take longer."""
@@ -147,7 +147,7 @@ def _ran(stage: Stage, setting: Setting, limit_s: float) -> Result:
     # in its place: an earlier result must not be taken for this run's
     _kept(setting, Result(stage.name, "failed", setting.key, 0.0, "it was interrupted"))
     started = time.perf_counter()
-    words = [sys.executable, "-m", f"{__package__}.gpu_stages", stage.name]
+    words = [sys.executable, "-m", f"{__package__}.stages", stage.name]
     words += ["--out", str(setting.out), "--key", setting.key]
     ended = _run_process([*words, *["--rehearse"] * setting.rehearsal], log, limit_s)
     if ended is not None:
@@ -196,7 +196,3 @@ def _last_words(log: Path) -> str:
     lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
     said = [line.strip() for line in lines if line.strip()][-LOG_LINES:]
     return f"; it said last: {' / '.join(said)[:500]}" if said else ""
-
-
-if __name__ == "__main__":
-    sys.exit(main())

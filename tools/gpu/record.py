@@ -1,4 +1,4 @@
-"""What the stages of `tools/gpu.py` leave: a file each, and one record and one page of all.
+"""What the stages of `tools/gpu` leave: a file each, and one record and one page of all.
 
 A stage's file holds until code or machine change. Its key is CODE-MACHINE, a digest of the sources
 and one of the GPU, its driver and the packages that decide a result.
@@ -18,13 +18,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
-from ..eval import Report, Table, environment, to_json, write_report
-from ..eval.report.page import report_json, report_markdown
-from ..runtime.files import write_text
-from ..runtime.gpu.cuda import device_info
-from ..runtime.json_values import decoded, parse_json
+from ...eval import Report, Table, environment, to_json, write_report
+from ...eval.report.page import report_json, report_markdown
+from ...runtime.files import write_text
+from ...runtime.gpu.cuda import device_info
+from ...runtime.json_values import decoded, parse_json
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ("cli", "engines", "eval", "export", "runtime", "tests", "tools", "train", "workflows")
 SUFFIXES = (".py", ".yaml", ".ptx", ".safetensors")
 MORE_PACKAGES = ("cuda-bindings", "nvidia-ml-py", "onnx", "torchvision", "triton")
