@@ -46,15 +46,22 @@ def restore_weights(path: Path, sidecar: Sidecar, trt: Any, engine: Any) -> None
     onnx_path = next(file for file in files if file.suffix == ".onnx")
     logger = tensorrt_logger(trt)
     logger.clear()
-    refitter = trt.Refitter(engine, logger)
-    parser = trt.OnnxParserRefitter(refitter, logger)
-    model = inlined_model(onnx_path, "gpu")  # as the parser got it
-    given = parser.refit_from_bytes(model.SerializeToString())
-    if not (given and refitter.refit_cuda_engine()):
+    if not _given(trt, engine, inlined_model(onnx_path, "gpu").SerializeToString()):
         raise SessionError(
             f"{path}: TensorRT did not take the weights of {onnx_path} ({logger.recent_errors()}). "
             f"Build it again: {sidecar.rebuild_command(path)}"
         )
+
+
+def _given(trt: Any, engine: Any, model: bytes) -> bool:
+    """Whether an engine took its weights from `model`, which is as the parser got it."""
+    logger = tensorrt_logger(trt)
+    try:
+        refitter = trt.Refitter(engine, logger)
+    except TypeError:  # the binding's word for an engine that takes none
+        return False
+    parser = trt.OnnxParserRefitter(refitter, logger)  # keeps the weights until they are taken
+    return bool(parser.refit_from_bytes(model) and refitter.refit_cuda_engine())
 
 
 def _found(engine_path: Path, name: str, digest: str) -> Path:

@@ -119,9 +119,16 @@ def test_another_onnx_file_is_refused(stripped: Path, refitter: Refitter, onnx_f
 
 
 def test_weights_that_tensorrt_does_not_take_are_an_error(
-    stripped: Path, refitter: Refitter, host_cuda: Any
+    stripped: Path, refitter: Refitter, host_cuda: Any, engine: Any, use_engine: Any
 ) -> None:
     refitter.wanted["one more"] = 1.0
+    with pytest.raises(SessionError, match=r"did not take the weights of .* \(its last error\)"):
+        TrtSession(stripped)
+
+    def nullptr(*_: Any) -> None:
+        raise TypeError("pybind11::init(): factory function returned nullptr")
+
+    use_engine(engine, Refitter=nullptr, OnnxParserRefitter=None)
     with pytest.raises(SessionError, match=r"did not take the weights of .* \(its last error\)"):
         TrtSession(stripped)
     assert host_cuda.live == {}
@@ -146,9 +153,7 @@ def test_what_cannot_read_them_is_told(
 ) -> None:
     with monkeypatch.context() as without:
         without.setitem(sys.modules, "onnx", None)
-        with pytest.raises(
-            SessionError, match=r'the onnx package, .*install "\.\[gpu\]"'
-        ):
+        with pytest.raises(SessionError, match=r'the onnx package, .*install "\.\[gpu\]"'):
             TrtSession(stripped)
     use_engine(engine)  # as the lean runtime: no parser
     with pytest.raises(SessionError, match="has no ONNX parser"):
