@@ -17,6 +17,9 @@ MODULE_PATH_KEY = "namespace"
 FP32_INPUTS = {ROI_ALIGN: {1}}
 """Inputs that stay FP32 at an FP16 node: 11 bits cannot hold box coordinates."""
 
+FLAG_OPERATORS = {"Mul", "Slice", "AveragePool", "Clip", "Max", "Reciprocal"}
+"""What flags, 0 or 1 each, go through before they mark the cells of a map."""
+
 Replacement = dict[int, onnx.NodeProto]
 """What a rule puts in the place of nodes, by their indices."""
 
@@ -38,6 +41,19 @@ class TypedGraph:
             for name in node.input:
                 self.consumers.setdefault(name, []).append(i)
         self.constant = _constant_names(self.nodes, self.stored)
+        self.flags = self._flag_names()
+
+    def _flag_names(self) -> set[str]:
+        """Floats made of comparisons alone: 0 and 1, their products, cut-outs and means."""
+        names: set[str] = set()
+        for node in self.nodes:
+            flags = [name for name in node.input if name in names]
+            others = [n for n in node.input if self.is_float(n) and n not in self.constant]
+            made = node.op_type in FLAG_OPERATORS and flags == others != []
+            cast = node.op_type == "Cast" and self.types.get(node.input[0]) == TensorProto.BOOL
+            if made or (cast and self.is_float(node.output[0])):
+                names.update(node.output)
+        return names
 
     def float_inputs(self, node: onnx.NodeProto) -> list[str]:
         """The float inputs that share the node's precision."""

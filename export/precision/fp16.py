@@ -103,9 +103,12 @@ def _stays(graph: TypedGraph, index: int, half: set[int], line: PolicyLine, reac
 
 
 def _reads_half(graph: TypedGraph, index: int, half: set[int], *, exact: bool) -> bool:
-    """Whether a node reads FP16 values only; `exact` followers read no stored floats at all."""
+    """Whether a node reads FP16 values only; `exact` followers read no stored floats at all.
+
+    Flags, which half holds as they are, may come in FP32 to the others.
+    """
     names = graph.float_inputs(graph.nodes[index])
-    computed = [name for name in names if name not in graph.constant]
+    computed = [n for n in names if n not in graph.constant and (exact or n not in graph.flags)]
     stored = [name for name in names if name in graph.constant]
     fits = not stored if exact else all(_fits_half(graph, name) for name in stored)
     return bool(computed) and fits and all(graph.producer.get(name) in half for name in computed)

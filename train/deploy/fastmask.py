@@ -20,11 +20,13 @@ from torch.nn import functional as F
 from ..networks.fastmask import FastMask, level_shapes, level_strides
 from ..networks.layers import fold_norms
 from ..networks.nms import NEVER
+from ..networks.picture_edge import inside_of
 from ..networks.top_k import top_k
 from ..networks.windows import (
     HALF,
     WINDOW,
     pack,
+    smallest_picture,
     window_align_operator,
     window_boxes,
     window_count,
@@ -42,17 +44,20 @@ class DeployFastMask(nn.Module):
     """
 
     boxes: Tensor
+    smallest: Tensor
     shift: Tensor
 
     def __init__(self, model: FastMask, canvas_hw: tuple[int, int], slots: int) -> None:
         super().__init__()
         self.model = copy.deepcopy(model).eval()
         config = model.recipe.model
-        self.strides = config.test_strides
+        self.canvas_hw, self.strides = canvas_hw, config.test_strides
         self.shapes = level_shapes(config, canvas_hw, self.strides)
         self.slots = min(slots, window_count(self.shapes))
         steps = level_strides(config, canvas_hw, self.strides)
         self.register_buffer("boxes", window_boxes(self.shapes, steps), persistent=False)
+        beyond = smallest_picture(self.boxes, one_beyond=config.compat == "original")
+        self.register_buffer("smallest", beyond, persistent=False)
         fold_norms(self.model)
         self._fold_window_norm()
 
@@ -86,7 +91,7 @@ class DeployFastMask(nn.Module):
             picture is finite.
         """
         x = self.model.normalize(images, image_sizes)
-        maps = self.model.levels(x, self.strides)
+        maps = self.model.levels(x, self.strides, inside_of(image_sizes, self.canvas_hw))
         logits = self.objectness(maps)
         best, index = top_k(self._valid_only(logits, image_sizes), self.slots)
         found = best > NEVER / 2
@@ -105,11 +110,9 @@ class DeployFastMask(nn.Module):
         return x[:, 0, :, 0].float()
 
     def _valid_only(self, logits: Tensor, image_sizes: Tensor) -> Tensor:
-        """Windows centred outside the picture are never chosen."""
-        center_y = (self.boxes[:, 1] + self.boxes[:, 3]) / 2
-        center_x = (self.boxes[:, 0] + self.boxes[:, 2]) / 2
+        """Windows that are not the picture's are never chosen, see `smallest_picture`."""
         sizes = image_sizes.float()
-        inside = (center_y[None] <= sizes[:, :1]) & (center_x[None] <= sizes[:, 1:])
+        inside = (self.smallest[:, 1] < sizes[:, :1]) & (self.smallest[:, 0] < sizes[:, 1:])
         return torch.where(inside, logits, NEVER)
 
     def masks(self, pyramid: Tensor, index: Tensor) -> Tensor:

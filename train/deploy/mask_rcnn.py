@@ -61,6 +61,12 @@ class DeployMaskRCNN(nn.Module):
         """
         features = self.model.features(self.model.normalize(images, image_sizes))
         objectness, shifts = self.model.rpn(features)
+        return self.instances(features, objectness, shifts, image_sizes)
+
+    def instances(
+        self, features: Tensor, objectness: Tensor, shifts: Tensor, image_sizes: Tensor
+    ) -> tuple[Tensor, ...]:
+        """Features (B, C, h, w) and RPN outputs (B, N) and (B, N, 4) -> see `forward`."""
         rois, real = self.propose(objectness, shifts, image_sizes)
         pooled = self.model.subnet.pooled(self.model.subnet(self.pool(features, rois)))
         logits, deltas = self.model.box_predictor(pooled)

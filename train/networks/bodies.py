@@ -21,8 +21,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..recipes.fastmask import FastMaskConfig
-from .layers import Conv, Norm
-from .resnet import Stem, stage
+from .layers import Conv, Convolutions, Norm
+from .picture_edge import every, masked
+from .resnet import Stage, Stem, stage
 
 STREAM_STEPS = (2, 3)
 """From stride 8 to stride 16 and to stride 24."""
@@ -47,25 +48,27 @@ class ResNetBody(nn.Module):
         self.res2 = self._stage(config, 0, config.stem_channels, width, stride=1)
         self.res3 = self._stage(config, 1, width, 2 * width, stride=2)
         self.res4 = self._stage(config, 2, 2 * width, 4 * width, stride=1)
-        self.res4_second: nn.Sequential | None = None
+        self.res4_second: Stage | None = None
         if original and config.streams == 2:
             self.res4_second = copy.deepcopy(self.res4)
 
     @staticmethod
-    def _stage(
-        config: FastMaskConfig, number: int, before: int, after: int, stride: int
-    ) -> nn.Sequential:
+    def _stage(config: FastMaskConfig, number: int, before: int, after: int, stride: int) -> Stage:
         blocks, norm = config.blocks[number], config.norm
         return stage(blocks, before, after, stride=stride, stride_in_1x1=True, norm=norm)
 
-    def forward(self, x: Tensor) -> list[Tensor]:
-        """(B, 3, H, W) -> one map per stream, (B, C, ceil(H / 16), ...) and ceil(H / 24)."""
-        x = self.res3(self.res2(self.stem(x)))
-        first = self.res4(x[:, :, ::2, ::2])
+    def forward(self, x: Tensor, inside: Tensor | None = None) -> list[Tensor]:
+        """(B, 3, H, W) -> one map per stream, (B, C, ceil(H / 16), ...) and ceil(H / 24).
+
+        `inside` is of the canvas; cells of the maps beyond the picture hold anything.
+        """
+        x = self.res2(self.stem(x, inside), every(inside, 4))
+        x = self.res3(x, every(inside, 4))
+        first = self.res4(x[:, :, ::2, ::2], every(inside, 16))
         if self.streams == 1:
             return [first]
         second = self.res4 if self.res4_second is None else self.res4_second
-        return [first, second(x[:, :, ::3, ::3])]
+        return [first, second(x[:, :, ::3, ::3], every(inside, 24))]
 
 
 class VGGBody(nn.Module):
@@ -87,20 +90,26 @@ class VGGBody(nn.Module):
         )
         self.conv5 = self._stage(8 * width, 8 * width, 3)
 
-    def _stage(self, before: int, after: int, convolutions: int) -> nn.Sequential:
-        return nn.Sequential(
+    def _stage(self, before: int, after: int, convolutions: int) -> Convolutions:
+        return Convolutions(
             *(
                 Conv(after if n else before, after, 3, norm=self.norm, relu=True)
                 for n in range(convolutions)
             )
         )
 
-    def forward(self, x: Tensor) -> list[Tensor]:
+    def forward(self, x: Tensor, inside: Tensor | None = None) -> list[Tensor]:
         """See `ResNetBody.forward`."""
         for number, convolutions in enumerate(self.stages):
-            x = convolutions(x if number == 0 else F.max_pool2d(x, 2, ceil_mode=True))
-        steps = STREAM_STEPS[: self.streams]
-        return [self.conv5(F.max_pool2d(x, step, ceil_mode=True)) for step in steps]
+            if number:
+                x = F.max_pool2d(masked(x, inside), 2, ceil_mode=True)
+                inside = every(inside, 2)
+            x = convolutions(x, inside)
+        x = masked(x, inside)
+        return [
+            self.conv5(F.max_pool2d(x, step, ceil_mode=True), every(inside, step))
+            for step in STREAM_STEPS[: self.streams]
+        ]
 
 
 class CReLU(nn.Module):
@@ -110,9 +119,9 @@ class CReLU(nn.Module):
         super().__init__()
         self.conv = Conv(before, after // 2, kernel, stride=stride, norm=norm)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, inside: Tensor | None = None) -> Tensor:
         """(B, Cin, H, W) -> (B, after, ceil(H / stride), ...)."""
-        x = self.conv(x)
+        x = self.conv(x, inside)
         return torch.cat((x, -x), dim=1).relu()
 
 
@@ -128,10 +137,10 @@ class CReLUBlock(nn.Module):
         if before != after or stride != 1:
             self.shortcut = Conv(before, after, stride=stride, norm=norm)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, before, H, W) -> (B, after, ceil(H / stride), ...)."""
+    def forward(self, x: Tensor, inside: Tensor | None = None) -> Tensor:
+        """(B, before, H, W) -> (B, after, ceil(H / stride), ...); `inside` of what comes out."""
         identity = x if self.shortcut is None else self.shortcut(x)
-        return (self.conv3(self.conv2(self.conv1(x))) + identity).relu()
+        return (self.conv3(self.conv2(self.conv1(x), inside)) + identity).relu()
 
 
 class Inception(nn.Module):
@@ -141,10 +150,10 @@ class Inception(nn.Module):
         super().__init__()
         one, mid3, out3, mid5, out5 = widths
         self.one = Conv(before, one, norm=norm, relu=True)
-        self.three = nn.Sequential(
+        self.three = Convolutions(
             Conv(before, mid3, norm=norm, relu=True), Conv(mid3, out3, 3, norm=norm, relu=True)
         )
-        self.five = nn.Sequential(
+        self.five = Convolutions(
             Conv(before, mid5, norm=norm, relu=True),
             Conv(mid5, out5, 3, norm=norm, relu=True),
             Conv(out5, out5, 3, norm=norm, relu=True),
@@ -152,10 +161,10 @@ class Inception(nn.Module):
         self.join = Conv(one + out3 + out5, after, norm=norm)
         self.shortcut = None if before == after else Conv(before, after, norm=norm)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, inside: Tensor | None = None) -> Tensor:
         """(B, before, H, W) -> (B, after, H, W)."""
         identity = x if self.shortcut is None else self.shortcut(x)
-        branches = torch.cat((self.one(x), self.three(x), self.five(x)), dim=1)
+        branches = torch.cat((self.one(x), self.three(x, inside), self.five(x, inside)), dim=1)
         return (self.join(branches) + identity).relu()
 
 
@@ -171,23 +180,25 @@ class PVABody(nn.Module):
 
         self.streams, self.channels = config.streams, width(256)
         self.conv1 = CReLU(3, width(32), 7, 2, norm)
-        self.conv2 = nn.Sequential(
+        self.conv2 = Convolutions(
             *(CReLUBlock(width(64 if n else 32), width(24), width(64), 1, norm) for n in range(3))
         )
-        self.conv3 = nn.Sequential(
+        self.conv3 = Convolutions(
             *(
                 CReLUBlock(width(128 if n else 64), width(48), width(128), 1 if n else 2, norm)
                 for n in range(4)
             )
         )
         branches = tuple(width(c) for c in (64, 48, 128, 24, 48))
-        self.conv4 = nn.Sequential(
+        self.conv4 = Convolutions(
             *(Inception(width(256 if n else 128), branches, width(256), norm) for n in range(4))
         )
 
-    def forward(self, x: Tensor) -> list[Tensor]:
+    def forward(self, x: Tensor, inside: Tensor | None = None) -> list[Tensor]:
         """See `ResNetBody.forward`."""
-        x = F.max_pool2d(self.conv1(x), 3, stride=2, padding=1)
-        x = self.conv3(self.conv2(x))
-        steps = STREAM_STEPS[: self.streams]
-        return [self.conv4(x[:, :, ::step, ::step]) for step in steps]
+        x = F.max_pool2d(masked(self.conv1(x), every(inside, 2)), 3, stride=2, padding=1)
+        x = self.conv3(self.conv2(x, every(inside, 4)), every(inside, 8))
+        return [
+            self.conv4(x[:, :, ::step, ::step], every(inside, 8 * step))
+            for step in STREAM_STEPS[: self.streams]
+        ]

@@ -23,6 +23,7 @@ from ..recipes.fastmask import STREAM_STRIDES, FastMaskConfig, FastMaskRecipe
 from .bodies import body_for
 from .layers import Conv
 from .normalize import Normalize
+from .picture_edge import every, masked
 from .window_head import WindowHead, WindowNorm
 from .windows import Level
 
@@ -43,20 +44,26 @@ class Neck(nn.Module):
             if kind == "residual":
                 nn.init.normal_(expand.weight, std=1e-5)  # starts as average pooling
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, h, w) -> (B, C, ceil(h / 2), ceil(w / 2))."""
+    def forward(self, x: Tensor, inside: Tensor | None = None) -> Tensor:
+        """(B, C, h, w), nothing below zero -> (B, C, ceil(h / 2), ceil(w / 2))."""
+        x = masked(x, inside)
         if self.kind == "max":
             return F.max_pool2d(x, 2, ceil_mode=True)
         if self.branch is None:
-            return _halved(x)
+            return _halved(x, inside)
+        branch = masked(self.branch(x), inside)
         if self.kind == "forward":
-            return _halved(self.branch(x)).relu()
-        return (_halved(self.branch(x)) + _halved(x)).relu()
+            return _halved(branch, inside).relu()
+        return (_halved(branch, inside) + _halved(x, inside)).relu()
 
 
-def _halved(x: Tensor) -> Tensor:
+def _halved(x: Tensor, inside: Tensor | None) -> Tensor:
     """Average of 2 x 2 cells; at odd edges of those that are there, as Caffe pools."""
-    return F.avg_pool2d(x, 2, ceil_mode=True, count_include_pad=False)
+    average = F.avg_pool2d(x, 2, ceil_mode=True, count_include_pad=False)
+    if inside is None:
+        return average
+    there = F.avg_pool2d(inside, 2, ceil_mode=True, count_include_pad=False)  # 1, 1/2, 1/4 or 0
+    return average * there.clamp(min=0.25).reciprocal().to(x.dtype)
 
 
 class FastMask(nn.Module):
@@ -73,21 +80,32 @@ class FastMask(nn.Module):
             self.neck = Neck(config.neck, self.body.channels)
         self.reduce = nn.Conv2d(self.body.channels, config.reduced_channels, 1, bias=False)
         nn.init.kaiming_normal_(self.reduce.weight, nonlinearity="linear")
-        self.norm = WindowNorm(config.reduced_channels)
+        self.norm = WindowNorm(config.reduced_channels, recipe.solver.window_momentum)
         self.head = WindowHead(config)
 
-    def levels(self, x: Tensor, strides: tuple[float, ...]) -> list[Tensor]:
-        """(B, 3, H, W) normalized -> L reduced maps (B, C, h, w), in order of `strides`."""
+    def levels(
+        self, x: Tensor, strides: tuple[float, ...], inside: Tensor | None = None
+    ) -> list[Tensor]:
+        """(B, 3, H, W) normalized -> L reduced maps (B, C, h, w), in order of `strides`.
+
+        With `inside` (see `picture_edge`) of the canvas they are those of the picture by itself,
+        zero beyond it. An image pyramid takes none: its training, too, sees what the body makes of
+        the empty surroundings of a picture.
+        """
         if self.neck is None:
             return [self.reduce(self.body(resized(x, stride))[0]) for stride in strides]
-        maps = dict(zip(STREAM_STRIDES, self.body(x), strict=False))
-        return [self.reduce(self._map(maps, stride)) for stride in strides]
+        maps = dict(zip(STREAM_STRIDES, self.body(x, inside), strict=False))
+        return [
+            masked(self.reduce(self._map(maps, inside, stride)), every(inside, int(stride)))
+            for stride in strides
+        ]
 
-    def _map(self, maps: dict[float, Tensor], stride: float) -> Tensor:
+    def _map(self, maps: dict[float, Tensor], inside: Tensor | None, stride: float) -> Tensor:
         """The map at `stride`; finer ones that it needs are added to `maps`."""
         assert self.neck is not None
         if stride not in maps:
-            maps[stride] = self.neck(self._map(maps, stride / 2))
+            finer = stride / 2
+            maps[stride] = self.neck(self._map(maps, inside, finer), every(inside, int(finer)))
         return maps[stride]
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..recipes.mask_rcnn import MaskRCNNConfig
-from .layers import Conv, Norm
+from .layers import Conv, Convolutions, Norm
 from .resnet import stage
 
 
@@ -24,10 +24,10 @@ class LargeSeparableConv(nn.Module):
     def __init__(self, channels_in: int, channels: int, kernel: int, norm: Norm | None) -> None:
         super().__init__()
         column, row = (kernel, 1), (1, kernel)
-        self.column_first = nn.Sequential(
+        self.column_first = Convolutions(
             Conv(channels_in, channels, column, norm=norm), Conv(channels, channels, row, norm=norm)
         )
-        self.row_first = nn.Sequential(
+        self.row_first = Convolutions(
             Conv(channels_in, channels, row, norm=norm), Conv(channels, channels, column, norm=norm)
         )
         for conv in (*self.column_first, *self.row_first):
@@ -35,9 +35,9 @@ class LargeSeparableConv(nn.Module):
             # keeps it at any width, narrow test models included.
             nn.init.normal_(conv.weight, std=conv.weight[0].numel() ** -0.5)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, Cin, H, W) -> (B, C, H, W)."""
-        return (self.column_first(x) + self.row_first(x)).relu_()
+    def forward(self, x: Tensor, inside: Tensor | None = None) -> Tensor:
+        """(B, Cin, H, W) -> (B, C, H, W); `picture_edge`."""
+        return (self.column_first(x, inside) + self.row_first(x, inside)).relu_()
 
 
 class RPN(nn.Module):
@@ -51,9 +51,9 @@ class RPN(nn.Module):
         for layer in (self.conv, self.objectness_logits, self.anchor_deltas):
             nn.init.normal_(layer.weight, std=0.01)
 
-    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, features: Tensor, inside: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """(B, C, H, W) -> float32 logits (B, H*W*A), deltas (B, H*W*A, 4), order y, x, anchor."""
-        hidden = self.conv(features)
+        hidden = self.conv(features, inside)
         logits = self.objectness_logits(hidden).permute(0, 2, 3, 1).flatten(1)
         deltas = self.anchor_deltas(hidden).permute(0, 2, 3, 1).flatten(1).unflatten(1, (-1, 4))
         return logits.float(), deltas.float()

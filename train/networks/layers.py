@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .picture_edge import masked
+
 EPS = 1e-5
 
 Norm = Literal["frozen", "batch"]
@@ -45,7 +47,6 @@ class TrainedNorm(nn.Module):
 
     running_mean: Tensor
     running_var: Tensor
-    momentum = 0.1
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -57,6 +58,8 @@ class TrainedNorm(nn.Module):
 
 class BatchNorm(TrainedNorm):
     """Batch norm without the step counter of torch's own, which nothing here reads."""
+
+    momentum = 0.1
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> the same shape; batch statistics in training, running ones otherwise."""
@@ -96,9 +99,9 @@ class Conv(nn.Conv2d):
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, Cin, H, W) -> (B, Cout, ceil(H / stride), ceil(W / stride))."""
-        x = super().forward(x)
+    def forward(self, x: Tensor, inside: Tensor | None = None) -> Tensor:
+        """(B, Cin, H, W) -> (B, Cout, ceil(H / stride), ceil(W / stride)); `picture_edge`."""
+        x = super().forward(masked(x, inside))
         if self.norm is not None:
             x = self.norm(x)
         return x.relu_() if self.relu else x
@@ -112,6 +115,16 @@ class Conv(nn.Conv2d):
         self.weight.mul_(scale[:, None, None, None])
         self.bias = nn.Parameter(self.norm.bias - self.norm.running_mean * scale)
         self.norm = None
+
+
+class Convolutions(nn.Sequential):
+    """Layers and blocks in a row; `inside` is of the map that comes out of each."""
+
+    def forward(self, x: Tensor, inside: Tensor | None = None) -> Tensor:
+        """(B, Cin, H, W) -> the last one's (B, Cout, h, w)."""
+        for layer in self:
+            x = layer(x, inside)
+        return x
 
 
 def fold_norms(model: nn.Module) -> None:

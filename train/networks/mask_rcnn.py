@@ -22,6 +22,7 @@ from .boxes import anchors_for
 from .heads import RPN, BoxPredictor, C5Subnet, LargeSeparableConv, LightSubnet, MaskHead
 from .layers import Norm
 from .normalize import Normalize
+from .picture_edge import every
 from .resnet import ResNetC4
 from .roi_align import roi_align
 
@@ -61,10 +62,14 @@ class MaskRCNN(nn.Module):
         self.mask_head = MaskHead(self.subnet.channels, config.mask_channels, classes)
         self.normalize = Normalize(recipe.input)
 
-    def features(self, x: Tensor) -> Tensor:
-        """(B, 3, H, W) -> (B, C, H / 16, W / 16), the map that RPN and RoIAlign share."""
-        x = self.backbone(x)
-        return x if self.separable is None else self.separable(x)
+    def features(self, x: Tensor, inside: Tensor | None = None) -> Tensor:
+        """(B, 3, H, W) -> (B, C, H / 16, W / 16), the map that RPN and RoIAlign share.
+
+        With `inside` (see `picture_edge`) of the canvas its cells in the picture are those of the
+        picture by itself; the others hold anything.
+        """
+        x = self.backbone(x, inside)
+        return x if self.separable is None else self.separable(x, every(inside, STRIDE))
 
     def anchors(self, map_hw: tuple[int, int]) -> Tensor:
         """(H * W * A, 4) anchors of a feature map."""

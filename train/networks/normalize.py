@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ..recipes.sections import InputConfig
+from .picture_edge import inside_of
 
 
 class Normalize(nn.Module):
@@ -26,6 +27,4 @@ class Normalize(nn.Module):
         if self.flipped:
             x = x.flip(1)
         x = (x - self.mean[:, None, None]) / self.std[:, None, None]
-        rows = torch.arange(x.shape[2], device=x.device)[None, :] < image_sizes[:, :1]
-        columns = torch.arange(x.shape[3], device=x.device)[None, :] < image_sizes[:, 1:]
-        return x * (rows[:, None, :, None] & columns[:, None, None, :])
+        return x * inside_of(image_sizes, (x.shape[2], x.shape[3]))

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .layers import Conv, FrozenNorm, Norm
+from .picture_edge import every, masked
 
 
 class Bottleneck(nn.Module):
@@ -37,11 +38,25 @@ class Bottleneck(nn.Module):
         self.conv1 = Conv(channels_in, channels_mid, stride=first, norm=norm, relu=True)
         self.conv2 = Conv(channels_mid, channels_mid, 3, stride=second, norm=norm, relu=True)
         self.conv3 = Conv(channels_mid, channels_out, norm=norm)
+        self.step = stride
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, inside: Tensor | None = None) -> Tensor:
         """(B, Cin, H, W) -> (B, Cout, ceil(H / stride), ceil(W / stride))."""
         identity = x if self.shortcut is None else self.shortcut(x)
-        return (self.conv3(self.conv2(self.conv1(x))) + identity).relu_()
+        x = self.conv2(self.conv1(x), every(inside, self.conv1.stride[0]))
+        return (self.conv3(x) + identity).relu_()
+
+
+class Stage(nn.Sequential):
+    """Bottlenecks; `inside` is of the map that comes in."""
+
+    def forward(self, x: Tensor, inside: Tensor | None = None) -> Tensor:
+        """(B, Cin, H, W) -> (B, Cout, ceil(H / stride), ceil(W / stride))."""
+        for block in self:
+            assert isinstance(block, Bottleneck), "what stages are made of"
+            x = block(x, inside)
+            inside = every(inside, block.step)
+        return x
 
 
 def stage(
@@ -52,9 +67,9 @@ def stage(
     stride: int,
     stride_in_1x1: bool,
     norm: Norm,
-) -> nn.Sequential:
+) -> Stage:
     """`blocks` bottlenecks, the first with the stride and the change of width."""
-    return nn.Sequential(
+    return Stage(
         *(
             Bottleneck(
                 channels_in if i == 0 else channels_out,
@@ -77,10 +92,11 @@ class Stem(nn.Module):
         self.conv1 = Conv(3, channels, 7, stride=2, norm=norm, relu=True)
         self.caffe_pool = caffe_pool  # no padding, last windows cut off at the edge
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, 3, H, W) -> (B, C, ceil(H / 4), ceil(W / 4))."""
+    def forward(self, x: Tensor, inside: Tensor | None = None) -> Tensor:
+        """(B, 3, H, W) -> (B, C, ceil(H / 4), ceil(W / 4)); `inside` of the canvas."""
+        x = masked(self.conv1(x), every(inside, 2))  # nothing below zero, so no maximum either
         padding = 0 if self.caffe_pool else 1
-        return F.max_pool2d(self.conv1(x), 3, stride=2, padding=padding, ceil_mode=self.caffe_pool)
+        return F.max_pool2d(x, 3, stride=2, padding=padding, ceil_mode=self.caffe_pool)
 
 
 class ResNetC4(nn.Module):
@@ -106,9 +122,10 @@ class ResNetC4(nn.Module):
         for frozen in stages[:freeze_at]:
             frozen.requires_grad_(requires_grad=False)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, inside: Tensor | None = None) -> Tensor:
         """See the class docstring."""
-        return self.res4(self.res3(self.res2(self.stem(x))))
+        x = self.res2(self.stem(x, inside), every(inside, 4))
+        return self.res4(self.res3(x, every(inside, 4)), every(inside, 8))
 
 
 @torch.no_grad()

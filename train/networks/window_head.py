@@ -33,6 +33,11 @@ class WindowNorm(TrainedNorm):
     windows that cover each: no window has to be cut for them.
     """
 
+    def __init__(self, channels: int, momentum: float) -> None:
+        """`momentum` is a batch's share in the running statistics."""
+        super().__init__(channels)
+        self.momentum = momentum
+
     def of_maps(self, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Scale and shift (C,) in training, from L maps (B, C, h, w) that hold all windows."""
         total = 0

@@ -49,6 +49,24 @@ def window_boxes(levels: Sequence[Level], strides_yx: Sequence[tuple[float, floa
     return torch.cat(boxes)
 
 
+def smallest_picture(windows: Tensor, *, one_beyond: bool) -> Tensor:
+    """Sizes that a picture must exceed to have each window among its own.
+
+    Args:
+        windows: (W, 4) xyxy canvas px.
+        one_beyond: as in the published code, where a level of h x w cells has h + 1 rows and w + 1
+            columns of windows: centres may be up to a cell beyond the picture. Else they are in
+            it, its edges included.
+
+    Returns:
+        (W, 2) float32 width and height, canvas px.
+    """
+    center = (windows[:, :2] + windows[:, 2:]) / 2
+    if one_beyond:
+        return center - (windows[:, 2:] - windows[:, :2]) / WINDOW
+    return center.nextafter(torch.full_like(center, -torch.inf))
+
+
 def pack(maps: Sequence[Tensor]) -> Tensor:
     """L maps (B, C, h, w) -> one packed pyramid (B, N, C)."""
     return torch.cat([m.flatten(2).transpose(1, 2) for m in maps], dim=1)

@@ -64,6 +64,21 @@ def run(model: onnx.ModelProto, **feeds: np.ndarray) -> list[np.ndarray]:
     return session.run(None, feeds)
 
 
+MARKED = """g (float[1, 4, 6, 6] x, int32[1] width) => (float[1, 4, 6, 6] y) {
+    columns = Constant <value = int32[6] {0, 1, 2, 3, 4, 5}> ()
+    inside = Less (columns, width)
+    flags = Cast <to = 1> (inside)
+    a = Conv (x, w)
+    r = Relu (a)
+    m = Mul (r, flags)
+    c = Conv (m, w)
+    z = Mul (x, flags)
+    d = Conv (z, w)
+    s = Add (c, d)
+    y = Sigmoid (s)
+}"""
+
+
 class Tiny(torch.nn.Module):
     """A two-stage network in miniature: pixels, layers, boxes, pooled regions, two heads."""
 
@@ -112,6 +127,19 @@ def test_layers_and_what_joins_them_are_half() -> None:
     types = types_of(to_fp16(residual()))
     assert {types[name] for name in ("a", "r", "b", "s", "q", "c", "w", "w2")} == {"fp16"}
     assert types["y"] == "fp32"
+
+
+def test_cells_are_marked_in_half_where_the_map_is_in_half() -> None:
+    source = model_of(MARKED, 0.5, w=(4, 4, 1, 1))
+    model = to_fp16(source)
+    types = types_of(model)
+    assert (types["flags"], types["m"], types["z"]) == ("fp32", "fp16", "fp32")
+    assert ("flags", "flags_fp16") in casts(model)
+    assert not [name for name, _ in casts(model) if name == "r"]
+    x = np.random.default_rng(4).standard_normal((1, 4, 6, 6)).astype(np.float32)
+    width = np.array([4], np.int32)
+    (found,), (wanted,) = run(model, x=x, width=width), run(source, x=x, width=width)
+    assert np.allclose(found, wanted, atol=2e-3)
 
 
 def test_one_cast_per_tensor_and_direction() -> None:

@@ -7,6 +7,7 @@ import torch
 
 from maskrt.train.deploy.fastmask import DeployFastMask
 from maskrt.train.networks.fastmask import FastMask, level_shapes
+from maskrt.train.networks.picture_edge import inside_of
 from maskrt.train.networks.windows import pack, window_align, window_boxes, window_count
 
 MakeNetwork = Callable[..., FastMask]
@@ -29,6 +30,7 @@ VARIANTS = {
     "image pyramid": IMAGE_PYRAMID,
 }
 CANVAS = (96, 132)
+DEFAULT_STRIDES = (16.0, 24.0, 32.0, 48.0, 64.0, 96.0, 128.0, 192.0)
 
 
 def pictures(batch: int = 2) -> tuple[torch.Tensor, torch.Tensor]:
@@ -47,9 +49,10 @@ def test_the_deploy_form_equals_explicit_windows(
     images, sizes = pictures()
     with torch.inference_mode():
         windows, scores, masks, counts = deployed(images, sizes)
-        maps = model.levels(model.normalize(images, sizes), model.recipe.model.test_strides)
+        strides, inside = model.recipe.model.test_strides, inside_of(sizes, CANVAS)
+        maps = model.levels(model.normalize(images, sizes), strides, inside)
         shapes = [tuple(level.shape[2:]) for level in maps]
-        assert shapes == level_shapes(model.recipe.model, CANVAS, model.recipe.model.test_strides)
+        assert shapes == level_shapes(model.recipe.model, CANVAS, strides)
         scale, shift = model.norm.trained()
         index = torch.arange(window_count(shapes)).expand(2, -1)
         every = window_align(pack(maps), index, shapes) * scale + shift
@@ -63,6 +66,17 @@ def test_the_deploy_form_equals_explicit_windows(
         assert len(set(number.tolist())) == 20
         assert torch.allclose(scores[b], wanted_scores[b, number], atol=1e-4)
         assert torch.allclose(masks[b], wanted_masks[b, number], atol=1e-4)
+
+
+def test_proposals_do_not_depend_on_the_canvas(fastmask_network: MakeNetwork) -> None:
+    model, (images, sizes) = fastmask_network(), pictures()
+    alone = images[1:, :80, :60]
+    with torch.inference_mode():
+        placed = DeployFastMask(model, CANVAS, slots=20)(images, sizes)
+        native = DeployFastMask(model, (80, 60), slots=20)(alone, sizes[1:])
+    assert torch.equal(placed[0][1], native[0][0])
+    for found, wanted in zip(placed[1:3], native[1:3], strict=True):
+        assert torch.allclose(found[1], wanted[0], atol=1e-4)
 
 
 def test_windows_centred_outside_the_picture_never_come_out(fastmask_network: MakeNetwork) -> None:
@@ -79,6 +93,17 @@ def test_windows_centred_outside_the_picture_never_come_out(fastmask_network: Ma
     assert (center[:count] <= torch.tensor([60, 80])).all()
     for rest in (windows[1, count:], scores[1, count:], masks[1, count:]):
         assert (rest == 0).all()
+
+
+def test_the_published_code_has_a_row_and_a_column_more(fastmask_network: MakeNetwork) -> None:
+    network = fastmask_network("model.compat=original")
+    native = window_count(level_shapes(network.recipe.model, (80, 60), DEFAULT_STRIDES))
+    for canvas_hw in ((80, 60), CANVAS):
+        deployed = DeployFastMask(network, canvas_hw, slots=500).eval()
+        images = torch.zeros(1, *canvas_hw, 3, dtype=torch.uint8)
+        with torch.inference_mode():
+            counts = deployed(images, torch.tensor([[80, 60]], dtype=torch.int32))[3]
+        assert counts.tolist() == [native]
 
 
 def test_slots_are_no_more_than_windows(fastmask_network: MakeNetwork) -> None:

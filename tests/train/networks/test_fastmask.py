@@ -13,6 +13,7 @@ from maskrt.train.networks.fastmask import (
     level_strides,
     resized_hw,
 )
+from maskrt.train.networks.picture_edge import inside_of
 from maskrt.train.networks.window_head import WindowNorm
 from maskrt.train.networks.windows import pack, window_align, window_count
 from maskrt.train.recipes.fastmask import FastMaskConfig
@@ -84,19 +85,64 @@ def test_level_shapes_are_known_before_anything_runs(
         assert found == level_shapes(config, canvas_hw, config.test_strides)
 
 
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        [],
+        ["model.compat=original"],
+        ["model.body=vgg"],
+        ["model.body=pva", "model.stem_channels=16"],
+        ["model.neck=forward"],
+        ["model.neck=average"],
+        ["model.neck=max"],
+    ],
+    ids=["two streams", "original code", "vgg", "pva", "forward", "average", "max"],
+)
+def test_levels_of_a_picture_do_not_depend_on_its_canvas(
+    fastmask_network: MakeNetwork, overrides: list[str]
+) -> None:
+    model = fastmask_network(*overrides)
+    strides = model.recipe.model.test_strides
+    picture = torch.randn(1, 3, 84, 60, generator=torch.Generator().manual_seed(7))
+    canvas = F.pad(picture, (0, 132 - 60, 0, 96 - 84))
+    inside = inside_of(torch.tensor([[84, 60]], dtype=torch.int32), (96, 132))
+    with torch.inference_mode():
+        alone = model.levels(picture, strides)
+        placed = model.levels(canvas, strides, inside)
+        leaking = model.levels(canvas, strides)
+    for own, level, other in zip(alone, placed, leaking, strict=True):
+        (height, width), largest = own.shape[2:], float(own.abs().max())
+        assert torch.allclose(level[..., :height, :width], own, atol=2e-6 * largest)
+        assert not level[..., height:, :].any()
+        assert not level[..., width:].any()
+        assert not torch.allclose(other[..., :height, :width], own, atol=2e-3 * largest)
+
+
 def test_window_statistics_are_those_of_all_windows_cut_out() -> None:
     generator = torch.Generator().manual_seed(5)
     maps = [torch.randn(2, 4, h, w, generator=generator) + 1 for h, w in ((7, 9), (3, 4))]
     shapes = [(7, 9), (3, 4)]
     index = torch.arange(window_count(shapes)).expand(2, -1)
     every = window_align(pack(maps), index, shapes).flatten(0, 2)
-    norm = WindowNorm(4)
+    norm = WindowNorm(4, 0.1)
     scale, shift = norm.of_maps(maps)
     wanted = F.batch_norm(every.double(), None, None, training=True)
     assert torch.allclose((every * scale + shift).double(), wanted, atol=1e-5)
     assert torch.allclose(norm.running_mean, 0.1 * every.mean(dim=0), atol=1e-6)
-    again = WindowNorm(4).of_windows(every.reshape(-1, 10, 10, 4))
+    again = WindowNorm(4, 0.1).of_windows(every.reshape(-1, 10, 10, 4))
     assert torch.allclose(torch.stack(again), torch.stack((scale, shift)), atol=1e-5)
+
+
+def test_the_window_norms_momentum_is_the_recipes(fastmask_network: MakeNetwork) -> None:
+    maps = [torch.rand(1, 6, 20, 20, generator=torch.Generator().manual_seed(8)) + 3]
+    whole = WindowNorm(6, 1.0)
+    whole.of_maps(maps)
+    for overrides, share in (([], 0.1), (["solver.window_momentum=0.001"], 0.001)):
+        norm = fastmask_network(*overrides).norm
+        before = norm.running_mean.clone()
+        norm.of_maps(maps)
+        moved = (norm.running_mean - before) / (whole.running_mean - before)
+        assert torch.allclose(moved, torch.full((6,), share), rtol=1e-2)
 
 
 def test_streams_share_weights_unless_the_original_is_asked_for(
