@@ -20,9 +20,10 @@ import onnx
 from ..runtime.contract import METADATA_KEY, Contract, Precision
 from ..runtime.errors import ExportError, InputError
 from ..runtime.files import atomic_path
-from ..train.deploy.deployment import Deployment, Shapes, deploy, with_thresholds
+from ..train.deploy.deployment import Deployment, Shapes, deploy
 from ..train.shapes.scenes import draw_scene
 from ..train.weights.checkpoint import load_checkpoint
+from ..train.weights.settings import with_settings
 from .ir_version import lowest_ir_version
 from .precision.fp16 import to_fp16
 from .precision.headroom import Headroom, measure_headroom
@@ -88,7 +89,7 @@ def export(
         calibration: picture files for int8, which needs them.
         pictures: (H, W, 3) uint8 RGB to verify on and to measure FP16 headroom on, any number;
             None draws one for each canvas of the batch.
-        overrides: thresholds and slots behind the network, see `with_thresholds`.
+        overrides: what may change without the weights, see `train/weights/settings.py`.
         weights: where large weights go, in the files' own folder; None leaves them in the files.
 
     Raises:
@@ -102,7 +103,7 @@ def export(
             raise InputError(f"{path}: an export ends in .onnx; found '{path.suffix}'. Rename it.")
     if "int8" in onnx_paths:
         require_pictures(calibration)
-    checkpoint = with_thresholds(load_checkpoint(checkpoint_path), overrides)
+    checkpoint = with_settings(load_checkpoint(checkpoint_path), overrides)
     deployment = deploy(checkpoint, shapes)
     if pictures is None:
         pictures = drawn_pictures(deployment.contract.batch)

@@ -53,6 +53,7 @@ def train(
     resume: bool = False,
     workers: int = 1,
     backbone: Path | None = None,
+    weights: Path | None = None,
     progress: bool = True,
     overrides: Sequence[str] = (),
 ) -> Path:
@@ -65,6 +66,7 @@ def train(
         resume: continue the run that is in `out`, which must be of this recipe but for its steps.
         workers: processes that decode pictures; 0 decodes in this one.
         backbone: checkpoint whose backbone weights are taken.
+        weights: checkpoint of the same network, all of whose weights are taken.
         progress: whether to show a bar.
         overrides: by which `recipe` differs from its file; kept for `run_state.resumed_recipe`.
 
@@ -72,7 +74,7 @@ def train(
         Path of the checkpoint (of the average when `solver.ema_decay` is set).
 
     Raises:
-        ConfigError: processes that cannot share a batch.
+        ConfigError: processes that cannot share a batch, or `weights` of another network.
         InputError: the data cannot be read, or `out` already holds a run and `resume` is not set.
         TrainError: the losses are no longer finite, another process trains in `out`, or the run
             to resume is of another recipe, other annotations or another number of processes.
@@ -83,13 +85,13 @@ def train(
     _check_classes(dataset, recipe, data)
     with locked(out) if rank == 0 else contextlib.nullcontext():
         require_run(out) if resume else require_no_run(out)
-        run = new_run(recipe, device, backbone, overrides)
+        run = new_run(recipe, device, backbone, overrides, weights)
         run.annotations_sha256, run.ranks = dataset.annotations_sha256, ranks
         if resume:
             restore(run, out / STATE)
         elif rank == 0:
             write_text(out / RECIPE, dump_recipe(recipe))
-            _warn_of_frozen(recipe, backbone)
+            _warn_of_frozen(recipe, backbone or weights)
         module: nn.Module = LossModule(run.model)
         if ranks > 1:
             module = nn.parallel.DistributedDataParallel(module, find_unused_parameters=True)
@@ -101,8 +103,8 @@ def train(
     return out / RESULT
 
 
-def _warn_of_frozen(recipe: Recipe, backbone: Path | None) -> None:
-    if backbone is not None or isinstance(recipe, FastMaskRecipe) or not recipe.model.freeze_at:
+def _warn_of_frozen(recipe: Recipe, start: Path | None) -> None:
+    if start is not None or isinstance(recipe, FastMaskRecipe) or not recipe.model.freeze_at:
         return
     logger.warning(
         "%s: %s are not trained (model.freeze_at=%d) and random without --backbone. "
@@ -226,7 +228,7 @@ def _losses(
 
 def _descend(run: Run, total: Tensor, solver: SolverConfig) -> None:
     for group in run.optimizer.param_groups:
-        group["lr"] = learning_rate(solver, run.step)
+        group["lr"] = learning_rate(solver, run.step) * group["rate"]
     run.optimizer.zero_grad(set_to_none=True)
     run.scaler.scale(total).backward()
     run.scaler.unscale_(run.optimizer)

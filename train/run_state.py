@@ -29,6 +29,7 @@ from .recipes.values import shown
 from .schedule import sgd
 from .seeds import torch_seed
 from .weights.backbone import take_backbone
+from .weights.fine_tuning import take_weights
 from .weights.tensors import check_tensors, load_metadata, load_tensors, save_tensors
 
 FORMAT = "3"
@@ -60,13 +61,16 @@ def new_run(
     device: torch.device,
     backbone: Path | None = None,
     overrides: Sequence[str] = (),
+    weights: Path | None = None,
 ) -> Run:
-    """A run at its start, seeded by the recipe; `backbone`: see `take_backbone`."""
+    """A run at its start, seeded by the recipe; see `take_backbone` and `take_weights`."""
     solver = recipe.solver
     torch.manual_seed(torch_seed(solver.seed))
     model = new_network(recipe)
     if backbone is not None:
         take_backbone(model, backbone)
+    if weights is not None:
+        take_weights(model, weights)
     model = model.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     average = None
     if solver.ema_decay:

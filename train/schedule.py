@@ -1,6 +1,6 @@
 """Stochastic gradient descent: the learning rate of each step, and what decays.
 
-Source: Detectron2 solver/build.py at 02b5c4e2.
+Source: Detectron2 solver/build.py at 02b5c4e2; voidrank/FastMask models/ at cb118f1 for its own.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from .networks.layers import BatchNorm
+from .networks.layers import TrainedNorm
+from .networks.window_head import WindowHead
 from .recipes.sections import SolverConfig
 
 
@@ -27,23 +28,28 @@ def learning_rate(solver: SolverConfig, step: int) -> float:
 
 
 def sgd(model: nn.Module, solver: SolverConfig) -> torch.optim.SGD:
-    """An optimizer of the trained parameters; those of batch norms do not decay."""
-    return torch.optim.SGD(_decay_groups(model, solver), lr=solver.lr, momentum=solver.momentum)
+    """An optimizer of the trained parameters, in groups for weights, biases and norms.
 
-
-def _decay_groups(model: nn.Module, solver: SolverConfig) -> list[dict[str, Any]]:
-    """Trained parameters, those of norms without weight decay."""
+    Norms do not decay, nor does the scale between FastMask's mask layers, a norm that lost its
+    statistics. Each group's `rate` is its learning rate over the schedule's.
+    """
     norms = {
         id(p)
         for m in model.modules()
-        if isinstance(m, BatchNorm)
+        if isinstance(m, (TrainedNorm, WindowHead))
         for p in m.parameters(recurse=False)
     }
-    trained = [p for p in model.parameters() if p.requires_grad]
-    return [
-        {
-            "params": [p for p in trained if id(p) not in norms],
+    groups: dict[str, dict[str, Any]] = {
+        "weights": {"params": [], "weight_decay": solver.weight_decay, "rate": 1.0},
+        "biases": {
+            "params": [],
             "weight_decay": solver.weight_decay,
+            "rate": solver.bias_lr_factor,
         },
-        {"params": [p for p in trained if id(p) in norms], "weight_decay": 0.0},
-    ]
+        "norms": {"params": [], "weight_decay": 0.0, "rate": 1.0},
+    }
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            kind = "biases" if name.endswith(".bias") else "weights"
+            groups["norms" if id(parameter) in norms else kind]["params"].append(parameter)
+    return torch.optim.SGD([*groups.values()], lr=solver.lr, momentum=solver.momentum)

@@ -67,6 +67,7 @@ def train_recipe(
     resume: bool = False,
     workers: int = 1,
     backbone: Path | None = None,
+    weights: Path | None = None,
 ) -> Trained:
     """Train a recipe and measure the result on the data set's val split.
 
@@ -81,9 +82,11 @@ def train_recipe(
             overrides need not be given again, and only solver.steps may be another.
         workers: processes that decode pictures; 0 decodes in this one.
         backbone: checkpoint whose backbone weights are taken, a file or a shipped one's name.
+        weights: checkpoint of the same network, trained or imported, all of whose weights are
+            taken; likewise.
 
     Raises:
-        ConfigError: the recipe or an override is not valid.
+        ConfigError: the recipe or an override is not valid, or `weights` are of another network.
         InputError: the data set or a file is not usable.
         TrainError: the loss became infinite or NaN, the run to resume is of another recipe, or
             another process trains in `out`.
@@ -108,7 +111,8 @@ def train_recipe(
             out,
             resume=resume,
             workers=workers,
-            backbone=backbone,
+            backbone=None if backbone is None else named_file(backbone),
+            weights=None if weights is None else named_file(weights),
             overrides=overrides,
         )
     except KeyboardInterrupt as err:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,13 +17,10 @@ from ...runtime.errors import ConfigError
 from ..networks.mask_rcnn import STRIDE, MaskRCNN
 from ..recipes.fastmask import FastMaskRecipe
 from ..recipes.mask_rcnn import MaskRCNNRecipe
-from ..recipes.recipe import Recipe, differences, dump_recipe, parse_recipe
+from ..recipes.recipe import Recipe
 from ..weights.checkpoint import Checkpoint
 from .fastmask import DeployFastMask
 from .mask_rcnn import DeployMaskRCNN
-
-AFTER_THE_NETWORK = ("proposals", "detections")
-"""Sections of a recipe that may change without the weights."""
 
 
 @dataclass(frozen=True)
@@ -66,30 +62,6 @@ def deploy(checkpoint: Checkpoint, shapes: Shapes) -> Deployment:
     slots = shapes.proposals or model.recipe.windows.per_image
     proposer = DeployFastMask(model, canvas_hw, slots).eval()
     return Deployment(proposer, _fastmask_contract(checkpoint, proposer, canvas_hw, shapes.batch))
-
-
-def with_thresholds(checkpoint: Checkpoint, overrides: Sequence[str]) -> Checkpoint:
-    """The checkpoint with other values of what stands behind its network: NMS, scores, slots.
-
-    Its accuracy was measured with the old values, so the result has none.
-
-    Args:
-        checkpoint: of Mask R-CNN; FastMask has no such keys.
-        overrides: `key=value` each, of the recipe's sections `proposals` and `detections`.
-
-    Raises:
-        ConfigError: an unknown key, a value out of its range, or a key of another section.
-    """
-    if not overrides:
-        return checkpoint
-    recipe = parse_recipe(dump_recipe(checkpoint.recipe), "export", overrides)
-    for key, before, _ in differences(checkpoint.recipe, recipe):
-        if key.partition(".")[0] not in AFTER_THE_NETWORK:
-            raise ConfigError(
-                f"export: {key} found; expected keys of {' or '.join(AFTER_THE_NETWORK)}, as the "
-                f"weights were trained with {key}={before}. Leave it away, or train anew."
-            )
-    return dataclasses.replace(checkpoint, recipe=recipe, measured={})
 
 
 def canvas_multiple(recipe: Recipe) -> int:

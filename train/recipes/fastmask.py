@@ -7,8 +7,9 @@ it; each such place names the option.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from ...runtime.errors import ConfigError
 from .ranges import (
@@ -31,6 +32,12 @@ from .sections import CanvasSide, InputConfig, SolverConfig
 STREAM_STRIDES = (16.0, 24.0)
 """Of the first and the second stream's own map; a neck doubles them level by level."""
 LARGEST_STRIDE = 384.0
+
+
+def strides_of(streams: int) -> list[float]:
+    """Of all levels that so many streams and a neck can have, finest first."""
+    levels = [s * 2**n for s in STREAM_STRIDES[:streams] for n in range(5)]
+    return sorted(stride for stride in levels if stride <= LARGEST_STRIDE)
 
 
 @dataclass(frozen=True)
@@ -124,14 +131,13 @@ class FastMaskConfig:
             )
 
     def _check_strides(self, name: str, strides: tuple[float, ...]) -> None:
-        own = STREAM_STRIDES[: self.streams]
         if self.pyramid == "image":
             known = all(16 <= s <= LARGEST_STRIDE for s in strides)
             allowed = f"16 to {LARGEST_STRIDE:.0f}"
         else:
-            levels = [s * 2**n for s in own for n in range(5) if s * 2**n <= LARGEST_STRIDE]
+            levels = strides_of(self.streams)
             known = set(strides) <= set(levels)
-            allowed = ", ".join(f"{s:.0f}" for s in sorted(levels))
+            allowed = ", ".join(f"{s:.0f}" for s in levels)
         if not (known and strides and list(strides) == sorted(set(strides))):
             raise ConfigError(
                 f"model.{name}={[f'{s:g}' for s in strides]}: expected rising strides out of "
@@ -173,6 +179,10 @@ class FastMaskSolver(SolverConfig):
     batch: Annotated[int, Range(1, 65536)] = 1
     lr: NotNegative = 1e-3
     weight_decay: NotNegative = 5e-5
+    bias_lr_factor: Positive = 2.0
+    window_momentum: Annotated[float, Range(0, 1, without_low=True)] = 0.001
+    """Share of a batch in the running statistics of the windows' norm. It suits pictures one by one
+    and a million steps; runs of a few thousand need 0.1."""
     milestones: tuple[Count, ...] = (500_000,)
     warmup_steps: CountOrNone = 0
 
@@ -192,3 +202,21 @@ class FastMaskRecipe:
     def class_names(self) -> tuple[str, ...]:
         """Proposals have no class; every category of a data set is an object."""
         return ("object",)
+
+
+def leave_second_stream(raw: dict[str, Any], overridden: Collection[str]) -> None:
+    """Where `model.streams=1` was asked for alone: only the first stream's strides, in place.
+
+    Args:
+        raw: a recipe as YAML gave it, overrides applied, its values not checked yet.
+        overridden: keys that were; strides among them stay as they were asked for.
+    """
+    model = raw.get("model")
+    if "model.streams" not in overridden or not isinstance(model, dict) or model["streams"] != 1:
+        return
+    if model.get("pyramid") == "image":  # whose one stream has any stride
+        return
+    for name in ("train_strides", "test_strides"):
+        strides = model.get(name, list(getattr(FastMaskConfig, name)))
+        if f"model.{name}" not in overridden and isinstance(strides, list):
+            model[name] = [stride for stride in strides if stride in strides_of(1)]

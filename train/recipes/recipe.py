@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from ...runtime.errors import ConfigError, first_line
-from .fastmask import FastMaskRecipe
+from .fastmask import FastMaskRecipe, leave_second_stream
 from .mask_rcnn import MaskRCNNRecipe
 from .values import build, shown
 
@@ -63,6 +63,7 @@ def parse_recipe(text: str, where: str, overrides: Sequence[str] = ()) -> Recipe
         raise ConfigError(f"{where}: holds no mapping; expected a recipe with keys like 'model:'.")
     for override in overrides:
         _override(raw, override)
+    leave_second_stream(raw, [override.partition("=")[0] for override in overrides])
     family = raw.get("family", "mask_rcnn")
     if not isinstance(family, str) or family not in FAMILIES:
         raise ConfigError(

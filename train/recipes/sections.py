@@ -62,6 +62,8 @@ class SolverConfig:
     momentum: Below1 = 0.9
     weight_decay: NotNegative = 1e-4
     """Not applied to norm parameters and biases of norms."""
+    bias_lr_factor: Positive = 1.0
+    """Learning rate of biases over that of weights; those of norms have the latter's."""
     schedule: Literal["step", "cosine"] = "step"
     """`step`: x0.1 at each milestone; `cosine`: half a cosine from lr to 0."""
     milestones: tuple[Count, ...] = (60_000, 80_000)

@@ -13,7 +13,7 @@ Source: layer names and shapes of voidrank/FastMask models/ at cb118f1.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,6 +29,7 @@ from ..recipes.recipe import load_recipe
 from .caffe_model import Blob, Layers, read_caffemodel
 from .checkpoint import save_checkpoint
 from .imported import imported_from
+from .settings import changed_recipe, under
 
 RECIPE = "fastmask_r39"
 BRANCHES = {"branch1": "shortcut", "branch2a": "conv1", "branch2b": "conv2", "branch2c": "conv3"}
@@ -106,8 +107,11 @@ def _same(first: list[Blob], second: list[Blob]) -> bool:
     return all(np.array_equal(a, b, equal_nan=True) for a, b in zip(first, second, strict=True))
 
 
-def import_caffe(path: Path, out: Path) -> str:
-    """Turn a caffemodel into a checkpoint; arguments, result and errors as `import_checkpoint`."""
+def import_caffe(path: Path, out: Path, overrides: Sequence[str] = ()) -> str:
+    """Turn a caffemodel into a checkpoint; arguments, result and errors as `import_checkpoint`.
+
+    `overrides`: `key=value` each, of what may change without the weights (`settings`).
+    """
     layers = read_caffemodel(path)
     whole = "cls_1" in layers
     recipe = load_recipe(RECIPE, ["model.compat=original"] if whole else [])
@@ -122,13 +126,18 @@ def import_caffe(path: Path, out: Path) -> str:
     else:
         taken.used |= {name for name in taken.layers if "5" in name[:6] or name == "fc1000"}
     _load(model, taken, whole=whole)
+    network = under(changed_recipe(recipe, overrides), model)
     rest = "" if whole else "neck and head"
-    save_checkpoint(out, model, imported=imported_from(path, "FastMask's Caffe layers", rest=rest))
+    imported = imported_from(path, "FastMask's Caffe layers", rest=rest)
+    save_checkpoint(out, network, imported=imported)
     if not whole:
         return f"the body of ResNet-50, {len(taken.state)} tensors; neck and head are untrained"
+    settings = " ".join(["model.compat=original", *overrides])
+    left_out = len(taken.state) - len(network.state_dict())
+    without = f", without the {left_out} of the second stream" if left_out else ""
     return (
-        f"FastMask with all its {len(taken.state)} tensors as recipe {RECIPE} "
-        f"model.compat=original; {taken.checks} self-checks passed"
+        f"FastMask with all its {len(taken.state)} tensors{without} as recipe {RECIPE} "
+        f"{settings}; {taken.checks} self-checks passed"
     )
 
 

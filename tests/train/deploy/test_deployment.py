@@ -10,12 +10,13 @@ import torch
 import maskrt
 from maskrt.runtime.contract import Contract, ResizeRule, contract_from_json
 from maskrt.runtime.errors import ConfigError, ContractError
-from maskrt.train.deploy.deployment import Shapes, deploy, with_thresholds
+from maskrt.train.deploy.deployment import Shapes, deploy
 from maskrt.train.deploy.mask_rcnn import DeployMaskRCNN
 from maskrt.train.recipes.fastmask import FastMaskRecipe
 from maskrt.train.recipes.mask_rcnn import MaskRCNNRecipe
 from maskrt.train.torch_session import TorchSession
 from maskrt.train.weights.checkpoint import Checkpoint, load_checkpoint, new_checkpoint
+from maskrt.train.weights.settings import with_settings
 
 SHIPPED = Path(maskrt.__file__).parent / "train" / "checkpoints" / "lsc_mask_rcnn_tiny.safetensors"
 MakeRecipe = Callable[..., MaskRCNNRecipe]
@@ -204,11 +205,13 @@ def test_a_checkpoint_is_deployed_again_and_again(
 
 def test_thresholds_change_behind_the_network_alone() -> None:
     checkpoint = load_checkpoint(SHIPPED)
-    changed = with_thresholds(checkpoint, ("detections.nms_iou=0.3", "proposals.nms_iou=0.6"))
+    changed = with_settings(checkpoint, ("detections.nms_iou=0.3", "proposals.nms_iou=0.6"))
     module = deploy(changed, Shapes()).module
     assert isinstance(module, DeployMaskRCNN)
     assert (module.detections.nms_iou, module.proposals.nms_iou) == (0.3, 0.6)
     assert deploy(checkpoint, Shapes()).contract.measured
     assert deploy(changed, Shapes()).contract.measured == {}
-    with pytest.raises(ConfigError, match=r"model\.pooling found; expected keys of prop"):
-        with_thresholds(checkpoint, ("model.pooling=14",))
+    with pytest.raises(
+        ConfigError, match=r"model\.pooling=14: the weights were trained"
+    ):
+        with_settings(checkpoint, ("model.pooling=14",))

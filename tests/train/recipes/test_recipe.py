@@ -11,6 +11,7 @@ from maskrt.runtime.errors import ConfigError
 from maskrt.train.networks.families import new_network
 from maskrt.train.networks.fastmask import FastMask
 from maskrt.train.recipes.classes import COCO, SHAPES
+from maskrt.train.recipes.fastmask import FastMaskConfig
 from maskrt.train.recipes.recipe import (
     RECIPES,
     MaskRCNNRecipe,
@@ -60,6 +61,17 @@ def test_the_promised_recipes_are_shipped() -> None:
     assert detectors | one_shot | tiny | {"deepmask_r39"} == set(SHIPPED)
 
 
+def test_one_stream_has_the_first_ones_strides_of_the_recipe() -> None:
+    for name, streams in (("fastmask_tiny", 1), ("fastmask_r39", 1), ("fastmask_r39", 2)):
+        model = load_recipe(name, [f"model.streams={streams}"]).model
+        second = {24.0, 48.0, 96.0} if streams == 2 else set()
+        assert isinstance(model, FastMaskConfig)
+        assert set(model.train_strides) == {16.0, 32.0, 64.0, 128.0} | second
+        assert set(model.test_strides) - set(model.train_strides) == ({192.0} if second else set())
+    pyramid = ["model.pyramid=image", "model.head=standard", "model.streams=1"]
+    assert load_recipe("fastmask_r39", pyramid).model == load_recipe("deepmask_r39").model
+
+
 def test_a_family_nobody_knows_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="family='yolo'; expected mask_rcnn or fastmask"):
         load_recipe(written(tmp_path, "name: mine\nfamily: yolo"))
@@ -71,7 +83,6 @@ def test_a_family_nobody_knows_is_named(tmp_path: Path) -> None:
         ("model.test_strides=[16, 40]", r"model.test_strides=\['16', '40'\]: expected rising"),
         ("model.train_strides=[32, 16]", "model.train_strides"),
         ("model.train_strides=[]", "model.train_strides"),
-        ("model.streams=1", "With model.streams=1 a network has 16, 32"),
         ("model.pyramid=image", "Set model.streams=1 model.head=standard"),
         ("model.test_strides=[16, 768]", "expected rising strides out of 16, 24, .*, 384"),
         ("model.neck=sum", "model.neck='sum'; expected 'residual' or 'forward'"),
