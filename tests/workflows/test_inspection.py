@@ -60,7 +60,7 @@ def test_a_checkpoint_says_where_it_comes_from(inspect: Inspect, chain: Any) -> 
     assert (facts["recipe"], facts["steps"]) == ("lsc_mask_rcnn_tiny", 0)
     assert len(facts["class_names"]) == 10
     assert facts["measured"] == {}
-    assert "not trained by maskrt" in text
+    assert "checkpoint of lsc_mask_rcnn_tiny, untrained" in text
     assert "not measured" in text
     for part in ("backbone", "separable", "rpn", "box_branch", "mask_branch"):
         assert facts["macs"]["300"][part] > 0
