@@ -36,7 +36,7 @@ _RTX_REFUSES = {
         "Leave it away",
     ),
     "strip_weights": (
-        "its compiler stops without a GPU when weights are to be stripped (1.7.1)",
+        "without a GPU its compiler stops at it (1.7.1), so nothing here has tried it",
         "Leave it away, or build with '--runtime tensorrt'",
     ),
 }
@@ -69,8 +69,8 @@ class Compatibility:
             )
         if self.exclude_lean_runtime and not self.version_compatible:
             raise InputError(
-                "exclude_lean_runtime: found alone; expected it with version_compatible, whose "
-                "engines hold the lean runtime. Add the other, or leave it away."
+                "exclude_lean_runtime: found without version_compatible; expected both, as only "
+                "those engines hold the lean runtime. Add the other, or leave it away."
             )
 
     @property
