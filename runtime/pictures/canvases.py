@@ -82,6 +82,6 @@ class CanvasLosses:
         todo = "add --canvas buckets" if several else "name a folder instead of a file"
         return (
             f"{self.shrunk} of {self.pictures} pictures {lose} {self.lost_share:.0%} of the pixels "
-            f"that the network's resize rule gives them to the canvas{'es' if several else ''} "
+            f"of the network's own scale to the canvas{'es' if several else ''} "
             f"{canvas_words(self._canvases)}. For other shapes export a bundle: {todo}."
         )

@@ -77,7 +77,11 @@ def test_a_folder_gives_one_overlay_per_picture_in_the_order_of_names(
 ) -> None:
     out = tmp_path / "out"
     written = run(predictor, [pictures], out)
-    assert written == Written(3, 6, str(out / "results.json"), skipped={".txt": 1})
+    lost, expected = written.lost, str(out / "results.json")
+    assert written == Written(3, 6, expected, skipped={".txt": 1}, lost=lost)
+    # 50 x 30 is 48 x 29 by the rule, and 32 x 19 on 32 x 48
+    assert lost is not None
+    assert lost.startswith("1 of 3 pictures loses 56% of the pixels")
     assert names(out) == ["a.jpg", "b.png", "c.png", "results.json"]
     images = results(out)["images"]
     assert [Path(i["file_name"]).name for i in images] == ["a.jpg", "b.bmp", "c.png"]
