@@ -10,6 +10,7 @@ from ..arguments import Arguments, Result, add_verb
 
 if TYPE_CHECKING:
     from ...runtime.contract import Contract
+    from ...runtime.sidecar import Fingerprint
     from ...workflows.inspection import BundleFacts, CheckpointFacts, EngineFacts, OnnxFacts
 
 TOP_OPERATORS = 10
@@ -92,13 +93,30 @@ def _print_engine(facts: EngineFacts) -> None:
         ("SHA-256", made.engine_sha256),
         *_contract_lines(sidecar.contract),
         ("built by", f"{made.runtime} {made.tensorrt_version} in {made.build_seconds:.1f} s"),
-        ("for", f"{made.gpu_name} ({made.compute_capability})" if made.gpu_name else "any RTX GPU"),
+        ("runs on", _where_it_runs(made)),
         ("from ONNX", made.onnx_sha256),
         ("size", f"{made.engine_bytes / 1e6:.1f} MB"),
+        ("holds", _what_it_holds(made)),
         ("network", facts.network_words),
         ("engine", facts.engine_words),
         ("command", sidecar.rebuild_command(facts.path)),
     )
+
+
+def _what_it_holds(made: Fingerprint) -> str:
+    files = ", ".join(made.weights_sha256)
+    return f"no weights: they are in {files}" if files else "its weights"
+
+
+def _where_it_runs(made: Fingerprint) -> str:
+    """The GPUs and the versions of TensorRT, as `fit.py` checks them."""
+    gpus = f"{made.gpu_name} ({made.compute_capability})"
+    if made.runtime == "tensorrt-rtx":
+        gpus = "any RTX GPU"
+    elif made.hardware_compatible == "ampere-plus":
+        gpus = "compute capability 8.0 and later"
+    later = " and later, lean ones too" if made.version_compatible else ""
+    return f"{gpus}, {made.runtime} {made.tensorrt_version}{later}"
 
 
 def _contract_lines(contract: Contract) -> list[tuple[str, str]]:

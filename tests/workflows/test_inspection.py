@@ -154,6 +154,28 @@ def test_shares_that_the_build_read_from_the_engine_are_printed(
     assert facts["engine_layers"]["layer_count"] == 7
 
 
+def test_where_else_an_engine_runs_and_where_its_weights_are_is_printed(
+    inspect: Inspect, chain: Any, tmp_path: Path
+) -> None:
+    version = json.loads(Path(f"{chain.engine}.json").read_text())["fingerprint"]
+    text = inspect(chain.engine)[1]
+    assert f"runs on    any RTX GPU, tensorrt-rtx {version['tensorrt_version']}\n" in text
+    assert "holds      its weights\n" in text
+    engine = tmp_path / "a.engine"
+    engine.write_bytes(chain.engine.read_bytes())
+    sidecar = json.loads(Path(f"{chain.engine}.json").read_text())
+    sidecar["fingerprint"] |= {
+        "runtime": "tensorrt",
+        "tensorrt_version": "10.16.1",
+        "options": {"hardware_compatible": "ampere-plus", "version_compatible": True},
+        "weights_sha256": {"../x.onnx": "0"},
+    }
+    Path(f"{engine}.json").write_text(json.dumps(sidecar))
+    text = inspect(engine)[1]
+    assert "compute capability 8.0 and later, tensorrt 10.16.1 and later, lean ones too\n" in text
+    assert "holds      no weights: they are in ../x.onnx\n" in text
+
+
 def test_an_engine_of_other_bytes_is_refused(chain: Any, tmp_path: Path) -> None:
     engine = tmp_path / "a.engine"
     engine.write_bytes(chain.engine.read_bytes() + b"\0")
