@@ -29,7 +29,7 @@ SUPPORTED: dict[str, tuple[str, Callable[[int, int], bool]]] = {
 FIRST_WITH_PLUGINS = (10, 16)
 """Quick deployable plugins with a kernel ahead of time came with 10.9. But the Python packages of
 10.9 to 10.13.3 lack `tensorrt.plugin`, and up to 10.15 a plugin's configuration arrives damaged
-with NumPy 2 (`PluginField.data` reads freed memory): builds fail without a reason."""
+with NumPy 2 (`PluginField.data` is of freed memory): builds fail without a reason."""
 
 
 @dataclass(frozen=True)
