@@ -3,6 +3,7 @@ from __future__ import annotations
 import importlib.metadata
 import subprocess
 import sys
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
@@ -31,6 +32,18 @@ def test_missing_tensorrt_gets_the_pip_line(monkeypatch: pytest.MonkeyPatch) -> 
     finding = next(f for f in diagnose() if f.name == "tensorrt")
     assert not finding.ok
     assert finding.fix == 'Run in a clone of maskrt: pip install ".[gpu]"'
+
+
+def test_the_lean_runtime_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tensorrt_lean", None)
+    (missing,) = (f for f in diagnose() if f.name == "tensorrt-lean")
+    assert (missing.ok, missing.found) == (False, "the Python package is not installed")
+    assert missing.fix == 'Run in a clone of maskrt: pip install ".[lean]"'
+    monkeypatch.delitem(sys.modules, "tensorrt_lean")
+    (tmp_path / "tensorrt_lean.py").write_text("__version__ = '10.16.1.11'")
+    monkeypatch.syspath_prepend(tmp_path)
+    (found,) = (f for f in diagnose() if f.name == "tensorrt-lean")
+    assert (found.ok, found.found, found.fix) == (True, "10.16.1.11", "")
 
 
 def test_any_build_will_do_and_two_in_one_folder_are_told(monkeypatch: pytest.MonkeyPatch) -> None:

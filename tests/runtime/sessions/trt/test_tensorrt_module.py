@@ -47,7 +47,8 @@ def lean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     package.write_text("__version__ = '10.16.1.11'")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setitem(sys.modules, "tensorrt", None)
-    monkeypatch.delitem(sys.modules, "tensorrt_lean", raising=False)
+    monkeypatch.setitem(sys.modules, "tensorrt_lean", None)
+    monkeypatch.delitem(sys.modules, "tensorrt_lean")  # and what is imported goes afterwards
     return package
 
 
