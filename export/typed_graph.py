@@ -17,7 +17,9 @@ MODULE_PATH_KEY = "namespace"
 FP32_INPUTS = {ROI_ALIGN: {1}}
 """Inputs that stay FP32 at an FP16 node: 11 bits cannot hold box coordinates."""
 
-FLAG_OPERATORS = {"Mul", "Slice", "AveragePool", "Clip", "Max", "Reciprocal"}
+FLAG_OPERATORS = {
+    *("Mul", "Sub", "Slice", "Unsqueeze", "Reshape", "AveragePool", "Clip", "Max", "Reciprocal")
+}
 """What flags, 0 or 1 each, go through before they mark the cells of a map."""
 
 Replacement = dict[int, onnx.NodeProto]

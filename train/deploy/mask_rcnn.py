@@ -22,6 +22,7 @@ from ..networks.boxes import clip, decode
 from ..networks.layers import fold_norms
 from ..networks.mask_rcnn import BOX_WEIGHTS, RPN_WEIGHTS, STRIDE, MaskRCNN
 from ..networks.nms import NEVER, fixpoint_nms
+from ..networks.picture_edge import edge_repeated, inside_of
 from ..networks.roi_align import roi_align_operator
 from ..networks.top_k import top_k
 from ..recipes.mask_rcnn import DetectionConfig, ProposalConfig
@@ -43,7 +44,7 @@ class DeployMaskRCNN(nn.Module):
         super().__init__()
         self.model = copy.deepcopy(model).eval()
         fold_norms(self.model)
-        self.proposals, self.detections = proposals, detections
+        self.canvas_hw, self.proposals, self.detections = canvas_hw, proposals, detections
         map_hw = (-(-canvas_hw[0] // STRIDE), -(-canvas_hw[1] // STRIDE))
         self.register_buffer("anchors", model.anchors(map_hw), persistent=False)
 
@@ -59,9 +60,11 @@ class DeployMaskRCNN(nn.Module):
             (B, D, m, m) probabilities in each box's frame, counts (B,) int32; zero past the count.
             Where FP16 overflowed before a score, no score of that picture is finite.
         """
-        features = self.model.features(self.model.normalize(images, image_sizes))
-        objectness, shifts = self.model.rpn(features)
-        return self.instances(features, objectness, shifts, image_sizes)
+        inside = inside_of(image_sizes, self.canvas_hw)
+        features = self.model.features(self.model.normalize(images, image_sizes), inside)
+        cells = inside[:, :, ::STRIDE, ::STRIDE]
+        objectness, shifts = self.model.rpn(features, cells)
+        return self.instances(edge_repeated(features, cells), objectness, shifts, image_sizes)
 
     def instances(
         self, features: Tensor, objectness: Tensor, shifts: Tensor, image_sizes: Tensor

@@ -32,3 +32,22 @@ def every(inside: Tensor | None, step: int) -> Tensor | None:
 def masked(x: Tensor, inside: Tensor | None) -> Tensor:
     """(B, C, h, w), zero outside the picture."""
     return x if inside is None else x * inside.to(x.dtype)
+
+
+def edge_repeated(x: Tensor, inside: Tensor) -> Tensor:
+    """(B, C, h, w), zero outside the picture but for its last row and column once more beyond it.
+
+    Where a map ends, RoIAlign clamps samples to the last cells. On a canvas it reads between those
+    and their neighbours outside, and no further.
+    """
+    x = masked(x, inside)
+    rows, columns = inside[..., :1].to(x.dtype), inside[:, :, :1].to(x.dtype)
+    x = x + _moved_on(x, 2) * (1 - rows)
+    return x + _moved_on(x, 3) * (1 - columns)
+
+
+def _moved_on(x: Tensor, axis: int) -> Tensor:
+    """By one cell along an axis, away from the origin; the first stays."""
+    if x.shape[axis] == 1:
+        return x
+    return torch.cat((x.narrow(axis, 0, 1), x.narrow(axis, 0, x.shape[axis] - 1)), dim=axis)

@@ -138,9 +138,7 @@ def plain_normalized(recipe: MaskRCNNRecipe, picture: Tensor, size_hw: tuple[int
     if recipe.input.channel_order == "BGR":
         valid = valid[..., [2, 1, 0]]
     valid = (valid - torch.tensor(recipe.input.mean)) / torch.tensor(recipe.input.std)
-    canvas = torch.zeros(3, *CANVAS_HW)
-    canvas[:, : size_hw[0], : size_hw[1]] = valid.permute(2, 0, 1)
-    return canvas[None]
+    return valid.permute(2, 0, 1)[None]
 
 
 def plain_proposals(model: MaskRCNN, features: Tensor, size_hw: tuple[int, int]) -> Tensor:
@@ -179,6 +177,7 @@ def plain_box_head(
 
 @torch.no_grad()
 def plain_inference(model: MaskRCNN, picture: Tensor, size_hw: tuple[int, int]) -> Found:
+    """Of the valid part of a canvas by itself: nothing is computed beyond it."""
     features = model.features(plain_normalized(model.recipe, picture, size_hw))
     rois = plain_proposals(model, features, size_hw)
     boxes, scores, labels = plain_box_head(model, features, rois, size_hw)
