@@ -28,6 +28,8 @@ pytestmark = [
 # The convolution sums 27 products in FP16: TensorRT and ONNX Runtime order them differently.
 # Pixels go to 255 and weights to about 3: sums reach some thousands, where FP16 steps are 2 to 4.
 FP16_SUM_ATOL = 16.0
+# Of one network with other tactics: a score is a softmax of FP16 sums.
+FP16_SCORE_ATOL = 0.02
 
 
 @pytest.mark.parametrize("runtime", ["tensorrt", "tensorrt-rtx"])
@@ -80,6 +82,27 @@ def test_an_engine_for_other_places_runs_where_it_was_built(
             TrtSession(engine)
     else:
         TrtSession(engine).close()
+
+
+def test_a_whole_network_gets_all_its_weights_back(chain: Any, tmp_path: Path) -> None:
+    """Its parser makes constants of its own, for one-sided clamps: are they asked for, too?"""
+    pytest.importorskip("tensorrt", reason="tensorrt is not installed")
+    whole, stripped = tmp_path / "whole.engine", tmp_path / "stripped.engine"
+    build_engine(chain.onnx_fp16, whole, "tensorrt", progress=False)
+    try:
+        asked = Compatibility(strip_weights=True)
+        build_engine(chain.onnx_fp16, stripped, "tensorrt", compatibility=asked, progress=False)
+    except BuildError as err:
+        if "cannot be had" not in str(err):
+            raise
+        pytest.skip(str(err))
+    assert stripped.stat().st_size < whole.stat().st_size / 2
+    with TrtSession(whole) as one, TrtSession(stripped) as other:
+        height, width = one.contract.canvas_hw
+        canvas = np.random.default_rng(0).integers(0, 255, (1, height, width, 3), dtype=np.uint8)
+        sizes = np.array([[height, width]], np.int32)
+        expected, found = one.run(canvas, sizes), other.run(canvas, sizes)
+    np.testing.assert_allclose(found["scores"], expected["scores"], atol=FP16_SCORE_ATOL)
 
 
 @pytest.fixture

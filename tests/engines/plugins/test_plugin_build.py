@@ -18,9 +18,9 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 import maskrt.engines.plugins
 from maskrt.engines.builder import build_engine
 from maskrt.engines.compatibility import Compatibility
-from maskrt.engines.flavours import Flavour, flavour_of
-from maskrt.engines.inline import read_exported
-from maskrt.engines.network import parse_network
+from maskrt.engines.flavours import Flavour, flavour_of, load_flavour
+from maskrt.engines.inline import portable_model, read_exported
+from maskrt.engines.network import make_builder, parse_network
 from maskrt.engines.plugins import choice as operator_choice
 from maskrt.engines.plugins.choice import (
     Prepared,
@@ -33,6 +33,7 @@ from maskrt.runtime.contract import Contract, TensorSpec
 from maskrt.runtime.errors import BuildError
 from maskrt.runtime.gpu.cuda import DeviceInfo
 from maskrt.runtime.gpu.kernels.shipped import FOLDER, MANIFEST
+from maskrt.runtime.sessions.inlined import inlined_model
 
 pytest.importorskip("tensorrt_rtx", reason='needs pip install ".[engines]"')
 
@@ -129,6 +130,26 @@ def test_a_model_without_custom_operators_is_portable(
     path = onnx_file(graph_nodes=plain, functions=())
     report = build_engine(path, path.with_suffix(".engine"), operators=asked)
     assert (report.operators, report.operators_reason) == ("portable", "no custom operators")
+
+
+def test_a_refit_names_weights_as_the_real_parser_does(exported: Path) -> None:
+    """Those in functions' bodies too, whose names the inliner makes."""
+    model, contract = read_exported(exported)
+    real = load_flavour("tensorrt-rtx")
+    portable = portable_model(model, "x.onnx")
+    network = parse_network(real, make_builder(real), portable, contract, "x.onnx")
+    again = inlined_model(exported, "gpu")
+    assert float_weights(again) == float_weights(portable)
+    assert float_weights(again) > float_weights(model) > {"weight"}
+    assert all(network.mark_weights_refittable(name) for name in float_weights(again))
+    assert not network.mark_weights_refittable("of nobody")
+
+
+def float_weights(model: onnx.ModelProto) -> set[str]:
+    floats = (TensorProto.FLOAT, TensorProto.FLOAT16)
+    constants = (n for n in model.graph.node if n.op_type == "Constant")
+    inner = {n.output[0] for n in constants if n.attribute[0].t.data_type in floats}
+    return inner | {t.name for t in model.graph.initializer if t.data_type in floats}
 
 
 # What a plugin would refuse, before TensorRT asks it.
