@@ -40,6 +40,7 @@ class Opened:
 
 def find_engines(findings: Findings, opened: Sequence[Opened]) -> None:
     """How TensorRT ran: recorded as a CUDA graph or not, in how much memory."""
+    from ...runtime.gpu.picture_path import GpuPath
     from ...runtime.sessions.trt.session import TrtSession
 
     engines = {}
@@ -52,6 +53,11 @@ def find_engines(findings: Findings, opened: Sequence[Opened]) -> None:
                 f"{one.candidate.name}: CUDA graph {session.graph}; {memory / 1e6:.0f} MB of GPU "
                 "memory beside its weights."
             )
+            if isinstance(one.candidate.predictor.path, GpuPath):
+                findings.sentences.append(
+                    f"{one.candidate.name}: pictures on the GPU; its model time holds the wait for "
+                    "their placing, so compare pipelines."
+                )
     findings.details["engines"] = engines
 
 

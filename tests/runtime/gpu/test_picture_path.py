@@ -32,6 +32,7 @@ from maskrt.runtime.sessions.trt import session as trt_session
 from maskrt.runtime.sessions.trt.engine import LoadedEngine
 from maskrt.runtime.sessions.trt.session import TrtSession
 from maskrt.runtime.sidecar import Fingerprint, Sidecar
+from maskrt.workflows.latency.findings import Findings, Opened, find_engines
 from maskrt.workflows.prediction import predict_sources
 
 from .conftest import L4, LateCuda, OnGpu, memory, noise, read
@@ -244,7 +245,12 @@ def test_a_bench_times_both_ways(
             for name in ("cpu", "gpu")
         ]
         _, gpu = bench(rows, PICTURES, quick_options()).backends
+        findings = Findings()
+        find_engines(findings, [Opened(Path("x.engine"), row) for row in rows])
     assert set(gpu.speedups) == {"pipeline", "model", "engine"}
+    (told,) = (line for line in findings.sentences if "pictures on the GPU" in line)
+    assert told.startswith("gpu: ")
+    assert "compare pipelines" in told
 
 
 def test_a_picture_that_is_none_is_refused_and_the_next_are_predicted(
