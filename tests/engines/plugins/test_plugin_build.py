@@ -146,10 +146,12 @@ def test_a_refit_names_weights_as_the_real_parser_does(exported: Path) -> None:
 
 
 def float_weights(model: onnx.ModelProto) -> set[str]:
+    """Names of all that a node reads."""
     floats = (TensorProto.FLOAT, TensorProto.FLOAT16)
     constants = (n for n in model.graph.node if n.op_type == "Constant")
     inner = {n.output[0] for n in constants if n.attribute[0].t.data_type in floats}
-    return inner | {t.name for t in model.graph.initializer if t.data_type in floats}
+    outer = {t.name for t in model.graph.initializer if t.data_type in floats}
+    return (inner | outer) & {name for node in model.graph.node for name in node.input}
 
 
 # What a plugin would refuse, before TensorRT asks it.
