@@ -24,7 +24,8 @@ from ....runtime.files import require_file
 from ...recipes.recipe import MOST_BYTES, YAML_ERRORS
 from ...recipes.values import shown
 
-BASE = "_BASE_"
+BASE, MOST_NAME = "_BASE_", 1000
+"""And the most characters of a file's name in it."""
 SUFFIXES = (".yaml", ".yml")
 MOST_READS = 32
 """Of files for one config; each may name several bases."""
@@ -143,7 +144,8 @@ def _bases(path: Path, value: Any) -> Iterator[Path]:
     An address is none of them: nothing is downloaded.
     """
     for name in value if isinstance(value, list) else [value]:
-        if not isinstance(name, str) or not name or not name.isprintable() or "://" in name:
+        printable = isinstance(name, str) and 0 < len(name) <= MOST_NAME and name.isprintable()
+        if not printable or "://" in name:
             raise InputError(
                 f"{path}: {BASE}={shown(name)}; expected the path of a YAML file. Download it, and "
                 "name it as it lies from here."

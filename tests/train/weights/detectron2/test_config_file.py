@@ -90,6 +90,7 @@ REFUSED = {
         "_BASE_='https://host/c.yaml'; expected the path",
     ),
     "a base that is no name": ("_BASE_: 3", "_BASE_=3; expected the path"),
+    "a long base": ("_BASE_: " + "b" * 1001, r"_BASE_='b{20,30}\.\.\.b{20,30}'; expected the path"),
     "an empty base": ("_BASE_:", "_BASE_=None; expected the path"),
     "no such base": (
         "_BASE_: none.yaml",
