@@ -69,6 +69,7 @@ class Ran:
     @property
     def json(self) -> dict[str, Any]:
         """The last line of standard output."""
+        assert self.out, self.err
         read: dict[str, Any] = json.loads(self.out.splitlines()[-1])
         return read
 
@@ -151,6 +152,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> DemoRun:
         patch.setattr("maskrt.eval.quick_options", lambda: short)
         code = main(["demo", "--out", str(out), "--images", str(DEMO_PICTURES), "--json"])
     ran = Ran(code, printed.getvalue(), told.getvalue())
+    assert code != 2, ran.err
     return DemoRun(out, out / f"shapes-{DEMO_PICTURES}", ran)
 
 

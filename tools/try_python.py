@@ -84,7 +84,8 @@ def _tested(version: str, keep: Path, networks: Path) -> int:
     home = keep / f"python{version}"
     python = make_environment(home, version, ["-e", f"{ROOT}[{EXTRAS}]", *BESIDES])
     tests = [f"tests/{folder}" for folder in FOLDERS]
-    words = [str(python), "-m", "pytest", "-q", "--chain", str(networks), *tests]
+    options = ["-q", "-p", "maskrt.tools.without_torch", "--chain", str(networks)]
+    words = [str(python), "-m", "pytest", *options, *tests]
     return subprocess.run(words, cwd=ROOT, check=False).returncode
 
 

@@ -53,8 +53,8 @@ def placement_of(session: Session, path: Path) -> Placement | None:
         return None
     nodes = session.placement()
     # with the CPU alone there is one memory, and nothing to copy to
-    memcpy = 0 if set(nodes) == {"cpu"} else _memcpy_nodes(path, session.provider)
-    return Placement(nodes, memcpy)
+    alone = session.provider == "cpu" or set(nodes) == {"cpu"}
+    return Placement(nodes, 0 if alone else _memcpy_nodes(path, session.provider))
 
 
 def _memcpy_nodes(path: Path, provider: str) -> int:

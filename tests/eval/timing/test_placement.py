@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
+import onnxruntime
 import pytest
 
+from maskrt.eval.timing import placement as placement_module
 from maskrt.eval.timing.placement import Placement, memcpy_count, placement_of, placement_table
 from maskrt.runtime.sessions.ort_session import OrtSession
 
+TELLS = pytest.mark.skipif(
+    not hasattr(onnxruntime.InferenceSession, "get_provider_graph_assignment_info"),
+    reason="ONNX Runtime before 1.24 does not tell its placement",
+)
 
+
+@TELLS
 def test_on_the_cpu_every_node_has_one_place(chain: Any) -> None:
     import onnx
 
@@ -23,14 +31,18 @@ def test_on_the_cpu_every_node_has_one_place(chain: Any) -> None:
     assert str(placement) == f"{placement.nodes['cpu']}: cpu {placement.nodes['cpu']}"
 
 
-def test_an_unknown_placement_is_counted_under_the_profiler(
+def test_before_onnx_runtime_1_24_the_cpu_is_not_profiled(
     chain: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As before ONNX Runtime 1.24, and wherever several providers share a graph."""
     monkeypatch.setattr(OrtSession, "placement", lambda self: {})
+    monkeypatch.setattr(OrtSession, "end_profiling", None)
     placement = placement_of(OrtSession(chain.onnx, "cpu"), chain.onnx)
     assert placement == Placement({}, 0)
     assert str(placement) == "not told"
+
+
+def test_copies_are_counted_in_a_run_under_the_profiler(chain: Any) -> None:
+    assert placement_module._memcpy_nodes(chain.onnx, "cpu") == 0
 
 
 def test_copy_nodes_are_counted_once_each() -> None:

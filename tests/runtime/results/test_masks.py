@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
-import torch.nn.functional as F
 
 from maskrt.runtime.errors import ContractError
 from maskrt.runtime.results.masks import foreground_box, paste_masks, paste_one
@@ -14,13 +12,16 @@ NEAR_SHARE = 1e-4  # of all pixels: excluding more would hide errors
 
 def grid_sample_values(mask: np.ndarray, box: np.ndarray, image_hw: tuple[int, int]) -> np.ndarray:
     """The straightforward way: every pixel of the picture sampled by torch, zeros outside."""
+    torch = pytest.importorskip("torch", reason="torch is not installed")
     height, width = image_hw
     x0, y0, x1, y1 = torch.from_numpy(box)
     x = (torch.arange(width) + 0.5 - x0) / (x1 - x0) * 2 - 1
     y = (torch.arange(height) + 0.5 - y0) / (y1 - y0) * 2 - 1
     grid = torch.stack((x.expand(height, width), y[:, None].expand(height, width)), dim=-1)
-    values = F.grid_sample(torch.from_numpy(mask)[None, None], grid[None], align_corners=False)
-    return values[0, 0].numpy()
+    masks = torch.from_numpy(mask)[None, None]
+    values = torch.nn.functional.grid_sample(masks, grid[None], align_corners=False)
+    sampled: np.ndarray = values[0, 0].numpy()
+    return sampled
 
 
 def random_case(m: int, image_hw: tuple[int, int], seed: int) -> tuple[np.ndarray, np.ndarray]:
