@@ -54,8 +54,8 @@ class Files:
     checkpoint: Path
     fp32: Path
     fp16: Path
-    engines: dict[str, Path]
-    """By what builds them."""
+    engines: dict[Path, tuple[str, str]]
+    """What builds them, and the operators asked of it."""
 
 
 def files_of(setting: Setting, name: str) -> Files:
@@ -66,8 +66,9 @@ def files_of(setting: Setting, name: str) -> Files:
         folder / f"{name}-fp32.onnx",
         folder / f"{name}-fp16.onnx",
         {
-            "tensorrt": folder / f"{name}-fp16.engine",
-            "tensorrt-rtx": folder / f"{name}-fp16-rtx.engine",
+            folder / f"{name}-fp16.engine": ("tensorrt", "auto"),
+            folder / f"{name}-fp16-portable.engine": ("tensorrt", "portable"),
+            folder / f"{name}-fp16-rtx.engine": ("tensorrt-rtx", "auto"),
         },
     )
 
@@ -87,15 +88,16 @@ def make_onnx(name: str, setting: Setting) -> Found:
 
 
 def make_engines(name: str, setting: Setting) -> Found:
-    """An FP16 engine by each TensorRT that is installed, ONNX Runtime's provider included.
+    """FP16 engines by each TensorRT that is installed, ONNX Runtime's provider included.
 
-    Its engine stays in ONNX Runtime's cache, so that the stage that times it does not wait for it.
+    With this project's kernels as plugins and without, so that both can be compared. The provider's
+    engine stays in ONNX Runtime's cache: the stage that times it does not wait for it.
     """
     files = files_of(setting, name)
     if not files.fp16.exists():
         raise NotRunError({files.fp16.name: NOT_MADE})
     sentences, absent, failures = [], {}, []
-    for runtime, engine in files.engines.items():
+    for engine, (runtime, operators) in files.engines.items():
         engine.unlink(missing_ok=True)  # of another TensorRT: it must not be timed as this one's
         try:
             load_flavour(runtime)
@@ -103,9 +105,9 @@ def make_engines(name: str, setting: Setting) -> Found:
             absent[engine.name] = str(err)
             continue
         try:
-            sentences.append(_built(files.fp16, engine, runtime))
+            sentences.append(_built(files.fp16, engine, runtime, operators))
         except MaskRTError as err:
-            failures.append(str(err))
+            failures.append(f"{engine.name}: {err}")
     provider = ModelRef(files.fp16, "onnxruntime-tensorrt")
     try:
         try_alone(provider)
@@ -117,11 +119,11 @@ def make_engines(name: str, setting: Setting) -> Found:
     return Found(sentences=tuple(sentences), absent=absent, failures=tuple(failures))
 
 
-def _built(onnx: Path, engine: Path, runtime: str) -> str:
+def _built(onnx: Path, engine: Path, runtime: str, operators: str) -> str:
     from ...workflows import build_engine
 
     cache = engine.with_name(f"{runtime}.timing-cache")
-    report = build_engine(onnx, engine, runtime, timing_cache_path=cache, progress=False)
+    report = build_engine(onnx, engine, runtime, operators, timing_cache_path=cache, progress=False)
     return (
         f"{engine.name}: {engine.stat().st_size / 1e6:.1f} MB, built by "
         f"{report.fingerprint.runtime} {report.fingerprint.tensorrt_version} in "
@@ -158,7 +160,7 @@ def _rows(files: Files, rehearsal: bool) -> Iterator[ModelRef]:
     yield ModelRef(files.fp32, "onnxruntime-cuda")
     yield ModelRef(files.fp16, "onnxruntime-cuda")
     yield ModelRef(files.fp16, "onnxruntime-tensorrt")
-    for engine in files.engines.values():
+    for engine in files.engines:
         yield ModelRef(engine)
         yield ModelRef(engine, options=SessionOptions(pictures="gpu"))
     if rehearsal:
@@ -181,7 +183,7 @@ def try_alone(model: ModelRef) -> None:
 
 def profile_layers(setting: Setting) -> Found:
     """TensorRT's own time of every layer of every engine that was built."""
-    engines = [engine for name in NETWORKS for engine in files_of(setting, name).engines.values()]
+    engines = [engine for name in NETWORKS for engine in files_of(setting, name).engines]
     profiles, absent = [], {}
     for engine in engines:
         if not engine.exists():

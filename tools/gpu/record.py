@@ -32,6 +32,8 @@ MORE_PACKAGES = ("cuda-bindings", "nvidia-ml-py", "onnx", "torchvision", "triton
 STEADY = ("cpu", "cores", "os", "python", "versions", "gpus", "driver", "gpu")
 """What of the environment stays from one stage to the next."""
 PAGE = "gpu.html"
+SHOWN = 400
+"""Characters of a reason; the JSON has all."""
 
 State = Literal["done", "failed", "not run"]
 
@@ -92,8 +94,13 @@ class Result:
 
     def __str__(self) -> str:
         """One line, e.g. "demo: done in 74 s"."""
-        after = f" in {self.seconds:.0f} s" if self.state == "done" else f": {self.why}"
+        after = f" in {self.seconds:.0f} s" if self.state == "done" else f": {self.short_why}"
         return f"{self.stage}: {self.state}{after}"
+
+    @property
+    def short_why(self) -> str:
+        """`why` as a table takes it: several errors at once are a page."""
+        return self.why if len(self.why) <= SHOWN else f"{self.why[:SHOWN]}..."
 
 
 def machine() -> dict[str, Any]:
@@ -197,7 +204,7 @@ def write_record(
 
 def stage_table(results: list[Result]) -> Table:
     """How each stage ended."""
-    rows = tuple((r.stage, r.state, f"{r.seconds:.0f}", r.why) for r in results)
+    rows = tuple((r.stage, r.state, f"{r.seconds:.0f}", r.short_why) for r in results)
     return Table("Stages", ("stage", "state", "s", "why"), rows, keys=1)
 
 

@@ -45,7 +45,7 @@ def test_files_are_made_and_a_missing_tensorrt_is_said(setting: Setting, made: F
     files = files_of(setting, "lsc")
     assert made.failures == ()
     assert files.fp32.stat().st_size > files.fp16.stat().st_size > 0
-    for engine in files.engines.values():
+    for engine in files.engines:
         assert engine.exists() == (engine.name not in made.absent)
         assert engine.exists() == any(engine.name in sentence for sentence in made.sentences)
     assert f"{files.fp16.name}@onnxruntime-tensorrt" in {*made.absent} | {
@@ -66,6 +66,8 @@ def test_what_runs_here_is_timed_and_the_rest_has_its_reason(setting: Setting) -
         "lsc-fp16.onnx@onnxruntime-cuda",
         "lsc-fp16.onnx@onnxruntime-tensorrt",
         "lsc-fp16.engine",
+        "lsc-fp16.engine@pictures=gpu",
+        "lsc-fp16-portable.engine",
         "lsc-fp16-rtx.engine",
     } <= set(found.absent)
     assert "GPU" in found.absent["lsc-fp16-rtx.engine"]
@@ -77,7 +79,7 @@ def test_what_runs_here_is_timed_and_the_rest_has_its_reason(setting: Setting) -
 def test_layers_of_engines_that_cannot_be_opened_are_not_run(setting: Setting) -> None:
     with pytest.raises(NotRunError, match="GPU") as raised:
         profile_layers(setting)
-    assert len(raised.value.absent) == 2 * len(NETWORKS)
+    assert len(raised.value.absent) == 3 * len(NETWORKS)
     assert "GPU" in raised.value.absent["lsc-fp16-rtx.engine"]
 
 
