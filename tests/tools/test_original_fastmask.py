@@ -1,10 +1,12 @@
 """The published code's sizes and windows, and that ours on a canvas are the same."""
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
 
+import maskrt
 from maskrt.tools import original_fastmask
 from maskrt.tools.original_fastmask import drawn, on_canvas, original, original_hw, same_windows
 from maskrt.train.networks.fastmask import FastMask
@@ -102,3 +104,15 @@ def test_the_table_has_both_canvases(
     assert [row.canvas_hw for row in rows] == [(96, 132), (96, 132), (132, 96)]
     assert [row.same[BEST] == 1.0 for row in rows] == [True, False, True]
     assert len(capsys.readouterr().out.splitlines()) == 3
+
+
+def test_the_record_says_the_same_of_full_size() -> None:
+    """Upright and square pictures come to the level of landscape ones on a canvas of their own."""
+    path = Path(maskrt.__path__[0]) / "eval" / "records" / "fastmask_original_cpu.json"
+    rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
+    fits = [row for row in rows if row["ours_hw"] == row["original_hw"]]
+    assert {tuple(row["picture_hw"]) for row in fits} == set(original_fastmask.PICTURES_HW)
+    assert min(share for row in fits for share in row["same"].values()) > 0.99
+    assert min(row["mask_iou"] for row in fits) > 0.99
+    shrunk = [row for row in rows if row not in fits]
+    assert max(row["same"]["100"] for row in shrunk) < 0.5
