@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 from ...eval.coco.layout import read_rows
 from ...runtime.errors import InputError
 from ...runtime.files import require_file
+from ..recipes.ranges import Items
 from ..recipes.values import value_of
 
 LIST, COCO = (".txt", ".names"), ".json"
 MOST_BYTES = 1 << 18
+NAMES = Annotated[tuple[str, ...], Items(1)]
 
 
 def class_names_from(text: str) -> tuple[str, ...]:
@@ -34,7 +37,7 @@ def class_names_from(text: str) -> tuple[str, ...]:
     else:
         names = text.split(",")
     stripped = [name.strip() for name in names]
-    checked: tuple[str, ...] = value_of(tuple[str, ...], stripped, "--classes", "names")
+    checked: tuple[str, ...] = value_of(NAMES, stripped, "--classes", "names")
     return checked
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -230,6 +231,14 @@ def test_the_header_says_where_weights_and_settings_are_from(
         path.name: hashlib.sha256(path.read_bytes()).hexdigest()
         for path in (settings, tmp_path / "narrow.yaml")
     }
+
+
+def test_a_name_that_is_no_text_is_written_as_one(
+    arrays: Make, saved: Save, config: Write, tmp_path: Path
+) -> None:
+    file = saved(arrays()).rename(tmp_path / os.fsdecode(b"w\xff.pkl"))
+    import_checkpoint(file, "detectron2", tmp_path / "out.safetensors", config=config())
+    assert "imported from w?.pkl" in load_checkpoint(tmp_path / "out.safetensors").origin
 
 
 def test_settings_belong_to_their_weights(
