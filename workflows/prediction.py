@@ -67,6 +67,8 @@ class Written:
     """Files in the folder that are not of this run, so the results file does not name them."""
     lost: str | None = None
     """How many pictures lost how many pixels to the canvas, in a sentence; None where none did."""
+    origin: str = ""
+    """How the model's weights came about, in words; empty where its file does not say."""
 
 
 def predict_files(
@@ -133,7 +135,10 @@ def predict_sources(
     others = sum(p.name not in names and not p.name.startswith(".") for p in out.iterdir())
     broken = tuple(map(str, run.broken))
     lost = run.losses.sentence
-    return Written(pictures, run.drawn, str(results.path), broken, skipped, others, lost)
+    return Written(
+        *(pictures, run.drawn, str(results.path), broken, skipped, others, lost),
+        origin=predictor.contract.origin,
+    )
 
 
 def _all_broken(broken: Sequence[InputError]) -> InputError:

@@ -40,6 +40,8 @@ def run(arguments: Arguments) -> Result:
             on_progress=tell,
         )
     print(f"{arguments.out}: {written.pictures} pictures, {written.instances} instances")
+    if written.origin:
+        print(f"  weights: {written.origin}")
     if written.skipped:
         kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(written.skipped.items()))
         print(f"  skipped in folders, as no pictures: {kinds}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import json
 import re
@@ -70,6 +71,18 @@ def results(out: Path) -> dict[str, Any]:
 
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
+
+
+def test_an_imported_network_is_called_imported(
+    write_onnx: Callable[[str | None], Path],
+    tiny_contract: Contract,
+    pictures: Path,
+    tmp_path: Path,
+) -> None:
+    origin = "imported from model_final.pkl (Detectron2 Mask R-CNN C4)"
+    contract = dataclasses.replace(tiny_contract, origin=origin)
+    written = predict_files(write_onnx(contract.to_json()), [pictures], tmp_path / "out")
+    assert written.origin == origin
 
 
 def test_a_folder_gives_one_overlay_per_picture_in_the_order_of_names(
