@@ -23,7 +23,7 @@ from ..runtime.sidecar import Fingerprint, Sidecar
 from .artefact import check_target, take_fingerprint, write_pair
 from .compatibility import NOWHERE_ELSE, Compatibility, require_compatibility, set_compatibility
 from .flavours import Flavour, load_flavour, request_precision
-from .inline import read_exported, tensor_types, weight_files
+from .inline import keep_bounds_named, read_exported, tensor_types, weight_files
 from .layers.engine_report import built_summary, network_summary, summary_words, to_record
 from .layers.summary import Layer, LayerSummary
 from .network import make_builder, parse_network, serialize_network
@@ -116,6 +116,8 @@ def build_engine(
     builder = make_builder(flavour)
     against = compatibility.against_plugins
     prepared = prepare_operators(operators, flavour, exported, str(source), against)
+    if compatibility.strip_weights:
+        keep_bounds_named(prepared.model)
     engine, network, notes = interruptible(
         lambda stop: _build(
             flavour, builder, prepared, contract, options, stop, source=source, progress=progress

@@ -45,6 +45,21 @@ def read_exported(onnx_path: Path) -> tuple[onnx.ModelProto, Contract]:
         raise InputError(str(err)) from err
 
 
+def keep_bounds_named(model: onnx.ModelProto) -> None:
+    """Make every one-sided Clip a Min or Max, in place, for an engine without its weights.
+
+    Of such a Clip's bound TensorRT's parser makes a constant that has no name, and what has none
+    cannot come back from the ONNX file. Min and Max take the bound as it is.
+    """
+    for node in model.graph.node:
+        if node.op_type != "Clip" or node.domain not in STANDARD_DOMAINS:
+            continue
+        tensor, low, high = (*node.input, "", "")[:3]
+        if bool(low) != bool(high):
+            node.op_type = "Max" if low else "Min"
+            node.input[:] = [tensor, low or high]
+
+
 def weight_files(onnx_path: Path, folder: Path) -> dict[str, str]:
     """The files that hold a model's weights: itself and its external data.
 

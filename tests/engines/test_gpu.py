@@ -85,7 +85,7 @@ def test_an_engine_for_other_places_runs_where_it_was_built(
 
 
 def test_a_whole_network_gets_all_its_weights_back(chain: Any, tmp_path: Path) -> None:
-    """Its parser makes constants of its own, for one-sided clamps: are they asked for, too?"""
+    """Its parser makes whole numbers of its own, for shapes: are they asked for, too?"""
     pytest.importorskip("tensorrt", reason="tensorrt is not installed")
     whole, stripped = tmp_path / "whole.engine", tmp_path / "stripped.engine"
     build_engine(chain.onnx_fp16, whole, "tensorrt", progress=False)

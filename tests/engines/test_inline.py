@@ -4,11 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx.parser
 import onnxruntime
 import pytest
 from onnx import helper
 
 from maskrt.engines.inline import (
+    keep_bounds_named,
     plugin_model,
     portable_model,
     read_exported,
@@ -90,3 +92,30 @@ def test_an_operator_of_another_domain_needs_a_body(prepare: object, tiny_onnx: 
     del exported.functions[1]
     with pytest.raises(BuildError, match="calls other::Double, which has no portable body"):
         prepare(exported, "tiny")
+
+
+def test_one_sided_clips_take_their_bound_by_name_and_compute_the_same() -> None:
+    model = onnx.parser.parse_model("""
+    <ir_version: 8, opset_import: ["": 17]>
+    g (float[7] x) => (float[7] low, float[7] high, float[7] both, float[7] none)
+    <float l = {-1.0}, float h = {2.0}> {
+        low = Clip (x, l)
+        high = Clip (x, , h)
+        both = Clip (x, l, h)
+        none = Clip (x)
+    }
+    """)
+    x = np.array([-3e38, -3, -1, 0, 2, 5, 3e38], np.float32)
+
+    def computed() -> list[np.ndarray]:
+        data = model.SerializeToString()
+        session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+        return session.run(None, {"x": x})
+
+    before = computed()
+    keep_bounds_named(model)
+    nodes = [(n.op_type, *n.input) for n in model.graph.node]
+    assert nodes[:2] == [("Max", "x", "l"), ("Min", "x", "h")]
+    assert [n[0] for n in nodes[2:]] == ["Clip", "Clip"]
+    for found, expected in zip(computed(), before, strict=True):
+        np.testing.assert_array_equal(found, expected)

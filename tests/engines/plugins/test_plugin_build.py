@@ -19,7 +19,7 @@ import maskrt.engines.plugins
 from maskrt.engines.builder import build_engine
 from maskrt.engines.compatibility import Compatibility
 from maskrt.engines.flavours import Flavour, flavour_of, load_flavour
-from maskrt.engines.inline import portable_model, read_exported
+from maskrt.engines.inline import keep_bounds_named, portable_model, read_exported
 from maskrt.engines.network import make_builder, parse_network
 from maskrt.engines.plugins import choice as operator_choice
 from maskrt.engines.plugins.choice import (
@@ -148,8 +148,12 @@ def test_a_refit_names_weights_as_the_real_parser_does(exported: Path) -> None:
 def float_weights(model: onnx.ModelProto) -> set[str]:
     """Names of all that a node reads."""
     floats = (TensorProto.FLOAT, TensorProto.FLOAT16)
-    constants = (n for n in model.graph.node if n.op_type == "Constant")
-    inner = {n.output[0] for n in constants if n.attribute[0].t.data_type in floats}
+    constants = ((n, n.attribute[0]) for n in model.graph.node if n.op_type == "Constant")
+    inner = {
+        n.output[0]
+        for n, value in constants
+        if value.t.data_type in floats or value.name in ("value_float", "value_floats")
+    }
     outer = {t.name for t in model.graph.initializer if t.data_type in floats}
     return (inner | outer) & {name for node in model.graph.node for name in node.input}
 
@@ -397,3 +401,20 @@ def test_an_exported_network_keeps_its_operators_as_plugins(chain: Any) -> None:
     kept = [node.op_type for node in prepared.model.graph.node if node.domain]
     assert kept == ["MaskrtRoiAlign"] * 2
     assert list(prepared.kernels_sha256) == ["roi_align_fp16_sm80.ptx"]
+
+
+def test_no_weight_of_a_whole_network_is_without_a_name(chain: Any) -> None:
+    """What the real parser makes of it: a constant without a name could not come back."""
+    model, contract = read_exported(chain.onnx_fp16)
+    portable, real = portable_model(model, "x.onnx"), load_flavour("tensorrt-rtx")
+    keep_bounds_named(portable)
+    network = parse_network(real, make_builder(real), portable, contract, "x.onnx")
+    layers = [network.get_layer(i) for i in range(network.num_layers)]
+    floats = (real.trt.float16, real.trt.float32)
+    constants = {
+        layer.name
+        for layer in layers
+        if layer.type == real.trt.LayerType.CONSTANT and layer.get_output(0).dtype in floats
+    }
+    assert len(constants) > 10
+    assert constants <= float_weights(inlined_model(chain.onnx_fp16, "gpu"))
