@@ -17,6 +17,8 @@ from maskrt.runtime.gpu.cuda import missing_device
 from maskrt.runtime.sessions.interface import Backend
 from maskrt.runtime.sessions.open import ModelRef, model_from_text
 from maskrt.runtime.sessions.openvino_session import openvino_core
+from maskrt.runtime.sessions.ort_module import provider_trouble
+from maskrt.runtime.sessions.ort_providers import CUDA
 from maskrt.workflows.latency.bench import _open
 from maskrt.workflows.latency.floor import CHAINS, Layers, chain_model, probes_for, works_of
 
@@ -277,8 +279,9 @@ def test_bfloat_rows_are_held_against_bfloat_products() -> None:
 def test_on_a_gpu_clocks_are_recorded_and_rows_have_an_engine_scope(
     maskrt: Run, chain: Any
 ) -> None:
-    if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
-        pytest.skip("this ONNX Runtime has no CUDA")
+    trouble = provider_trouble(CUDA)
+    if trouble is not None:
+        pytest.skip(f"ONNX Runtime's CUDA provider cannot start: {trouble}")
     models = (f"{chain.onnx}@onnxruntime-cpu", f"{chain.onnx_fp16}@onnxruntime-cuda")
     ran = maskrt("bench", *models, "--samples", 10, "--streams", 2, "--json")
     assert ran.code == 0, ran.err

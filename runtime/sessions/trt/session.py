@@ -23,6 +23,7 @@ from ...errors import InputError, SessionError
 from ...gpu import cuda
 from ...gpu.device_array import DeviceArray
 from ...pictures.picture_path import Canvases
+from ...sidecar import Sidecar
 from ..interface import Backend, OnDevice
 from .context import TrtContext
 from .engine import load_engine, require_contract_tensors
@@ -79,8 +80,7 @@ class TrtSession(Closing):
         loaded = load_engine(engine_path, device)
         require_contract_tensors(loaded)
         self.contract = loaded.sidecar.contract
-        runtime = loaded.sidecar.fingerprint.runtime
-        self.backend = Backend(runtime, "cuda", self.contract.precision, runtime)
+        self.backend = _backend(loaded.sidecar)
         opened: list[TrtContext] = []
         with cuda.using_device(device), contextlib.ExitStack() as stack:
             cache = RuntimeCache(loaded) if has_runtime_config(loaded) else None
@@ -162,3 +162,11 @@ def _check_contexts(path: Path, contexts: int, stream: object | None) -> None:
             f"{path}: {contexts} contexts {many or 'asked for; expected 1 or more'}. "
             "Change 'contexts', or open the engine without 'stream'."
         )
+
+
+def _backend(sidecar: Sidecar) -> Backend:
+    """What runs an engine; one of FP32 that was let multiply in TF32 is called so."""
+    built, precision = sidecar.fingerprint, sidecar.contract.precision
+    tf32 = precision == "fp32" and built.options.get("tf32") is True
+    label = f"{built.runtime}-tf32" if tf32 else built.runtime
+    return Backend(built.runtime, "cuda", precision, label)
