@@ -29,6 +29,9 @@ VERSIONS = (
     *("1.24.4", "1.25.1", "1.26.0", "1.27.0", "1.28.0", "1.29.0", "1.30.0", "1.31.1", "1.32.0"),
 )
 """The last release of each; the last of them is what the others are compared with."""
+TORCHS_IR_VERSION = 10
+NEWER_FILE = "newer.onnx"
+"""The first network with the IR version that torch's exporter writes."""
 LAST_FOR_3_10 = (1, 23)
 LAST_FOR_NUMPY_1 = (1, 18)
 INSIDE = "--inside"
@@ -49,12 +52,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         _make_files(folder)
         rows = [_tried(version, folder) for version in arguments.versions]
         _compare(rows, folder)
-    _write_record(arguments.out, rows)
+        _write_record(arguments.out, rows, folder)
     return int(any(row["failures"] for row in rows))
 
 
 def _make_files(folder: Path) -> None:
     """NAME.onnx, and NAME.npz with the inputs, of each network; and the package, importable."""
+    import onnx
+
     from ..runtime.pictures.preprocess import place_on_canvas
     from ..train.shapes.scenes import draw_scene
     from ..workflows import export_checkpoint
@@ -70,6 +75,9 @@ def _make_files(folder: Path) -> None:
         placed = [place_on_canvas([picture], report.contract) for picture in pictures]
         images, sizes = (np.stack(arrays) for arrays in zip(*placed, strict=True))
         np.savez(folder / f"{name}.npz", images=images, sizes=sizes)
+    newer = onnx.load(folder / f"{NETWORKS[0]}.onnx")
+    newer.ir_version = TORCHS_IR_VERSION
+    onnx.save(newer, folder / NEWER_FILE)
 
 
 def _tried(version: str, folder: Path) -> dict[str, Any]:
@@ -82,13 +90,13 @@ def _tried(version: str, folder: Path) -> dict[str, Any]:
     )
     outputs = folder / f"outputs-{version}"
     outputs.mkdir(exist_ok=True)
-    words = [interpreter, "-m", "maskrt.tools.try_runtimes", INSIDE, folder, outputs]
+    words = [str(interpreter), "-m", "maskrt.tools.try_runtimes", INSIDE, str(folder), str(outputs)]
     environment = {**os.environ, "PYTHONPATH": str(folder / "link")}
     ran = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
     lines = ran.stdout.strip().splitlines()
-    failures = json.loads(lines[-1]) if lines else {"": ran.stderr.strip()[-300:]}
-    print(f"onnxruntime {version}, Python {python}: {failures or 'all open'}", flush=True)
-    return {"onnxruntime": version, "python": python, "failures": failures}
+    told = json.loads(lines[-1]) if lines else {"failures": {"": ran.stderr.strip()[-300:]}}
+    print(f"onnxruntime {version}, Python {python}: {told}", flush=True)
+    return {"onnxruntime": version, "python": python, **told}
 
 
 def _run_files(folder: Path, outputs: Path) -> int:
@@ -105,10 +113,21 @@ def _run_files(folder: Path, outputs: Path) -> int:
         except MaskRTError as err:
             failures[name] = str(err)
             continue
-        stacked = {key: np.stack([one[key] for one in found]) for key in found[0]}
+        stacked: dict[str, Any] = {key: np.stack([x[key] for x in found]) for key in found[0]}
         np.savez(outputs / f"{name}.npz", **stacked)
-    print(json.dumps(failures))
+    print(json.dumps({"failures": failures, "opens_ir_10": _opens(folder / NEWER_FILE)}))
     return 0
+
+
+def _opens(path: Path) -> bool:
+    from ..runtime.errors import MaskRTError
+    from ..runtime.sessions.open import open_artefact
+
+    try:
+        open_artefact(path).close()
+    except MaskRTError:
+        return False
+    return True
 
 
 def _compare(rows: Sequence[dict[str, Any]], folder: Path) -> None:
@@ -128,12 +147,13 @@ def _differences(
             yield name, max(float(np.abs(a - b).max(initial=0.0)) for a, b in pairs)
 
 
-def _write_record(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+def _write_record(path: Path, rows: Sequence[dict[str, Any]], folder: Path) -> None:
     from ..eval.machine.environment import environment
     from ..runtime.files import write_text
 
     command = "python -m maskrt.tools.try_runtimes"
-    record = {"command": command, "environment": environment([]), "rows": rows}
+    here = environment(folder / f"{name}.onnx" for name in NETWORKS)
+    record = {"command": command, "environment": here, "rows": rows}
     write_text(path, json.dumps(record, indent=1, sort_keys=True) + "\n")
 
 
