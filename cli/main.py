@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .endings import Signals, end, watched_streams
+from .output import plain_warnings
 from .verbs import (
     bench,
     bisect_fp16,
@@ -66,7 +67,8 @@ def _run(words: Sequence[str]) -> int:
     arguments = _parse(words)
     from ..runtime.packages import packages_named
 
-    with packages_named("", EXTRAS.get(arguments.verb, "")):
+    extra = EXTRAS.get(arguments.verb, "")
+    with packages_named("", extra), plain_warnings(f"maskrt {arguments.verb}"):
         result: dict[str, Any] = arguments.run(arguments)
     if arguments.json:
         import json

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from ..eval import Table
@@ -25,6 +25,35 @@ def print_tables(tables: Iterable[Table]) -> None:
 def say(line: str) -> None:
     """What is being done now, for people who wait."""
     print(line, file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def plain_warnings(where: str) -> Iterator[None]:
+    """While the block lasts a warning of ours is a sentence, without the code it came from."""
+    import warnings
+
+    from ..runtime.errors import MaskRTWarning
+
+    shown = warnings.showwarning
+
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        if issubclass(category, MaskRTWarning):
+            say(f"{where}: {message}")
+        else:
+            shown(message, category, filename, lineno, file, line)
+
+    warnings.showwarning = show
+    try:
+        yield
+    finally:
+        warnings.showwarning = shown
 
 
 @contextlib.contextmanager

@@ -21,6 +21,10 @@ class MaskRTError(Exception):
     exit_code = 2
 
 
+class MaskRTWarning(RuntimeWarning):
+    """What was asked for is done another way, with the same result; its text is as an error's."""
+
+
 class InputError(MaskRTError):
     """A file, picture or option is missing, broken or of the wrong kind."""
 

@@ -76,7 +76,7 @@ class Predictor(Closing):
         """A picture file for `predict`, as `maskrt.read_image` reads it.
 
         With `pictures="gpu"` and nvImageCodec installed a JPEG is decoded on the GPU and stays in
-        its memory; a RuntimeWarning tells once where it is not installed.
+        its memory; a MaskRTWarning tells once where it is not installed.
 
         Raises:
             InputError: as `preprocess.read_image`.

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from ..closing import Closing
-from ..errors import pip_line
+from ..errors import MaskRTWarning, pip_line
 from ..pictures.picture_path import GpuImage, Picture
 from ..pictures.preprocess import Image
 from . import cuda
@@ -38,7 +38,7 @@ class GpuDecoder(Closing):
     def decode(self, data: bytes) -> GpuImage | None:
         """A picture file's bytes as (H, W, 3) uint8 RGB in GPU memory.
 
-        None where nvImageCodec does not decode them, or is not installed, which a RuntimeWarning
+        None where nvImageCodec does not decode them, or is not installed, which a MaskRTWarning
         tells once.
         """
         with self._one_at_a_time, cuda.using_device(self._device):
@@ -71,7 +71,7 @@ def _decoder(device: int) -> Any | None:
         warnings.warn(
             f"pictures on the GPU: nvImageCodec is not usable ({err}); expected it to decode JPEG "
             f"there. They are decoded on the CPU. {pip_line('gpu-decode')}",
-            RuntimeWarning,
+            MaskRTWarning,
             stacklevel=5,  # whoever asked the predictor
         )
         return None

@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...contract import Outputs, TensorSpec
-from ...errors import SessionError
+from ...errors import MaskRTWarning, SessionError
 from ...gpu import cuda
 from ...gpu.device_array import DeviceArray, device_array_from, require_alignment
 from ...gpu.graph import Graph
@@ -159,7 +159,7 @@ class TrtContext:
             warnings.warn(
                 f"{path}: no CUDA graph could be recorded, so every run is queued call by call and "
                 f"takes longer. Reason: {err}",
-                RuntimeWarning,
+                MaskRTWarning,
                 stacklevel=5,  # whoever opened the session
             )
             return str(err)

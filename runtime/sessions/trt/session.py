@@ -61,7 +61,7 @@ class TrtSession(Closing):
             engine_path: made by `maskrt build`.
             device: index of the GPU.
             contexts: how many batches may run at once, each in GPU memory of its own.
-            cuda_graph: record the run as a CUDA graph; a RuntimeWarning tells where that fails.
+            cuda_graph: record the run as a CUDA graph; a MaskRTWarning tells where that fails.
             stream: the caller's CUDA stream (an int, or an object of PyCUDA, torch, CuPy or
                 cuda.core), for one context; None makes a non-blocking stream per context.
             allocator: bytes -> an object that `int()` turns into a GPU address aligned to 256 and

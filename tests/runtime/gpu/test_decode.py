@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from maskrt.runtime.contract import Contract
-from maskrt.runtime.errors import InputError
+from maskrt.runtime.errors import InputError, MaskRTWarning
 from maskrt.runtime.gpu import decode
 from maskrt.runtime.gpu.decode import GpuDecoder, to_host
 from maskrt.runtime.gpu.picture_path import GpuPath
@@ -67,7 +67,7 @@ def test_missing_nvimagecodec_is_told_once_and_opencv_decodes(
     decode._decoder.cache_clear()
     path = picture_file(tmp_path, "a.jpg")
     with GpuPath(tiny_contract) as gpu:
-        with pytest.warns(RuntimeWarning, match=r'decoded on the CPU\. .*"\.\[gpu-decode\]"'):
+        with pytest.warns(MaskRTWarning, match=r'decoded on the CPU\. .*"\.\[gpu-decode\]"'):
             np.testing.assert_array_equal(gpu.read_image(path), read_image(path))
         np.testing.assert_array_equal(gpu.read_image(path), read_image(path))  # no second one
     decode._decoder.cache_clear()

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from maskrt.runtime.errors import InputError, SessionError
+from maskrt.runtime.errors import InputError, MaskRTWarning, SessionError
 from maskrt.runtime.sessions.trt.session import TrtSession
 
 IMAGES = np.zeros((1, 4, 4, 3), np.uint8)
@@ -119,7 +119,7 @@ def test_a_recording_that_fails_is_told_and_runs_go_on(
 ) -> None:
     engine.records, host_cuda.captures = who != "tensorrt", who != "cuda"
     reason = "its last error" if who == "tensorrt" else "cudaErrorStreamCaptureInvalidated"
-    with pytest.warns(RuntimeWarning, match=f"no CUDA graph could be recorded.*{reason}") as told:
+    with pytest.warns(MaskRTWarning, match=f"no CUDA graph could be recorded.*{reason}") as told:
         session = TrtSession(write_engine())
     assert told[0].filename == __file__  # whoever opened the session
     with session:
