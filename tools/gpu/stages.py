@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import functools
+import re
 import subprocess
 import sys
 import time
@@ -41,6 +42,8 @@ REHEARSED_CASES = (
 EXPORT = ("torch", "safetensors", "yaml", "onnx", "onnxscript", "onnxruntime")
 """What `export` imports."""
 
+OTHERS_PACKAGE = re.compile("^ModuleNotFoundError: No module named '(?!maskrt)")
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -69,6 +72,7 @@ def run_tests(setting: Setting) -> Found:
     written = (setting.out / "tests.xml").resolve()
     written.unlink(missing_ok=True)
     options = ["-q", "-m", "gpu", "-p", "no:cacheprovider", "--continue-on-collection-errors"]
+    options.append("--show-capture=no")
     command = [sys.executable, "-m", "pytest", *options, f"--junitxml={written}", "--rootdir"]
     command += [str(ROOT), "-c", str(ROOT / "pyproject.toml"), str(ROOT / "tests")]
     subprocess.run(command, check=False)  # its exit code says less than the file
@@ -81,18 +85,21 @@ def run_tests(setting: Setting) -> Found:
 
 
 def read_tests(junit_xml: Path) -> Found:
-    """What pytest wrote of its tests; a file that lacks a package of ours did not run."""
+    """What pytest wrote of its tests; a file that cannot be read for a package did not run."""
     passed, absent, failures = [], {}, []
     for case in ElementTree.parse(junit_xml).iter("testcase"):
         name = ".".join(filter(None, (case.get("classname"), case.get("name"))))
         ends = [end for end in case if end.tag in ("failure", "error", "skipped")]
-        text = "".join(f"{end.get('message')} {end.text}" for end in ends)
+        lines = "\n".join(end.text or "" for end in ends).splitlines()
+        said = " ".join(line[2:].strip() for line in lines if line[:2] == "E ")[:300]
         if not ends:
             passed.append(name)
-        elif ends[0].tag == "skipped" or "No module named" in text:
+        elif ends[0].tag == "skipped":
             absent[name] = str(ends[0].get("message"))
+        elif OTHERS_PACKAGE.search(said):
+            absent[name] = said
         else:
-            failures.append(f"{name}: {' '.join(text.split())[:300]}")
+            failures.append(f"{name}: {said}")
     counted = f"{len(passed)} passed, {len(failures)} failed, {len(absent)} not run"
     return Found((), (counted,), absent, tuple(failures), {"passed": passed})
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,13 +20,18 @@ from maskrt.tools.gpu.networks import (
 from maskrt.tools.gpu.record import Found, NotRunError, Setting
 from maskrt.train.recipes.recipe import load_recipe
 
-pytestmark = pytest.mark.slow
+from ...conftest import Chain
+
 no_gpu = pytest.mark.skipif(missing_device() is None, reason="this machine has a GPU")
 
 
 @pytest.fixture(scope="module")
-def setting(tmp_path_factory: pytest.TempPathFactory) -> Setting:
-    return Setting(tmp_path_factory.mktemp("gpu"), True, "code-machine")
+def setting(tmp_path_factory: pytest.TempPathFactory, chain: Chain) -> Iterator[Setting]:
+    """With the chain's very narrow network in place of the small one."""
+    narrow = replace(NETWORKS["lsc"], small=str(chain.checkpoint.with_suffix(".yaml")))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(NETWORKS, "lsc", narrow)
+        yield Setting(tmp_path_factory.mktemp("gpu"), True, "code-machine")
 
 
 @pytest.fixture(scope="module")
