@@ -8,9 +8,9 @@ from random import Random
 import pytest
 
 from maskrt.runtime.errors import InputError
-from maskrt.tools import fuzz
-from maskrt.tools.fuzz_readers import READERS, Reader, coco_json
-from maskrt.tools.mutations import mutated_bytes, mutated_json
+from maskrt.tools.fuzz import run as fuzz
+from maskrt.tools.fuzz.mutations import mutated_bytes, mutated_json
+from maskrt.tools.fuzz.readers import READERS, Reader, coco_json
 
 
 def written(folder):

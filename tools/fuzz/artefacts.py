@@ -99,17 +99,41 @@ def _read_onnx(folder: Path) -> object:
     """Inspect it, as people see it, and predict one picture."""
     import numpy as np
 
-    from ..runtime.predictor import Predictor
-    from ..runtime.sessions.open import open_artefact
+    from ...runtime.predictor import Predictor
+    from ...runtime.sessions.open import open_artefact
 
     _inspected(folder / "a.onnx")
     with Predictor(open_artefact(folder / "a.onnx", "onnxruntime-cpu")) as predictor:
         return predictor.predict([np.full((20, 30, 3), 90, np.uint8)])
 
 
+def _write_bundle(folder: Path) -> Path:
+    """Its index; the one graph lies beside it."""
+    from ...runtime.bundle import INDEX, BundleGraph, BundleIndex
+    from ...runtime.files import sha256_of
+
+    graph = _write_onnx(folder)
+    entry = BundleGraph(graph.name, sha256_of(graph), graph.stat().st_size, (32, 48))
+    contract = contract_json()
+    same = {key: contract[key] for key in ("model", "variant", "precision", "batch")}
+    index = BundleIndex(**same, checkpoint_sha256="ab", graphs=(entry,), weights=None)
+    (folder / INDEX).write_text(index.to_json())
+    return folder / INDEX
+
+
+def _read_bundle(folder: Path) -> object:
+    """Open it and predict one picture."""
+    import numpy as np
+
+    from ...workflows import load
+
+    with load(folder / "bundle.json") as predictor:
+        return predictor.predict([np.full((20, 30, 3), 90, np.uint8)])
+
+
 def _inspected(path: Path) -> str:
-    from ..cli.arguments import Arguments
-    from ..cli.verbs import inspect_file
+    from ...cli.arguments import Arguments
+    from ...cli.verbs import inspect_file
 
     with contextlib.redirect_stdout(io.StringIO()) as shown:
         inspect_file.run(Arguments(file=path))
@@ -155,7 +179,7 @@ def _read_sidecar(folder: Path) -> object:
 
 
 def _write_precision(folder: Path) -> Path:
-    from ..export.precision.precision_file import PrecisionFile
+    from ...export.precision.precision_file import PrecisionFile
 
     content = PrecisionFile("ab", ("rpn", "subnet.conv1"), "tiny", "ap", 0.3, {"count": 20})
     content = dataclasses.replace(content, fp16_mac_share=0.9, costs={"rpn": {"ap": 51.2}})
@@ -165,7 +189,7 @@ def _write_precision(folder: Path) -> Path:
 
 
 def _read_precision(folder: Path) -> object:
-    from ..export.precision.precision_file import read_precision_file
+    from ...export.precision.precision_file import read_precision_file
 
     return read_precision_file(folder / "precision.json")
 
@@ -192,7 +216,7 @@ def _field(number: int, payload: bytes) -> bytes:
 
 
 def _read_caffe(folder: Path) -> object:
-    from ..train.weights.caffe_model import read_caffemodel
+    from ...train.weights.caffe_model import read_caffemodel
 
     return read_caffemodel(folder / "a.caffemodel")
 
@@ -220,7 +244,7 @@ def _write_torch(folder: Path) -> Path:
 
 def _read_weights(name: str) -> Callable[[Path], object]:
     def read(folder: Path) -> object:
-        from ..train.weights.import_weights import read_weights
+        from ...train.weights.import_weights import read_weights
 
         return read_weights(folder / name)
 
@@ -233,6 +257,7 @@ PARTS: dict[
 ] = {
     "onnx": (_write_onnx, _read_onnx, mutated_bytes),
     "contract": (_write_contract, _read_contract, mutated_json),
+    "bundle": (_write_bundle, _read_bundle, mutated_json),
     "sidecar": (_write_sidecar, _read_sidecar, mutated_json),
     "precision": (_write_precision, _read_precision, mutated_json),
     "caffe": (_write_caffe, _read_caffe, mutated_bytes),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from .mutations import mutated_bytes, mutated_json
 
 if TYPE_CHECKING:
-    from ..train.recipes.recipe import Recipe
+    from ...train.recipes.recipe import Recipe
 
 _NARROW = (
     *("model.stem_channels=4", "model.backbone_channels=4", "model.blocks=[1,1,1,1]"),
@@ -23,13 +23,13 @@ _WEIGHTS_SHARE = 0.1  # of those that change one value, which is mostly a good o
 
 
 def _recipe() -> Recipe:
-    from ..train.recipes.recipe import load_recipe
+    from ...train.recipes.recipe import load_recipe
 
     return load_recipe("lsc_mask_rcnn_tiny", _NARROW)
 
 
 def _write_recipe(folder: Path) -> Path:
-    from ..train.recipes.recipe import dump_recipe
+    from ...train.recipes.recipe import dump_recipe
 
     path = folder / "recipe.yaml"
     path.write_text(dump_recipe(_recipe()), encoding="utf-8")
@@ -40,8 +40,8 @@ def _read_recipe(folder: Path) -> object:
     """The recipe and its network, without memory for its weights."""
     import torch
 
-    from ..train.networks.families import new_network
-    from ..train.recipes.recipe import dump_recipe, load_recipe
+    from ...train.networks.families import new_network
+    from ...train.recipes.recipe import dump_recipe, load_recipe
 
     recipe = load_recipe(folder / "recipe.yaml")
     with torch.device("meta"):
@@ -49,7 +49,7 @@ def _read_recipe(folder: Path) -> object:
 
 
 def _write_checkpoint(folder: Path) -> Path:
-    from ..train.weights.checkpoint import new_checkpoint, record_accuracy
+    from ...train.weights.checkpoint import new_checkpoint, record_accuracy
 
     path = folder / "model.safetensors"
     new_checkpoint(_recipe(), path)
@@ -62,7 +62,7 @@ def _write_checkpoint_recipe(folder: Path) -> Path:
 
 
 def _read_checkpoint(folder: Path) -> object:
-    from ..train.weights.checkpoint import load_checkpoint
+    from ...train.weights.checkpoint import load_checkpoint
 
     return load_checkpoint(folder / "model.safetensors")
 
@@ -70,7 +70,7 @@ def _read_checkpoint(folder: Path) -> object:
 def _write_state(folder: Path) -> Path:
     import torch
 
-    from ..train.run_state import new_run, save_state
+    from ...train.run_state import new_run, save_state
 
     run = new_run(_recipe(), torch.device("cpu"), overrides=_NARROW)
     loss = torch.stack([p.sum() for p in run.model.parameters() if p.requires_grad]).sum()
@@ -85,12 +85,35 @@ def _write_state(folder: Path) -> Path:
 def _read_state(folder: Path) -> object:
     import torch
 
-    from ..train.run_state import new_run, restore, resumed_recipe
+    from ...train.run_state import new_run, restore, resumed_recipe
 
     path = folder / "resume.safetensors"
     run = new_run(resumed_recipe(path, "lsc_mask_rcnn_tiny"), torch.device("cpu"))
     restore(run, path)
     return run
+
+
+def _write_config(folder: Path) -> Path:
+    """With a base beside it."""
+    (folder / "base.yaml").write_text("MODEL: {META_ARCHITECTURE: GeneralizedRCNN}\n")
+    path = folder / "config.yaml"
+    path.write_text(
+        "_BASE_: base.yaml\n"
+        "MODEL:\n"
+        "  PIXEL_MEAN: [100.0, 110.0, 120.0]\n"
+        "  ANCHOR_GENERATOR: {SIZES: [[32, 64, 128]], ASPECT_RATIOS: [[0.5, 1.0, 2.0]]}\n"
+        "  RPN: {NMS_THRESH: 0.6, PRE_NMS_TOPK_TEST: 3000}\n"
+        "  ROI_HEADS: {NUM_CLASSES: 3, SCORE_THRESH_TEST: 0.1}\n"
+        'INPUT: {MIN_SIZE_TRAIN: "(640, 672)", MIN_SIZE_TEST: 640, MAX_SIZE_TEST: 1000}\n'
+    )
+    return path
+
+
+def _read_config(folder: Path) -> object:
+    from ...train.weights.detectron2.config_file import read_config
+    from ...train.weights.detectron2.settings import recipe_values
+
+    return recipe_values(read_config(folder / "config.yaml"))
 
 
 def _write_log(folder: Path) -> Path:
@@ -101,7 +124,7 @@ def _write_log(folder: Path) -> Path:
 
 
 def _read_log(folder: Path) -> object:
-    from ..train.run_log import Log
+    from ...train.run_log import Log
 
     log = Log(folder, 40)
     log.write(60, 0.01, {"mask": 0.5})
@@ -132,6 +155,7 @@ PARTS: dict[
     "checkpoint": (_write_checkpoint, _read_checkpoint, _mutated_safetensors),
     "checkpoint-yaml": (_write_checkpoint_recipe, _read_checkpoint, mutated_bytes),
     "resume": (_write_state, _read_state, _mutated_safetensors),
+    "config": (_write_config, _read_config, mutated_bytes),
     "log": (_write_log, _read_log, mutated_bytes),
 }
 """How each is written, read and changed: the fields of a `Reader`."""

@@ -13,7 +13,6 @@ import argparse
 import os
 import resource
 import signal
-import sys
 import tempfile
 import traceback
 from collections import Counter
@@ -22,8 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-from ..runtime.errors import MaskRTError
-from .fuzz_readers import READERS, Reader
+from ...runtime.errors import MaskRTError
+from .readers import READERS, Reader
 
 LIMIT_S = 20
 LIMIT_BYTES = 4 << 30
@@ -119,7 +118,3 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name, one in bad:
         print(f"\n{name} seed {one.seed}: {one.how}\n{one.text}")
     return int(bool(bad))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

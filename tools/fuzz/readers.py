@@ -12,10 +12,10 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from .fuzz_artefacts import PARTS as ARTEFACTS
-from .fuzz_media import PARTS as MEDIA
-from .fuzz_training import PARTS as TRAINING
+from .artefacts import PARTS as ARTEFACTS
+from .media import PARTS as MEDIA
 from .mutations import mutated_json
+from .training import PARTS as TRAINING
 
 SIZE_HW = (48, 64)
 _SQUARE = [10, 5, 30, 5, 30, 25, 10, 25]
@@ -83,8 +83,8 @@ def _read_coco_eval(folder: Path) -> object:
     """Ground truth, and AP and AR of one prediction in each picture."""
     import numpy as np
 
-    from ..eval import Prediction, coco_ap, coco_ar, load_coco
-    from ..runtime.results.rle import rle_from_crop
+    from ...eval import Prediction, coco_ap, coco_ar, load_coco
+    from ...runtime.results.rle import rle_from_crop
 
     data = load_coco(folder)
     predictions = [
@@ -103,10 +103,10 @@ def _read_coco_eval(folder: Path) -> object:
 
 def _read_coco_train(folder: Path) -> object:
     """One epoch of augmented batches."""
-    from ..runtime.contract import ResizeRule
-    from ..train.data.augment import Augmentation
-    from ..train.data.batches import loader
-    from ..train.data.dataset import CocoInstances
+    from ...runtime.contract import ResizeRule
+    from ...train.data.augment import Augmentation
+    from ...train.data.batches import loader
+    from ...train.data.dataset import CocoInstances
 
     dataset = CocoInstances(folder, "val")
     augmentation = Augmentation(ResizeRule(0, 96), short_sides_px=(40, 72))

@@ -30,7 +30,7 @@ def _write_picture(suffix: str) -> Callable[[Path], Path]:
 
 def _read_picture(suffix: str) -> Callable[[Path], object]:
     def read(folder: Path) -> object:
-        from ..runtime.pictures.preprocess import read_image
+        from ...runtime.pictures.preprocess import read_image
 
         return read_image(folder / f"a{suffix}")
 
@@ -40,7 +40,7 @@ def _read_picture(suffix: str) -> Callable[[Path], object]:
 def _write_video(folder: Path) -> Path:
     import numpy as np
 
-    from ..runtime.pictures.video import video_writer
+    from ...runtime.pictures.video import video_writer
 
     path = folder / "a.mp4"
     with video_writer(path, 25.0) as append:
@@ -50,7 +50,7 @@ def _write_video(folder: Path) -> Path:
 
 
 def _read_video(folder: Path) -> object:
-    from ..runtime.pictures.video import VideoReader
+    from ...runtime.pictures.video import VideoReader
 
     with VideoReader(folder / "a.mp4") as video:
         return sum(1 for _ in video.frames())
@@ -67,8 +67,8 @@ def _write_bench(folder: Path) -> Path:
 
 def _read_bench(folder: Path) -> object:
     """As `--against` does: read, and compare its machine with this one."""
-    from ..eval import environment, read_earlier
-    from ..eval.timing.regression import environment_change
+    from ...eval import environment, read_earlier
+    from ...eval.timing.regression import environment_change
 
     earlier = read_earlier(folder / "bench.json")
     return environment_change(earlier.environment, environment())
