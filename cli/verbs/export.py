@@ -17,7 +17,7 @@ def add(verbs: Any) -> None:
         "overrides",
         nargs="*",
         metavar="key=value",
-        help="of proposals and detections, e.g. detections.nms_iou=0.3",
+        help="settings that weights do not depend on, e.g. detections.nms_iou=0.3",
     )
     sub.add_argument(
         "-o",

@@ -12,6 +12,12 @@ def add(verbs: Any) -> None:
     """Its grammar."""
     sub = add_verb(verbs, "import", "turn other people's trained weights into a checkpoint", run)
     sub.add_argument("file", type=Path, help="e.g. model_final_4ce675.pkl")
+    sub.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="key=value",
+        help="settings that weights do not depend on, e.g. FastMask's model.streams=1",
+    )
     sub.add_argument("--format", choices=["detectron2", "torchvision", "caffe"], required=True)
     sub.add_argument("-o", "--out", type=Path, required=True, help=".safetensors to write")
     sub.add_argument(
@@ -34,6 +40,7 @@ def run(arguments: Arguments) -> Result:
         config=arguments.config,
         classes=arguments.classes,
         overwrite=arguments.overwrite,
+        overrides=arguments.overrides,
     )
     print(f"{arguments.out}: {report}")
     return {"checkpoint": str(arguments.out)}

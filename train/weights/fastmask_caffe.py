@@ -126,7 +126,7 @@ def import_caffe(path: Path, out: Path, overrides: Sequence[str] = ()) -> str:
     else:
         taken.used |= {name for name in taken.layers if "5" in name[:6] or name == "fc1000"}
     _load(model, taken, whole=whole)
-    network = under(changed_recipe(recipe, overrides), model)
+    network = under(changed_recipe(recipe, overrides), model) if overrides else model
     rest = "" if whole else "neck and head"
     imported = imported_from(path, "FastMask's Caffe layers", rest=rest)
     save_checkpoint(out, network, imported=imported)

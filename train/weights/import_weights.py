@@ -16,7 +16,7 @@ checkpoint.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,6 +35,7 @@ from .fastmask_caffe import import_caffe
 from .imported import imported_from
 from .layout import Layout, model_from
 from .restricted_pickle import read_pickle, read_torch
+from .settings import changed_recipe, under
 from .torchvision_layout import TORCHVISION
 
 Source = Literal["detectron2", "torchvision", "caffe"]
@@ -51,6 +52,7 @@ def import_checkpoint(
     config: Path | None = None,
     classes: str | None = None,
     overwrite: bool = False,
+    overrides: Sequence[str] = (),
 ) -> str:
     """Turn published weights into a checkpoint.
 
@@ -64,6 +66,7 @@ def import_checkpoint(
         classes: not for caffe: "cat,dog" in label order, a `.txt` with a name a line, or COCO
             annotations (`.json`).
         overwrite: replace `out` and its recipe where they are there.
+        overrides: `key=value` each, of what may change without the weights (`settings`).
 
     Returns:
         One line on what was taken and what to know about it.
@@ -77,7 +80,7 @@ def import_checkpoint(
     _check_options(source, config, classes)
     require_new(out, overwrite=overwrite)
     if source == "caffe":
-        return import_caffe(file, out)
+        return import_caffe(file, out, overrides)
     settings = None if config is None else read_config(config)
     names = None if classes is None else class_names_from(classes)
     weights = read_weights(file)
@@ -94,7 +97,8 @@ def import_checkpoint(
         rest="" if layout.heads else "heads",
         settings=None if settings is None else settings.files,
     )
-    save_checkpoint(out, model, imported=imported)
+    network = under(changed_recipe(recipe, overrides), model) if overrides else model
+    save_checkpoint(out, network, imported=imported)
     return _report(layout, recipe, taken) + _settings_report(settings, plain, recipe, layout)
 
 

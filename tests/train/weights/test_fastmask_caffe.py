@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from maskrt.runtime.errors import InputError
 from maskrt.train.networks.fastmask import FastMask
+from maskrt.train.recipes.fastmask import FastMaskConfig
 from maskrt.train.weights.caffe_model import read_caffemodel
 from maskrt.train.weights.checkpoint import load_checkpoint
 from maskrt.train.weights.import_weights import import_checkpoint
@@ -281,7 +282,7 @@ def test_old_files_write_every_shape_with_four_sizes(
     assert "self-checks passed" in report
 
 
-def test_the_zoom_form_is_read_too(
+def test_the_zoom_form_is_read_too_and_a_stream_can_be_left_out(
     published: Layers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     layers = {k: v for k, v in published.items() if k not in ("seg_1_bn", "upscore")}
@@ -290,8 +291,14 @@ def test_the_zoom_form_is_read_too(
     layers["upscore_"] = [np.tile(published["upscore"][0], (1000, 1, 1, 1))]
     monkeypatch.setattr("maskrt.train.weights.fastmask_caffe.read_caffemodel", lambda _: layers)
     (tmp_path / "fm.caffemodel").touch()
-    report = import_checkpoint(tmp_path / "fm.caffemodel", "caffe", tmp_path / "fm.safetensors")
+    out = tmp_path / "fm.safetensors"
+    asked = ["model.streams=1"]
+    report = import_checkpoint(tmp_path / "fm.caffemodel", "caffe", out, overrides=asked)
+    assert "without the 95 of the second stream as recipe fastmask_r39" in report
     assert "self-checks passed" in report
+    model = load_checkpoint(out).recipe.model
+    assert isinstance(model, FastMaskConfig)
+    assert (model.streams, model.test_strides) == (1, (16.0, 32.0, 64.0, 128.0))
 
 
 def test_nan_in_weights_that_layers_share_is_called_nan(
