@@ -3,7 +3,8 @@
     python -m maskrt.tools.kills VERB... [--kills 20] [--seed 0]
 
 VERB is export, build, eval, demo or data. Each runs once to its end, which gives its time; then it
-is started again and again in the same folder, over what the run before left, and killed at a moment
+is started again and again in the same folder, over what the run before left (`data` draws into
+another one, as it reuses what is whole), and killed at a moment
 between 0 and that time. After every kill each file with an artefact's suffix is opened as maskrt
 opens it; hidden temporary files are not looked at. At the end the verb runs once more and must
 succeed. Training has a test of its own, `tests/train/test_interrupted.py`. Exit code 1 when
@@ -36,8 +37,8 @@ QUIET_S = 2.0
 """For children of a killed process to end by themselves."""
 
 
-def command_of(verb: str, folder: Path) -> list[str]:
-    """What is killed; it writes into `folder / "out"`."""
+def command_of(verb: str, folder: Path, run: int) -> list[str]:
+    """What is killed in run `run`; it writes into `folder / "out"`."""
     out, data = folder / "out", str(folder / "data")
     return {
         "export": ["export", str(SHIPPED), "-o", str(out / "a.onnx"), "--precision", "fp16"],
@@ -161,10 +162,10 @@ def kill_often(verb: str, kills: int, rng: Random) -> tuple[int, list[str]]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         prepare(verb, folder)
-        whole_s = run(command_of(verb, folder))
+        whole_s = run(command_of(verb, folder, 0))
         for number in range(kills):
             moment_s = rng.uniform(0, whole_s)
-            process = start(command_of(verb, folder))
+            process = start(command_of(verb, folder, number + 1))
             time.sleep(moment_s)
             killed += process.poll() is None
             process.send_signal(signal.SIGKILL)
@@ -174,7 +175,7 @@ def kill_often(verb: str, kills: int, rng: Random) -> tuple[int, list[str]]:
                 wrong.append(f"{verb}, kill {number} after {moment_s:.1f} s: {text}")
             _end_group(process.pid)
         try:
-            run(command_of(verb, folder))
+            run(command_of(verb, folder, kills + 1))
         except subprocess.CalledProcessError as err:
             wrong.append(f"{verb}: the last whole run ended with {err.returncode}")
     return killed, wrong
