@@ -157,5 +157,27 @@ def _write_record(path: Path, rows: Sequence[dict[str, Any]], folder: Path) -> N
     write_text(path, json.dumps(record, indent=1, sort_keys=True) + "\n")
 
 
+def titles_and_rows(record: Sequence[dict[str, Any]]) -> tuple[str, list[list[str]]]:
+    """A record's rows as a table of `measured`: its titles, separated by `|`, and its cells."""
+    titles = ["ONNX Runtime", "Python", *NETWORKS, f"the first as IR {TORCHS_IR_VERSION}"]
+    rows = [
+        [
+            row["onnxruntime"],
+            row["python"],
+            *(_cell(row, name) for name in NETWORKS),
+            "opens" if row["opens_ir_10"] else "is refused",
+        ]
+        for row in record
+    ]
+    return " | ".join(titles), rows
+
+
+def _cell(row: dict[str, Any], name: str) -> str:
+    if name in row["failures"]:
+        return "does not open"
+    difference = row["differences"][name]
+    return f"{difference:.1e}" if difference else "equal"
+
+
 if __name__ == "__main__":
     sys.exit(main())

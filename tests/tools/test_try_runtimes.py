@@ -13,7 +13,7 @@ import pytest
 
 from maskrt.runtime.pictures.noise import noise_batch
 from maskrt.runtime.sessions.ort_session import OrtSession
-from maskrt.tools.try_runtimes import INSIDE, NETWORKS, NEWER_FILE, _compare, main
+from maskrt.tools.try_runtimes import INSIDE, NETWORKS, NEWER_FILE, _compare, main, titles_and_rows
 
 
 @pytest.fixture
@@ -48,3 +48,7 @@ def test_files_run_and_are_compared_and_what_does_not_open_is_told(
     _compare(rows, files)
     assert rows[0]["differences"] == {NETWORKS[0]: pytest.approx(0.25), NETWORKS[1]: 0.0}
     assert rows[1]["differences"] == {NETWORKS[0]: 0.0, NETWORKS[1]: 0.0}
+    found = [{**row, **told, "python": "3.10"} for row in rows]
+    titles, cells = titles_and_rows(found)
+    assert titles.startswith("ONNX Runtime | Python | lsc_mask_rcnn_tiny | ")
+    assert cells[0] == ["1.0", "3.10", "2.5e-01", "equal", "does not open", "is refused"]
