@@ -3,11 +3,10 @@
     python -m maskrt.tools.kills VERB... [--kills 20] [--seed 0]
 
 VERB is export, build, eval, demo or data. Each runs once to its end, which gives its time; then it
-is started again and again in the same folder, over what the run before left (`data` draws into
-another one, as it reuses what is whole), and killed at a moment
-between 0 and that time. After every kill each file with an artefact's suffix is opened as maskrt
-opens it; hidden temporary files are not looked at. At the end the verb runs once more and must
-succeed. Training has a test of its own, `tests/train/test_interrupted.py`. Exit code 1 when
+is started again and again in the same folder, over what the run before left (`data` into another
+one, as it reuses what is whole), and killed at a moment between 0 and that time. After every kill
+each file with an artefact's suffix is opened as maskrt opens it; hidden temporary files are not
+looked at. At the end the verb runs once more and must succeed. Training has a test of its own, `tests/train/test_interrupted.py`. Exit code 1 when
 anything was wrong. Linux only.
 """
 
@@ -37,8 +36,8 @@ QUIET_S = 2.0
 """For children of a killed process to end by themselves."""
 
 
-def command_of(verb: str, folder: Path, run: int) -> list[str]:
-    """What is killed in run `run`; it writes into `folder / "out"`."""
+def command_of(verb: str, folder: Path, number: int) -> list[str]:
+    """What is killed in run `number`; it writes into `folder / "out"`."""
     out, data = folder / "out", str(folder / "data")
     return {
         "export": ["export", str(SHIPPED), "-o", str(out / "a.onnx"), "--precision", "fp16"],
@@ -49,7 +48,7 @@ def command_of(verb: str, folder: Path, run: int) -> list[str]:
             "data",
             "shapes",
             "--out",
-            str(out / "drawn"),
+            str(out / f"drawn{number}"),
             "--images",
             "24",
             "--val-images",
