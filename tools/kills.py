@@ -6,8 +6,10 @@ VERB is export, build, eval, demo or data. Each runs once to its end, which give
 is started again and again in the same folder, over what the run before left (`data` into another
 one, as it reuses what is whole), and killed at a moment between 0 and that time. After every kill
 each file with an artefact's suffix is opened as maskrt opens it; hidden temporary files are not
-looked at. At the end the verb runs once more and must succeed. Training has a test of its own, `tests/train/test_interrupted.py`. Exit code 1 when
-anything was wrong. Linux only.
+looked at. At the end the verb runs once more and must succeed.
+
+Training has a test of its own, `tests/train/test_interrupted.py`. Exit code 1 when anything was
+wrong. Linux only.
 """
 
 from __future__ import annotations
