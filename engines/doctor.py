@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from ..runtime.errors import BuildError, SessionError, pip_line
 from ..runtime.gpu.cuda import device_advice, device_info, missing_device
-from ..runtime.packages import TRAINING_PYTHON
+from ..runtime.packages import NEWER_ONLY, python_trains
 from ..runtime.sessions.openvino_session import openvino_core
 from ..runtime.sessions.ort_module import LIBRARIES, provider_advice, provider_trouble
 from ..runtime.sessions.trt.tensorrt_module import import_lean
@@ -78,8 +78,7 @@ def _python() -> Finding:
     ok = sys.version_info[:2] >= MIN_PYTHON
     found = f"{platform.python_version()}, {platform.system()} {platform.machine()}"
     found += f", {os.cpu_count()} CPU cores"
-    trains = sys.version_info[:2] >= TRAINING_PYTHON
-    purpose = "everything" if trains else "all but training and export"
+    purpose = "everything" if python_trains() else "all but training and export"
     remedy = "" if ok else "Install Python 3.10 or newer, 3.11 to train and export"
     return Finding("python", ok, found, purpose, remedy)
 
@@ -88,7 +87,9 @@ def _package(name: str, purpose: str, extra: str) -> Finding:
     try:
         return Finding(name, True, importlib.metadata.version(name), purpose)
     except importlib.metadata.PackageNotFoundError:
-        return Finding(name, False, "not installed", purpose, pip_line(extra))
+        newer = name in NEWER_ONLY and not python_trains()
+        remedy = "Use a newer Python for this" if newer else pip_line(extra)
+        return Finding(name, False, "not installed", purpose, remedy)
 
 
 def _opencv() -> Finding:

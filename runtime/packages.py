@@ -69,13 +69,18 @@ def packages_named(where: str, extra: str = "") -> Iterator[None]:
         _inside.reset(token)
 
 
+def python_trains() -> bool:
+    """Whether this Python is new enough to train and export."""
+    return sys.version_info[:2] >= TRAINING_PYTHON
+
+
 def require_training_python() -> None:
     """Refuse to train or export under a Python that only builds and runs artefacts.
 
     Raises:
         InputError: this Python is older than `TRAINING_PYTHON`.
     """
-    if sys.version_info[:2] < TRAINING_PYTHON:
+    if not python_trains():
         needed = ".".join(map(str, TRAINING_PYTHON))
         raise InputError(
             f"{sys.executable}: Python {platform.python_version()} found; training, export and "

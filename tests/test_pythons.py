@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.metadata
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from maskrt.engines.doctor import diagnose
 from maskrt.runtime.errors import InputError
 from maskrt.tools.try_python import find_python
 
@@ -120,6 +122,23 @@ def test_a_checkpoint_without_torch_gets_it_instead_of_a_pip_line(
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     with pytest.raises(InputError, match=r"checkpoints need 4\.0"), packages_named("x"):
         import onnxscript  # noqa: F401
+
+
+@pytest.mark.usefixtures("an_old_python")
+def test_doctor_sends_nobody_after_a_torch_that_pip_would_not_bring(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def version(name: str) -> str:
+        if name in ("torch", "onnx"):
+            raise importlib.metadata.PackageNotFoundError(name)
+        return "1.0"
+
+    monkeypatch.setattr("importlib.metadata.version", version)
+    found = {finding.name: finding for finding in diagnose()}
+    assert found["python"].ok
+    assert found["python"].purpose == "all but training and export"
+    assert found["torch"].fix == "Use a newer Python for this"
+    assert "pip install" in found["onnx"].fix
 
 
 @pytest.mark.usefixtures("an_old_python")
