@@ -16,11 +16,15 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from .networks.fastmask import FastMask, level_shapes, resized_hw
+from .networks.fpn import PADDING_PX, STRIDES
+from .networks.heads import MaskHead
 from .networks.layers import TrainedNorm
 from .networks.mask_rcnn import MaskRCNN
+from .networks.mask_rcnn_fpn import MaskRCNNFPN
 from .networks.windows import WINDOW, window_count
 from .recipes.fastmask import FastMaskRecipe
 from .recipes.mask_rcnn import MaskRCNNRecipe
+from .recipes.mask_rcnn_fpn import MaskRCNNFPNRecipe
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ def mask_rcnn_cost(
     side = recipe.model.roi_size
     with torch.device("meta"):
         model = MaskRCNN(recipe).eval()
-        subnet, head = model.subnet, model.mask_head
+        subnet = model.subnet
         x = torch.zeros(1, 3, *image_hw)
         features = model.features(x)
         many, few = (
@@ -64,9 +68,59 @@ def mask_rcnn_cost(
             separable=_macs(model.features, x) - backbone,
             rpn=_macs(model.rpn, features),
             box_branch=_macs(lambda y: model.box_predictor(subnet.pooled(subnet(y))), many),
-            # a channel of every class, as the tables count it
-            mask_branch=_macs(lambda y: head.predictor(head.deconv(subnet(y))), few),
+            mask_branch=_mask_macs(model.mask_head, subnet, few),
         )
+
+
+@dataclass(frozen=True)
+class MaskRCNNFPNCost:
+    """What one picture costs; MACs by part."""
+
+    parameters: int
+    """Weights and biases without norms."""
+    backbone: int
+    pyramid: int
+    rpn: int
+    box_branch: int
+    mask_branch: int
+
+    @property
+    def total(self) -> int:
+        """MACs of the whole network."""
+        return self.backbone + self.pyramid + self.rpn + self.box_branch + self.mask_branch
+
+
+def mask_rcnn_fpn_cost(
+    recipe: MaskRCNNFPNRecipe,
+    image_hw: tuple[int, int] = (800, 1200),
+    rois: int = 1000,
+    detections: int = 100,
+) -> MaskRCNNFPNCost:
+    """Count one picture of `image_hw` as it is padded; arguments as `mask_rcnn_cost`."""
+    config, width = recipe.model, recipe.model.fpn_channels
+    height, width_px = (-(-side // PADDING_PX) * PADDING_PX for side in image_hw)
+    with torch.device("meta"):
+        model = MaskRCNNFPN(recipe).eval()
+        x = torch.zeros(1, 3, height, width_px)
+        levels = [torch.zeros(1, width, -(-height // s), -(-width_px // s)) for s in STRIDES]
+        many = torch.zeros(rois, width, config.box_cells, config.box_cells)
+        few = torch.zeros(detections, width, config.mask_cells, config.mask_cells)
+        backbone = _macs(model.backbone.maps, x)
+        return MaskRCNNFPNCost(
+            parameters=parameters_without_norms(model),
+            backbone=backbone,
+            pyramid=_macs(model.features, x) - backbone,
+            rpn=sum(_macs(model.rpn, level) for level in levels),
+            box_branch=_macs(lambda y: model.box_predictor(model.box_head(y)), many),
+            mask_branch=_mask_macs(model.mask_head, nn.Identity(), few),
+        )
+
+
+def _mask_macs(head: MaskHead | None, trunk: nn.Module, rois: Tensor) -> int:
+    """MACs of a mask branch, if any, with a channel of every class, as the tables count it."""
+    if head is None:
+        return 0
+    return _macs(lambda y: head.predictor(head.deconv(head.convolutions(trunk(y)))), rois)
 
 
 @dataclass(frozen=True)

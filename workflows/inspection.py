@@ -22,7 +22,7 @@ from .shipped import named_file, require_model
 
 if TYPE_CHECKING:
     from ..train.recipes.fastmask import FastMaskRecipe
-    from ..train.recipes.mask_rcnn import MaskRCNNRecipe
+    from ..train.recipes.recipe import Recipe
 
 Costs = dict[str, dict[str, int]]
 """MACs by part and in total, for each number of RoIs or proposals, e.g. "300 RoIs"."""
@@ -180,12 +180,11 @@ def _graph(path: Path) -> OnnxFacts | EngineFacts:
 
 
 def _checkpoint(path: Path) -> CheckpointFacts:
-    from ..train.recipes.mask_rcnn import MaskRCNNRecipe
     from ..train.weights.checkpoint import load_checkpoint
 
     checkpoint = load_checkpoint(path)
     recipe = checkpoint.recipe
-    picture, costs = _mask_rcnn(recipe) if isinstance(recipe, MaskRCNNRecipe) else _fastmask(recipe)
+    picture, costs = _costs(recipe)
     (parameters,) = {cost.pop("parameters") for cost in costs.values()}
     return CheckpointFacts(
         path=path,
@@ -202,13 +201,25 @@ def _checkpoint(path: Path) -> CheckpointFacts:
     )
 
 
-def _mask_rcnn(recipe: MaskRCNNRecipe) -> tuple[str, Costs]:
-    from ..train.cost import mask_rcnn_cost
+def _costs(recipe: Recipe) -> tuple[str, Costs]:
+    """What the network costs, and of what picture."""
+    from ..train.cost import mask_rcnn_cost, mask_rcnn_fpn_cost
+    from ..train.recipes.fastmask import FastMaskRecipe
+    from ..train.recipes.mask_rcnn import MaskRCNNRecipe
 
+    if isinstance(recipe, FastMaskRecipe):
+        return _fastmask(recipe)
+    counted = [
+        mask_rcnn_cost(recipe, COST_IMAGE_HW, rois)
+        if isinstance(recipe, MaskRCNNRecipe)
+        else mask_rcnn_fpn_cost(recipe, COST_IMAGE_HW, rois)
+        for rois in COST_ROIS
+    ]
     height, width = COST_IMAGE_HW
-    costs = {f"{n} RoIs": mask_rcnn_cost(recipe, COST_IMAGE_HW, n) for n in COST_ROIS}
-    return f"a {height}x{width} picture with 100 masks", {
-        name: {**dataclasses.asdict(cost), "total": cost.total} for name, cost in costs.items()
+    masks = " with 100 masks" if recipe.model.mask else ""
+    return f"a {height}x{width} picture{masks}", {
+        f"{rois} RoIs": {**dataclasses.asdict(cost), "total": cost.total}
+        for rois, cost in zip(COST_ROIS, counted, strict=True)
     }
 
 

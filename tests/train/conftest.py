@@ -8,6 +8,7 @@ import torch
 
 from maskrt.train.networks.fastmask import FastMask
 from maskrt.train.recipes.fastmask import FastMaskRecipe
+from maskrt.train.recipes.mask_rcnn_fpn import MaskRCNNFPNRecipe
 from maskrt.train.recipes.recipe import MaskRCNNRecipe, load_recipe
 from maskrt.train.shapes.drawing import draw_shapes
 
@@ -69,7 +70,32 @@ SMALL_WINDOWS = (
     "model.mask_cells=8",
 )
 
+NARROW_PYRAMID = (
+    "input.short_side_px=64",
+    "input.long_side_px=96",
+    "input.train_short_sides_px=[56, 64]",
+    "input.canvas_hw=[96, 128]",
+    "model.stem_channels=8",
+    "model.backbone_channels=16",
+    "model.blocks=[1, 1, 1, 1]",
+    "model.fpn_channels=8",
+    "model.box_channels=24",
+    "model.mask_channels=8",
+    "model.canonical_px=32.0",
+    "model.anchor_sizes_px=[8.0, 16.0, 32.0, 48.0, 64.0]",
+    "proposals.pre_nms_test=30",
+    "proposals.post_nms_test=80",
+    "detections.candidates=300",
+    "detections.per_image=20",
+    "solver.batch=2",
+    "solver.lr=0.02",
+    "solver.precision=fp32",
+    "solver.warmup_steps=2",
+    "solver.warmup_factor=0.5",
+)
+
 MakeRecipe = Callable[..., MaskRCNNRecipe]
+MakePyramid = Callable[..., MaskRCNNFPNRecipe]
 MakeProposer = Callable[..., FastMaskRecipe]
 
 
@@ -77,6 +103,12 @@ MakeProposer = Callable[..., FastMaskRecipe]
 def tiny() -> MakeRecipe:
     """`tiny("solver.lr=1.0", ...)`: the shipped tiny recipe, narrower still."""
     return lambda *overrides: load_recipe("lsc_mask_rcnn_tiny", [*NARROW, *overrides])
+
+
+@pytest.fixture(scope="session")
+def pyramid() -> MakePyramid:
+    """`pyramid("model.mask=false", ...)`: the shipped tiny recipe with FPN, narrower still."""
+    return lambda *overrides: load_recipe("mask_rcnn_fpn_tiny", [*NARROW_PYRAMID, *overrides])
 
 
 @pytest.fixture(scope="session")

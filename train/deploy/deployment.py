@@ -9,18 +9,23 @@ from __future__ import annotations
 import dataclasses
 import importlib.metadata
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 
 from ...runtime.contract import Contract, ResizeRule, Task, TensorSpec
 from ...runtime.errors import ConfigError
+from ..networks.fpn import PADDING_PX
 from ..networks.mask_rcnn import STRIDE, MaskRCNN
+from ..networks.mask_rcnn_fpn import MaskRCNNFPN
 from ..recipes.fastmask import FastMaskRecipe
 from ..recipes.mask_rcnn import MaskRCNNRecipe
+from ..recipes.mask_rcnn_fpn import MaskRCNNFPNRecipe
 from ..recipes.recipe import Recipe
 from ..weights.checkpoint import Checkpoint
 from .fastmask import DeployFastMask
 from .mask_rcnn import DeployMaskRCNN
+from .mask_rcnn_fpn import DeployMaskRCNNFPN
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,7 @@ class Shapes:
     """The fixed sizes of one artefact; None takes the recipe's value."""
 
     canvas_hw: tuple[int, int] | None = None
-    """Multiples of 16 px for Mask R-CNN, of 4 for FastMask."""
+    """Multiples of 16 px for Mask R-CNN C4, of 32 for FPN, of 4 for FastMask."""
     batch: int = 1
     proposals: int | None = None
     """Mask R-CNN: RoIs after NMS; FastMask: proposals that come out."""
@@ -40,7 +45,7 @@ class Shapes:
 class Deployment:
     """A deploy-form network and its contract (precision fp32)."""
 
-    module: DeployMaskRCNN | DeployFastMask
+    module: DeployMaskRCNN | DeployMaskRCNNFPN | DeployFastMask
     contract: Contract
 
 
@@ -54,11 +59,13 @@ def deploy(checkpoint: Checkpoint, shapes: Shapes) -> Deployment:
     canvas_hw = shapes.canvas_hw or checkpoint.recipe.input.canvas_hw
     _check(checkpoint.recipe, canvas_hw, shapes)
     if isinstance(model, MaskRCNN):
-        assert isinstance(checkpoint.recipe, MaskRCNNRecipe), "a recipe of the network's family"
-        recipe = _with_slots(checkpoint.recipe, shapes)
-        detector = DeployMaskRCNN(model, canvas_hw, recipe.proposals, recipe.detections).eval()
-        contract = _mask_rcnn_contract(checkpoint, recipe, canvas_hw, shapes.batch)
-        return Deployment(detector, contract)
+        recipe = _with_slots(model.recipe, shapes)
+        c4 = DeployMaskRCNN(model, canvas_hw, recipe.proposals, recipe.detections).eval()
+        return Deployment(c4, _detector_contract(checkpoint, recipe, canvas_hw, shapes.batch))
+    if isinstance(model, MaskRCNNFPN):
+        pyramid = _with_slots(model.recipe, shapes)
+        fpn = DeployMaskRCNNFPN(model, canvas_hw, pyramid.proposals, pyramid.detections).eval()
+        return Deployment(fpn, _detector_contract(checkpoint, pyramid, canvas_hw, shapes.batch))
     slots = shapes.proposals or model.recipe.windows.per_image
     proposer = DeployFastMask(model, canvas_hw, slots).eval()
     return Deployment(proposer, _fastmask_contract(checkpoint, proposer, canvas_hw, shapes.batch))
@@ -66,7 +73,9 @@ def deploy(checkpoint: Checkpoint, shapes: Shapes) -> Deployment:
 
 def canvas_multiple(recipe: Recipe) -> int:
     """What both sides of a canvas are multiples of, in pixels."""
-    return recipe.input.multiple_px if isinstance(recipe, FastMaskRecipe) else STRIDE
+    if isinstance(recipe, FastMaskRecipe):
+        return recipe.input.multiple_px
+    return STRIDE if isinstance(recipe, MaskRCNNRecipe) else PADDING_PX
 
 
 def _check(recipe: Recipe, canvas_hw: tuple[int, int], shapes: Shapes) -> None:
@@ -92,7 +101,10 @@ def _check(recipe: Recipe, canvas_hw: tuple[int, int], shapes: Shapes) -> None:
         )
 
 
-def _with_slots(recipe: MaskRCNNRecipe, shapes: Shapes) -> MaskRCNNRecipe:
+Detector = TypeVar("Detector", MaskRCNNRecipe, MaskRCNNFPNRecipe)
+
+
+def _with_slots(recipe: Detector, shapes: Shapes) -> Detector:
     """The recipe with the proposals and detections that `shapes` asks for."""
     proposals, detections = recipe.proposals, recipe.detections
     if shapes.proposals is not None:
@@ -108,11 +120,13 @@ def _with_slots(recipe: MaskRCNNRecipe, shapes: Shapes) -> MaskRCNNRecipe:
     return dataclasses.replace(recipe, proposals=proposals, detections=detections)
 
 
-def _mask_rcnn_contract(
-    checkpoint: Checkpoint, recipe: MaskRCNNRecipe, canvas_hw: tuple[int, int], batch: int
+def _detector_contract(
+    checkpoint: Checkpoint,
+    recipe: MaskRCNNRecipe | MaskRCNNFPNRecipe,
+    canvas_hw: tuple[int, int],
+    batch: int,
 ) -> Contract:
-    slots = recipe.detections.per_image
-    cells = recipe.model.roi_size if recipe.model.subnet == "light" else recipe.model.roi_size // 2
+    slots, cells = recipe.detections.per_image, _mask_cells(recipe)
     outputs = (
         TensorSpec("boxes", (batch, slots, 4), "float32"),
         TensorSpec("scores", (batch, slots), "float32"),
@@ -120,8 +134,17 @@ def _mask_rcnn_contract(
         TensorSpec("masks", (batch, slots, 2 * cells, 2 * cells), "float32"),
         TensorSpec("counts", (batch,), "int32"),
     )
-    contract = _contract(checkpoint, canvas_hw, batch, "instances", outputs, "MaskrtRoiAlign")
+    c4 = isinstance(recipe, MaskRCNNRecipe)
+    operator = "MaskrtRoiAlign" if c4 else "MaskrtPyramidRoiAlign"
+    contract = _contract(checkpoint, canvas_hw, batch, "instances", outputs, operator)
     return dataclasses.replace(contract, mask_threshold=0.5, mask_upsampling=1)
+
+
+def _mask_cells(recipe: MaskRCNNRecipe | MaskRCNNFPNRecipe) -> int:
+    """Cells per side of what the deconvolution of the mask branch doubles."""
+    if isinstance(recipe, MaskRCNNFPNRecipe):
+        return recipe.model.mask_cells
+    return recipe.model.roi_size if recipe.model.subnet == "light" else recipe.model.roi_size // 2
 
 
 def _fastmask_contract(

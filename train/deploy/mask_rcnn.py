@@ -16,16 +16,16 @@ import copy
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from ..networks.boxes import clip, decode
+from ..networks.boxes import RPN_WEIGHTS, clip, decode
 from ..networks.layers import fold_norms
-from ..networks.mask_rcnn import BOX_WEIGHTS, RPN_WEIGHTS, STRIDE, MaskRCNN
+from ..networks.mask_rcnn import STRIDE, MaskRCNN
 from ..networks.nms import NEVER, fixpoint_nms
 from ..networks.picture_edge import edge_repeated, inside_of
 from ..networks.roi_align import roi_align_operator
 from ..networks.top_k import top_k
 from ..recipes.mask_rcnn import DetectionConfig, ProposalConfig
+from .detections import best_detections, first_kept, larger_than, pick
 from .overflow import carry_overflow
 
 
@@ -58,6 +58,7 @@ class DeployMaskRCNN(nn.Module):
         Returns:
             boxes (B, D, 4) float32 xyxy canvas px, scores (B, D), labels (B, D) int32, masks
             (B, D, m, m) probabilities in each box's frame, counts (B,) int32; zero past the count.
+            No masks where the network has no mask branch.
             Where FP16 overflowed before a score, no score of that picture is finite.
         """
         inside = inside_of(image_sizes, self.canvas_hw)
@@ -74,12 +75,15 @@ class DeployMaskRCNN(nn.Module):
         pooled = self.model.subnet.pooled(self.model.subnet(self.pool(features, rois)))
         logits, deltas = self.model.box_predictor(pooled)
         slots = rois.shape[:2]
-        boxes, scores, labels, found = self.detect(
-            rois, real, logits.unflatten(0, slots), deltas.unflatten(0, slots), image_sizes
+        logits, deltas = logits.unflatten(0, slots), deltas.unflatten(0, slots)
+        boxes, scores, labels, found = best_detections(
+            self.detections, rois, real, logits, deltas, image_sizes
         )
-        masks = self.masks(features, boxes, labels) * found[..., None, None]
+        scores = carry_overflow(scores, objectness, shifts, logits)
         counts = found.sum(dim=1).to(torch.int32)
-        scores = carry_overflow(scores, objectness, shifts, logits.unflatten(0, slots))
+        if self.model.mask_head is None:
+            return boxes, scores, labels.to(torch.int32), counts
+        masks = self.masks(features, boxes, labels) * found[..., None, None]
         return boxes, scores, labels.to(torch.int32), masks, counts
 
     def pool(self, features: Tensor, rois: Tensor) -> Tensor:
@@ -100,72 +104,20 @@ class DeployMaskRCNN(nn.Module):
         inside = (at_y[None] < sizes[:, :1]) & (at_x[None] < sizes[:, 1:])  # (B, N)
         logits = torch.where(inside, logits, NEVER)
         scores, index = top_k(logits, self.proposals.pre_nms_test)  # (B, M)
-        boxes = decode(self.anchors[index], _pick(deltas, index), RPN_WEIGHTS)
+        boxes = decode(self.anchors[index], pick(deltas, index), RPN_WEIGHTS)
         boxes = clip(boxes, image_sizes)
-        valid = _not_empty(boxes) & (scores > NEVER / 2)
+        valid = larger_than(boxes, 0.0) & (scores > NEVER / 2)
         keep = fixpoint_nms(boxes, valid, self.proposals.nms_iou)
-        return _first_kept(keep, min(self.proposals.post_nms_test, boxes.shape[1]), boxes)
+        return first_kept(keep, min(self.proposals.post_nms_test, boxes.shape[1]), boxes)
 
     def _anchor_centers(self) -> tuple[Tensor, Tensor]:
         """(N,) y and x of the anchors' cells in canvas px."""
         centers = (self.anchors[:, :2] + self.anchors[:, 2:]) / 2
         return centers[:, 1], centers[:, 0]
 
-    def detect(
-        self, rois: Tensor, real: Tensor, logits: Tensor, deltas: Tensor, image_sizes: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Box branch outputs -> the best detections.
-
-        Args:
-            rois: (B, K, 4) proposals.
-            real: (B, K) bool, which slots hold one.
-            logits: (B, K, C + 1), background last.
-            deltas: (B, K, C, 4).
-            image_sizes: (B, 2) valid (height, width).
-
-        Returns:
-            boxes (B, D, 4), scores (B, D), labels (B, D) int64, found (B, D) bool; zero where not.
-        """
-        config = self.detections
-        classes = deltas.shape[2]
-        scores = logits.softmax(dim=2)[..., :classes] * real[..., None]
-        scores, index = top_k(scores.flatten(1), config.candidates)  # (B, M)
-        labels = index % classes
-        boxes = decode(
-            _pick(rois, index // classes), _pick(deltas.flatten(1, 2), index), BOX_WEIGHTS
-        )
-        boxes = clip(boxes, image_sizes)
-        valid = (scores > config.score_threshold) & _not_empty(boxes)
-        keep = fixpoint_nms(boxes, valid, config.nms_iou, labels)
-        packed = torch.cat((boxes, scores[..., None], labels[..., None].float()), dim=2)
-        packed, found = _first_kept(keep, config.per_image, packed)
-        return packed[..., :4], packed[..., 4], packed[..., 5].long(), found
-
     def masks(self, features: Tensor, boxes: Tensor, labels: Tensor) -> Tensor:
         """(B, C, h, w), boxes (B, D, 4), labels (B, D) -> (B, D, m, m) probabilities."""
+        assert self.model.mask_head is not None, "asked for where there is one"
         x = self.model.subnet(self.pool(features, boxes))
         logits = self.model.mask_head(x, labels.flatten())
         return logits.sigmoid().unflatten(0, boxes.shape[:2])
-
-
-def _pick(values: Tensor, index: Tensor) -> Tensor:
-    """(B, N, 4) rows at (B, K) -> (B, K, 4)."""
-    return values.gather(1, index[..., None].expand(-1, -1, values.shape[2]))
-
-
-def _not_empty(boxes: Tensor) -> Tensor:
-    return (boxes[..., 2] > boxes[..., 0]) & (boxes[..., 3] > boxes[..., 1])
-
-
-def _first_kept(keep: Tensor, slots: int, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """The first `slots` kept rows of (B, K, F), zeros after them; (B, slots) which are real.
-
-    Ranks are unique, so the choice does not depend on how a runtime's TopK breaks ties.
-    """
-    if slots > keep.shape[1]:  # a small canvas has fewer candidates than the contract has slots
-        missing = slots - keep.shape[1]
-        keep, rows = F.pad(keep, (0, missing)), F.pad(rows, (0, 0, 0, missing))
-    rank = torch.arange(keep.shape[1], device=keep.device, dtype=torch.float32)
-    key, index = top_k(torch.where(keep, -rank, NEVER), slots)
-    real = key > NEVER / 2
-    return _pick(rows, index) * real[..., None], real

@@ -18,8 +18,17 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..data.target import Target
-from ..networks.boxes import areas, clip, decode, encode, intersections, pairwise_iou
-from ..networks.mask_rcnn import BOX_WEIGHTS, RPN_WEIGHTS, MaskRCNN
+from ..networks.boxes import (
+    BOX_WEIGHTS,
+    RPN_WEIGHTS,
+    areas,
+    clip,
+    decode,
+    encode,
+    intersections,
+    pairwise_iou,
+)
+from ..networks.mask_rcnn import MaskRCNN
 from ..networks.nms import greedy_nms
 from ..recipes.mask_rcnn import DetectionConfig, ProposalConfig
 from .mask_targets import cut_masks
@@ -49,7 +58,7 @@ def mask_rcnn_losses(
     targets: list[Target],
     generator: torch.Generator,
 ) -> dict[str, Tensor]:
-    """Five terms; arguments as `terms.loss_terms`."""
+    """Five terms, four without masks; arguments as `terms.loss_terms`."""
     features = model.features(model.normalize(images, image_sizes)).float()
     logits, deltas = model.rpn(features)
     anchors = model.anchors((features.shape[2], features.shape[3])).to(features.device)
@@ -134,28 +143,51 @@ def sample_rois(
 def roi_losses(
     model: MaskRCNN, features: Tensor, sampled: list[SampledRois], targets: list[Target]
 ) -> dict[str, Tensor]:
-    """Class, box and mask terms."""
+    """Class, box and, where there is a mask branch, mask terms."""
     boxes = torch.stack([s.boxes for s in sampled])  # (B, K, 4)
-    labels = torch.cat([s.labels for s in sampled])  # (B*K,)
     x = model.subnet(model.pool(features, boxes))
     logits, deltas = model.box_predictor(model.subnet.pooled(x))
-    used = int((labels != IGNORE).sum())
-    positive = ((labels != IGNORE) & (labels != logits.shape[1] - 1)).nonzero()[:, 0]
+    terms = box_losses(logits, deltas, sampled, targets)
+    if model.mask_head is None:
+        return terms
+    positive, labels = positives(sampled, logits.shape[1] - 1)
+    mask_logits = model.mask_head(x[positive], labels)
+    return terms | mask_loss(mask_logits, sampled, targets, logits.shape[1] - 1)
+
+
+def box_losses(
+    logits: Tensor, deltas: Tensor, sampled: list[SampledRois], targets: list[Target]
+) -> dict[str, Tensor]:
+    """Class and box terms of logits (B * K, C + 1), background last, and deltas (B * K, C, 4)."""
+    labels = torch.cat([s.labels for s in sampled])  # (B*K,)
+    used = max(int((labels != IGNORE).sum()), 1)
     # not reduction="mean", which is NaN when a crowd leaves nothing to use
     confusion = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum")
-    terms = {"box_class": confusion / max(used, 1)}
     wanted = [
         t.boxes[s.matches] if len(t.boxes) else torch.zeros_like(s.boxes)
         for s, t in zip(sampled, targets, strict=True)
     ]
-    chosen, chosen_labels = boxes.flatten(0, 1)[positive], labels[positive]
+    positive, classes = positives(sampled, logits.shape[1] - 1)
+    chosen = torch.cat([s.boxes for s in sampled])[positive]
     codes = encode(chosen, torch.cat(wanted)[positive], BOX_WEIGHTS)
-    terms["box_delta"] = (deltas[positive, chosen_labels] - codes).abs().sum() / max(used, 1)
-    mask_logits = model.mask_head(x[positive], chosen_labels)
-    masks = mask_targets(sampled, targets, mask_logits.shape[-1], logits.shape[1] - 1)
+    moved = (deltas[positive, classes] - codes).abs().sum()
+    return {"box_class": confusion / used, "box_delta": moved / used}
+
+
+def mask_loss(
+    mask_logits: Tensor, sampled: list[SampledRois], targets: list[Target], background: int
+) -> dict[str, Tensor]:
+    """The mask term of the positives' logits (P, m, m), in batch order."""
+    masks = mask_targets(sampled, targets, mask_logits.shape[-1], background)
     total = F.binary_cross_entropy_with_logits(mask_logits, masks, reduction="sum")
-    terms["mask"] = total / max(masks.numel(), 1)
-    return terms
+    return {"mask": total / max(masks.numel(), 1)}
+
+
+def positives(sampled: list[SampledRois], background: int) -> tuple[Tensor, Tensor]:
+    """Places in the batch's (B * K) RoIs that hold an object, and their labels, (P,) each."""
+    labels = torch.cat([s.labels for s in sampled])
+    places = ((labels != IGNORE) & (labels != background)).nonzero()[:, 0]
+    return places, labels[places]
 
 
 def mask_targets(

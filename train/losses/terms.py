@@ -8,8 +8,10 @@ from torch import Tensor
 from ..data.target import Target
 from ..networks.families import Network
 from ..networks.mask_rcnn import MaskRCNN
+from ..networks.mask_rcnn_fpn import MaskRCNNFPN
 from .fastmask import fastmask_losses
 from .mask_rcnn import mask_rcnn_losses
+from .mask_rcnn_fpn import mask_rcnn_fpn_losses
 
 
 def loss_terms(
@@ -33,4 +35,6 @@ def loss_terms(
     """
     if isinstance(model, MaskRCNN):
         return mask_rcnn_losses(model, images, image_sizes, targets, generator)
+    if isinstance(model, MaskRCNNFPN):
+        return mask_rcnn_fpn_losses(model, images, image_sizes, targets, generator)
     return fastmask_losses(model, images, image_sizes, targets, generator)

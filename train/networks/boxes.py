@@ -12,14 +12,26 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+RPN_WEIGHTS = (1.0, 1.0, 1.0, 1.0)
+"""Of the deltas from anchors to proposals."""
+BOX_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
+"""Of the deltas from proposals to detections."""
 MAX_LOG_SCALE = math.log(1000.0 / 16)
 """dw and dh are clamped here, so that one wild delta cannot overflow."""
 
 
 def anchors_for(
-    map_hw: tuple[int, int], stride: int, sizes_px: Sequence[float], ratios: Sequence[float]
+    map_hw: tuple[int, int],
+    stride: int,
+    sizes_px: Sequence[float],
+    ratios: Sequence[float],
+    *,
+    whole_px: bool = False,
 ) -> Tensor:
-    """(H * W * sizes * ratios, 4) anchors, order y, x, size, ratio, centred on stride * (x, y)."""
+    """(H * W * sizes * ratios, 4) anchors, order y, x, size, ratio, centred on stride * (x, y).
+
+    With `whole_px` their edges are rounded to pixels, as torchvision's `AnchorGenerator` does.
+    """
     cells = []
     for size in sizes_px:
         for ratio in ratios:
@@ -28,7 +40,8 @@ def anchors_for(
             cells.append((-width / 2, -height / 2, width / 2, height / 2))
     ys, xs = torch.meshgrid(torch.arange(map_hw[0]), torch.arange(map_hw[1]), indexing="ij")
     shifts = torch.stack((xs, ys, xs, ys), dim=-1).float() * stride  # (H, W, 4)
-    return (shifts[:, :, None] + torch.tensor(cells)).reshape(-1, 4)
+    shapes = torch.tensor(cells)
+    return (shifts[:, :, None] + (shapes.round() if whole_px else shapes)).reshape(-1, 4)
 
 
 def encode(boxes: Tensor, targets: Tensor, weights: tuple[float, ...]) -> Tensor:

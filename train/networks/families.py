@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from ..recipes.mask_rcnn import MaskRCNNRecipe
+from ..recipes.mask_rcnn_fpn import MaskRCNNFPNRecipe
 from ..recipes.recipe import Recipe
 from .fastmask import FastMask
 from .mask_rcnn import MaskRCNN
+from .mask_rcnn_fpn import MaskRCNNFPN
 from .resnet import scale_untrained_norms
 
-Network = MaskRCNN | FastMask
+Network = MaskRCNN | MaskRCNNFPN | FastMask
 
 
 def new_network(recipe: Recipe) -> Network:
     """An untrained network, from torch's random state."""
-    model = MaskRCNN(recipe) if isinstance(recipe, MaskRCNNRecipe) else FastMask(recipe)
+    model = _network(recipe)
     scale_untrained_norms(model)
     return model
+
+
+def _network(recipe: Recipe) -> Network:
+    if isinstance(recipe, MaskRCNNRecipe):
+        return MaskRCNN(recipe)
+    return MaskRCNNFPN(recipe) if isinstance(recipe, MaskRCNNFPNRecipe) else FastMask(recipe)

@@ -43,17 +43,21 @@ class LargeSeparableConv(nn.Module):
 class RPN(nn.Module):
     """Objectness and box deltas for every anchor; hidden width equals the input's."""
 
-    def __init__(self, channels: int, anchors_per_cell: int, norm: Norm | None) -> None:
+    def __init__(
+        self, channels: int, anchors_per_cell: int, norm: Norm | None, convolutions: int = 1
+    ) -> None:
         super().__init__()
         self.conv = Conv(channels, channels, 3, norm=norm, relu=True)
+        self.more = convolutions_of(channels, channels, convolutions - 1, norm)
         self.objectness_logits = Conv(channels, anchors_per_cell)
         self.anchor_deltas = Conv(channels, 4 * anchors_per_cell)
-        for layer in (self.conv, self.objectness_logits, self.anchor_deltas):
+        for layer in (self.conv, *self.more, self.objectness_logits, self.anchor_deltas):
+            assert isinstance(layer, Conv), "all layers here are convolutions"
             nn.init.normal_(layer.weight, std=0.01)
 
     def forward(self, features: Tensor, inside: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """(B, C, H, W) -> float32 logits (B, H*W*A), deltas (B, H*W*A, 4), order y, x, anchor."""
-        hidden = self.conv(features, inside)
+        hidden = self.more(self.conv(features, inside), inside)
         logits = self.objectness_logits(hidden).permute(0, 2, 3, 1).flatten(1)
         deltas = self.anchor_deltas(hidden).permute(0, 2, 3, 1).flatten(1).unflatten(1, (-1, 4))
         return logits.float(), deltas.float()
@@ -123,11 +127,20 @@ class BoxPredictor(nn.Module):
 
 
 class MaskHead(nn.Module):
-    """2x2 stride 2 deconvolution, ReLU, and one 1x1 mask channel per class."""
+    """3x3 convolutions if any, 2x2 stride 2 deconvolution, ReLU, one 1x1 channel per class."""
 
-    def __init__(self, channels_in: int, channels: int, classes: int) -> None:
+    def __init__(
+        self,
+        channels_in: int,
+        channels: int,
+        classes: int,
+        convolutions: int = 0,
+        norm: Norm | None = None,
+    ) -> None:
         super().__init__()
-        self.deconv = nn.ConvTranspose2d(channels_in, channels, 2, stride=2)
+        self.convolutions = convolutions_of(channels_in, channels, convolutions, norm)
+        last = channels if convolutions else channels_in
+        self.deconv = nn.ConvTranspose2d(last, channels, 2, stride=2)
         self.predictor = Conv(channels, classes)
         nn.init.kaiming_normal_(self.deconv.weight, mode="fan_out", nonlinearity="relu")
         nn.init.zeros_(self.deconv.bias)  # type: ignore[arg-type]
@@ -138,8 +151,20 @@ class MaskHead(nn.Module):
 
         Only the asked-for channel is computed: one gathered weight row per RoI, not all classes.
         """
-        hidden = self.deconv(x).relu_().flatten(2)  # (N, C', m*m)
+        hidden = self.deconv(self.convolutions(x)).relu_().flatten(2)  # (N, C', m*m)
         rows = self.predictor.weight[:, :, 0, 0][labels].to(hidden.dtype)  # (N, C')
         bias = self.predictor.bias[labels].float()  # type: ignore[index]
         logits = torch.bmm(rows[:, None], hidden)[:, 0].float() + bias[:, None]
         return logits.unflatten(1, (2 * x.shape[2], 2 * x.shape[3]))
+
+
+def convolutions_of(
+    channels_in: int, channels: int, count: int, norm: Norm | None = None
+) -> Convolutions:
+    """`count` 3x3 convolutions with ReLU, none of which leaves the map as it is."""
+    return Convolutions(
+        *(
+            Conv(channels if n else channels_in, channels, 3, norm=norm, relu=True)
+            for n in range(count)
+        )
+    )

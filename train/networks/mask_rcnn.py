@@ -1,5 +1,7 @@
 """Mask R-CNN C4 and its large-separable-convolution speed-up, as one configurable network.
 
+Without a mask branch (`model.mask: false`) it is Faster R-CNN.
+
     images -> normalize -> ResNet C4 -> [separable] -> features -> RPN -> proposals
                                                        |            |
         +----------------------------------------------+            |
@@ -27,8 +29,6 @@ from .resnet import ResNetC4
 from .roi_align import roi_align
 
 STRIDE = 16
-RPN_WEIGHTS = (1.0, 1.0, 1.0, 1.0)
-BOX_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
 
 
 class MaskRCNN(nn.Module):
@@ -59,7 +59,9 @@ class MaskRCNN(nn.Module):
         self.rpn = RPN(width, anchors_per_cell, head_norm)
         self.subnet = (C5Subnet if config.subnet == "c5" else LightSubnet)(config, width)
         self.box_predictor = BoxPredictor(self.subnet.box_features, classes)
-        self.mask_head = MaskHead(self.subnet.channels, config.mask_channels, classes)
+        self.mask_head: MaskHead | None = None
+        if config.mask:
+            self.mask_head = MaskHead(self.subnet.channels, config.mask_channels, classes)
         self.normalize = Normalize(recipe.input)
 
     def features(self, x: Tensor, inside: Tensor | None = None) -> Tensor:

@@ -1,4 +1,4 @@
-"""ResNet with bottlenecks, cut after res4 (stride 16), and its res5 as a stage of its own.
+"""ResNet with bottlenecks: cut after res4 (stride 16) with res5 as a stage of its own, or whole.
 
 Source: He et al. 2016, Deep Residual Learning, table 1 (ResNet-50); layout and names as Detectron2
 modeling/backbone/resnet.py at 02b5c4e2. `stride_in_1x1` is the MSRA layout of Detectron's weights,
@@ -126,6 +126,38 @@ class ResNetC4(nn.Module):
         """See the class docstring."""
         x = self.res2(self.stem(x, inside), every(inside, 4))
         return self.res4(self.res3(x, every(inside, 4)), every(inside, 8))
+
+
+class ResNetC5(ResNetC4):
+    """With res5, and the maps of all four stages: what a pyramid is made of."""
+
+    def __init__(
+        self,
+        stem_channels: int,
+        channels: int,
+        blocks: tuple[int, ...],
+        *,
+        stride_in_1x1: bool,
+        norm: Norm,
+        freeze_at: int,
+    ) -> None:
+        super().__init__(
+            stem_channels,
+            channels,
+            blocks,
+            stride_in_1x1=stride_in_1x1,
+            norm=norm,
+            freeze_at=freeze_at,
+        )
+        make = partial(stage, stride_in_1x1=stride_in_1x1, norm=norm)
+        self.res5 = make(blocks[3], 4 * channels, 8 * channels, stride=2)
+
+    def maps(self, x: Tensor, inside: Tensor | None = None) -> list[Tensor]:
+        """(B, 3, H, W) -> res2 to res5, widths from C to 8 C, strides from 4 to 32."""
+        second = self.res2(self.stem(x, inside), every(inside, 4))
+        third = self.res3(second, every(inside, 4))
+        fourth = self.res4(third, every(inside, 8))
+        return [second, third, fourth, self.res5(fourth, every(inside, 16))]
 
 
 @torch.no_grad()

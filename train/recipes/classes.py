@@ -1,5 +1,7 @@
 """Class name lists that recipes may name instead of spelling out, in label order."""
 
+from __future__ import annotations
+
 from ..shapes.scenes import CLASS_NAMES as SHAPES
 
 # COCO's 80 things in category-id order, from the annotations: https://cocodataset.org/#download.
@@ -16,3 +18,8 @@ _COCO_NAMES = (
 COCO = tuple(_COCO_NAMES.split(","))
 
 CLASS_LISTS: dict[str, tuple[str, ...]] = {"coco": COCO, "shapes": SHAPES}
+
+
+def resolved(classes: tuple[str, ...] | str) -> tuple[str, ...]:
+    """The names that a recipe spells out, or those of the list it names."""
+    return CLASS_LISTS[classes] if isinstance(classes, str) else classes

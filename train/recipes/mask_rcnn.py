@@ -20,6 +20,7 @@ from .ranges import (
     QuarteredChannels,
     Range,
     Share,
+    require_classes,
 )
 from .sections import InputConfig, SolverConfig
 
@@ -28,6 +29,8 @@ from .sections import InputConfig, SolverConfig
 class MaskRCNNConfig:
     """The Mask R-CNN C4 family; every row of the LSC paper's Tables I to III is a setting of it."""
 
+    mask: bool = True
+    """Whether it has a mask branch; without one it is Faster R-CNN and gives boxes alone."""
     stem_channels: Channels = 64
     """Channels after the 7x7 stem convolution."""
     backbone_channels: QuarteredChannels = 256
@@ -152,15 +155,11 @@ class MaskRCNNRecipe:
 
     def __post_init__(self) -> None:
         """Reject what no data set can have."""
-        if len(set(self.class_names)) != len(self.class_names) or not self.class_names:
-            raise ConfigError(
-                f"classes={list(self.class_names)}: expected at least one name and none twice. "
-                "Name the classes in label order."
-            )
+        require_classes(self.class_names)
 
     @property
     def class_names(self) -> tuple[str, ...]:
         """The resolved class names."""
-        from .classes import CLASS_LISTS
+        from .classes import resolved  # which loads OpenCV
 
-        return CLASS_LISTS[self.classes] if isinstance(self.classes, str) else self.classes
+        return resolved(self.classes)

@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
+from ...runtime.errors import ConfigError
+
 MOST_CHANNELS = 4096
 """Of one key; ResNet-152 has 2048."""
 LONGEST_SIDE_PX = 16384
@@ -75,3 +77,12 @@ Share = Annotated[float, Range(0, 1)]
 Below1 = Annotated[float, Range(0, 1, without_high=True)]
 NotNegative = Annotated[float, Range(0)]
 Positive = Annotated[float, Range(0, without_low=True)]
+
+
+def require_classes(names: tuple[str, ...]) -> None:
+    """ConfigError for what no data set can have."""
+    if len(set(names)) != len(names) or not names:
+        raise ConfigError(
+            f"classes={list(names)}: expected at least one name and none twice. "
+            "Name the classes in label order."
+        )

@@ -1,8 +1,8 @@
 """Recipes: read from YAML, changed by `key=value`, written back resolved.
 
 A recipe in `recipes/*.yaml` mirrors its family's dataclass key for key (`mask_rcnn.py`,
-`fastmask.py`); keys left out keep the defaults there. No includes, no inheritance, no class
-paths. Unknown keys are errors that offer the nearest known name.
+`mask_rcnn_fpn.py`, `fastmask.py`); keys left out keep the defaults there. No includes, no
+inheritance, no class paths. Unknown keys are errors that offer the nearest known name.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ import yaml
 from ...runtime.errors import ConfigError, first_line
 from .fastmask import FastMaskRecipe, leave_second_stream
 from .mask_rcnn import MaskRCNNRecipe
+from .mask_rcnn_fpn import MaskRCNNFPNRecipe
 from .values import build, shown
 
-Recipe = MaskRCNNRecipe | FastMaskRecipe
+Recipe = MaskRCNNRecipe | MaskRCNNFPNRecipe | FastMaskRecipe
 
 MOST_BYTES = 1 << 18
 """Of a recipe: some ten thousand class names. YAML is read at about 100 kB a second."""
@@ -31,7 +32,11 @@ YAML_ERRORS = (
 """What its reader raises: faults of its own kind, and any of the others from what a tag asks for,
 as in `!!timestamp 2001`, or from thousands of brackets."""
 
-FAMILIES: dict[str, type[Recipe]] = {"mask_rcnn": MaskRCNNRecipe, "fastmask": FastMaskRecipe}
+FAMILIES: dict[str, type[Recipe]] = {
+    "mask_rcnn": MaskRCNNRecipe,
+    "mask_rcnn_fpn": MaskRCNNFPNRecipe,
+    "fastmask": FastMaskRecipe,
+}
 RECIPES = Path(__file__).parent
 
 
@@ -67,7 +72,7 @@ def parse_recipe(text: str, where: str, overrides: Sequence[str] = ()) -> Recipe
     family = raw.get("family", "mask_rcnn")
     if not isinstance(family, str) or family not in FAMILIES:
         raise ConfigError(
-            f"{where}: family={shown(family)}; expected {' or '.join(FAMILIES)}. Choose one."
+            f"{where}: family={shown(family)}; expected one of {', '.join(FAMILIES)}. Choose one."
         )
     recipe: Recipe = build(FAMILIES[family], raw, where)
     return recipe
@@ -76,7 +81,7 @@ def parse_recipe(text: str, where: str, overrides: Sequence[str] = ()) -> Recipe
 def dump_recipe(recipe: Recipe) -> str:
     """The resolved recipe as YAML, every key written out, class names included."""
     plain = _plain(dataclasses.asdict(recipe))
-    if isinstance(recipe, MaskRCNNRecipe):
+    if not isinstance(recipe, FastMaskRecipe):  # its proposals have no class
         plain["classes"] = list(recipe.class_names)
     return yaml.safe_dump(plain, sort_keys=False)
 

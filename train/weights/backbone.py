@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ...runtime.errors import ConfigError
 from ..networks.families import Network
-from ..networks.mask_rcnn import MaskRCNN
+from ..networks.fastmask import FastMask
 from .tensors import load_tensors
 
 
@@ -16,7 +16,7 @@ def take_backbone(model: Network, path: Path) -> None:
     FastMask's ResNet body has the layers of Mask R-CNN's backbone, so either takes the other's.
     """
     tensors, _ = load_tensors(path)
-    own = "backbone." if isinstance(model, MaskRCNN) else "body."
+    own = "body." if isinstance(model, FastMask) else "backbone."
     wanted = {k: v.shape for k, v in model.state_dict().items() if k.startswith(own)}
     given = {
         own + name: value

@@ -211,7 +211,5 @@ def test_thresholds_change_behind_the_network_alone() -> None:
     assert (module.detections.nms_iou, module.proposals.nms_iou) == (0.3, 0.6)
     assert deploy(checkpoint, Shapes()).contract.measured
     assert deploy(changed, Shapes()).contract.measured == {}
-    with pytest.raises(
-        ConfigError, match=r"model\.pooling=14: the weights were trained"
-    ):
+    with pytest.raises(ConfigError, match=r"model\.pooling=14: the weights were trained"):
         with_settings(checkpoint, ("model.pooling=14",))

@@ -57,8 +57,16 @@ def test_every_shipped_recipe_makes_a_network_and_is_dumped_whole(
 def test_the_promised_recipes_are_shipped() -> None:
     detectors = {"mask_rcnn_r50_c4", "lsc_mask_rcnn_r50_512", "lsc_mask_rcnn_r50_1024", BASE}
     one_shot = {"fastmask_r39", "fastmask_r39_one_stream", "fastmask_vgg16", "fastmask_pva"}
-    tiny = {"mask_rcnn_tiny", "fastmask_tiny", "deepmask_tiny"}
-    assert detectors | one_shot | tiny | {"deepmask_r39"} == set(SHIPPED)
+    pyramids = {"mask_rcnn_r50_fpn", "mask_rcnn_r101_fpn", "faster_rcnn_r50_fpn"}
+    tiny = {"mask_rcnn_tiny", "mask_rcnn_fpn_tiny", "fastmask_tiny", "deepmask_tiny"}
+    assert detectors | one_shot | pyramids | tiny | {"deepmask_r39"} == set(SHIPPED)
+
+
+def test_a_pyramid_has_four_stages_and_an_anchor_size_of_each_level() -> None:
+    with pytest.raises(ConfigError, match="expected 5, one size of each level"):
+        load_recipe("mask_rcnn_r50_fpn", ["model.anchor_sizes_px=[32.0, 64.0]"])
+    with pytest.raises(ConfigError, match="expected four counts"):
+        load_recipe("mask_rcnn_r50_fpn", ["model.blocks=[3, 4, 6]"])
 
 
 def test_one_stream_has_the_first_ones_strides_of_the_recipe() -> None:
@@ -73,7 +81,9 @@ def test_one_stream_has_the_first_ones_strides_of_the_recipe() -> None:
 
 
 def test_a_family_nobody_knows_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="family='yolo'; expected mask_rcnn or fastmask"):
+    with pytest.raises(
+        ConfigError, match="family='yolo'; expected one of mask_rcnn, mask_rcnn_fpn, fastmask"
+    ):
         load_recipe(written(tmp_path, "name: mine\nfamily: yolo"))
 
 
@@ -164,7 +174,7 @@ def test_an_override_makes_a_section_the_file_leaves_out(tmp_path: Path) -> None
         ("solver.learning_rat=1", "unknown key 'solver.learning_rat'"),
         ("solver.step=3", r"unknown key 'solver\.step'.*Did you mean 'solver\.steps'\?"),
         ("modle.pooling=7", r"unknown key 'modle'.*Did you mean 'model'\?"),
-        ("model.zzz=7", r"Known: stem_channels"),
+        ("model.zzz=7", r"Known: mask, stem_channels"),
         ("solver.steps=1.5", r"solver\.steps=1\.5; expected a whole number"),
         ("solver.steps=true", r"solver\.steps=True; expected a whole number"),
         ("solver.lr=fast", r"solver\.lr='fast'; expected a number"),
@@ -286,7 +296,7 @@ def test_an_unknown_recipe_offers_the_nearest_name() -> None:
         ("name: a\nsolver: {steps: !!int ''}", "not valid YAML"),
         ("name: a\nsolver: {steps: 2001-99-99}", "not valid YAML"),
         ("name: a\n? [a, {}]\n: 1", "not valid YAML"),
-        ("name: a\nfamily: {}", "family={}; expected mask_rcnn or fastmask"),
+        ("name: a\nfamily: {}", "family={}; expected one of mask_rcnn, mask_rcnn_fpn, fastmask"),
         ("name: " + "[" * 20000, "not valid YAML"),
         ("name: " + "a" * 300000, "300006 bytes; expected a recipe of at most 262144"),
         (BILLION_LAUGHS, r"name=\[\[.*; expected text"),
