@@ -26,6 +26,12 @@ def add(verbs: Any) -> None:
     sub.add_argument(
         "--classes", help="a,b,c in label order; .txt, a name a line; or COCO annotations (.json)"
     )
+    sub.add_argument(
+        "--norm-eps",
+        type=float,
+        metavar="EPS",
+        help="torchvision's first detectors: 0 where training began from its COCO weights, or 1e-5",
+    )
     sub.add_argument("--overwrite", action="store_true", help="replace --out and its .yaml")
 
 
@@ -39,6 +45,7 @@ def run(arguments: Arguments) -> Result:
         arguments.out,
         config=arguments.config,
         classes=arguments.classes,
+        norm_eps=arguments.norm_eps,
         overwrite=arguments.overwrite,
         overrides=arguments.overrides,
     )

@@ -1,12 +1,14 @@
 """Other people's trained weights, as checkpoints.
 
-    model_final_*.pkl, .pth   Detectron2 Mask R-CNN R50-C4: every tensor
+    model_final_*.pkl, .pth   Detectron2 Mask R-CNN C4 and FPN, Faster R-CNN FPN: every tensor
+    *.pth                     torchvision's Mask R-CNN and Faster R-CNN FPN: every tensor
     R-50.pkl                  Detectron's ImageNet ResNet-50 (Caffe2 names): backbone and res5
     resnet50-*.pth            torchvision's ImageNet ResNet-50: backbone and res5
     *.caffemodel              FastMask's own and MSRA's ResNet-50, by `fastmask_caffe`
 
-The recipe is always `mask_rcnn_r50_c4` (Caffe: `fastmask_r39`), changed where the weights expect
-other pictures or strides. Files are read by `restricted_pickle`, so nothing in them is run.
+The recipe is `mask_rcnn_r50_c4` (Caffe: `fastmask_r39`; a pyramid: `mask_rcnn_r50_fpn`), changed
+where the weights expect other pictures or strides. Files are read by `restricted_pickle`, so
+nothing in them is run.
 
 What a Detectron2 file does not hold comes from its config (`detectron2/`); the names of classes
 that nobody gives are class_0, class_1, ..., and its owner writes them into the YAML beside the
@@ -25,17 +27,20 @@ from torch import Tensor
 from ...runtime.errors import InputError
 from ...runtime.files import require_file
 from ..recipes.mask_rcnn import MaskRCNNRecipe
+from ..recipes.mask_rcnn_fpn import MaskRCNNFPNRecipe
 from ..recipes.recipe import differences, load_recipe
 from .checkpoint import require_new, require_suffix, save_checkpoint
 from .class_names import class_names_from
 from .detectron2.config_file import Config, read_config
-from .detectron2.layout import CAFFE2, DETECTRON2
+from .detectron2.layout import CAFFE2, DETECTRON2, is_pyramid
 from .detectron2.recipe import recipe_of
 from .fastmask_caffe import import_caffe
 from .imported import imported_from
 from .layout import Layout, model_from
+from .pyramids import Found, detectron2_pyramid, torchvision_pyramid
 from .restricted_pickle import read_pickle, read_torch
 from .settings import changed_recipe, under
+from .torchvision_detection import is_detection
 from .torchvision_layout import TORCHVISION
 
 Source = Literal["detectron2", "torchvision", "caffe"]
@@ -51,6 +56,7 @@ def import_checkpoint(
     *,
     config: Path | None = None,
     classes: str | None = None,
+    norm_eps: float | None = None,
     overwrite: bool = False,
     overrides: Sequence[str] = (),
 ) -> str:
@@ -65,6 +71,8 @@ def import_checkpoint(
             pixel means, anchors, sizes, thresholds and depth.
         classes: not for caffe: "cat,dog" in label order, a `.txt` with a name a line, or COCO
             annotations (`.json`).
+        norm_eps: torchvision's first detectors only, whose frozen norms' epsilon is in no file: 0
+            where training began from its COCO weights, else 1e-5.
         overwrite: replace `out` and its recipe where they are there.
         overrides: `key=value` each, of what may change without the weights (`settings`).
 
@@ -77,21 +85,14 @@ def import_checkpoint(
         ConfigError: a setting that no network of the recipe's has.
     """
     require_suffix(out)
-    _check_options(source, config, classes)
+    _check_options(source, config, classes, norm_eps)
     require_new(out, overwrite=overwrite)
     if source == "caffe":
         return import_caffe(file, out, overrides)
     settings = None if config is None else read_config(config)
-    names = None if classes is None else class_names_from(classes)
-    weights = read_weights(file)
-    layout = layout_of(source, weights)
-    plain = load_recipe(RECIPE, layout.overrides)
-    assert isinstance(plain, MaskRCNNRecipe), "the shipped recipe is of this family"
-    if source == "detectron2":
-        recipe = recipe_of(plain, file, weights, settings, names)
-    else:
-        recipe = plain if names is None else dataclasses.replace(plain, classes=names)
-    model, taken = model_from(file, weights, layout, recipe)
+    found = _found(file, source, settings, classes, norm_eps)
+    layout, recipe = found.layout, found.recipe
+    model, taken = model_from(file, found.weights, layout, recipe)
     imported = imported_from(
         *(file, layout.title),
         rest="" if layout.heads else "heads",
@@ -99,10 +100,36 @@ def import_checkpoint(
     )
     network = under(changed_recipe(recipe, overrides), model) if overrides else model
     save_checkpoint(out, network, imported=imported)
-    return _report(layout, recipe, taken) + _settings_report(settings, plain, recipe, layout)
+    return _report(layout, recipe, taken) + _settings_report(settings, found.plain, recipe, layout)
 
 
-def _check_options(source: Source, config: Path | None, classes: str | None) -> None:
+def _found(
+    file: Path, source: Source, config: Config | None, classes: str | None, norm_eps: float | None
+) -> Found:
+    """What the file is; errors as `import_checkpoint`."""
+    weights = read_weights(file)
+    if source == "torchvision" and is_detection(weights):
+        return torchvision_pyramid(file, weights, classes, norm_eps)
+    if norm_eps is not None:
+        raise InputError(
+            f"--norm-eps {norm_eps:g}: {file} is none of torchvision's detectors; expected one. "
+            "Leave it away."
+        )
+    names = None if classes is None else class_names_from(classes)
+    if source == "detectron2" and is_pyramid(weights):
+        return detectron2_pyramid(file, weights, config, names)
+    layout = layout_of(source, weights)
+    plain = load_recipe(RECIPE, layout.overrides)
+    assert isinstance(plain, MaskRCNNRecipe), "the shipped recipe is of this family"
+    if source == "detectron2":
+        return Found(weights, layout, plain, recipe_of(plain, file, weights, config, names))
+    named = plain if names is None else dataclasses.replace(plain, classes=names)
+    return Found(weights, layout, plain, named)
+
+
+def _check_options(
+    source: Source, config: Path | None, classes: str | None, norm_eps: float | None
+) -> None:
     """That what goes with one source is not given with another."""
     if config is not None and source != "detectron2":
         raise InputError(
@@ -114,6 +141,11 @@ def _check_options(source: Source, config: Path | None, classes: str | None) -> 
             "--classes: --format caffe found; expected another, as FastMask has no classes. "
             "Leave it away."
         )
+    if norm_eps is not None and source != "torchvision":
+        raise InputError(
+            f"--norm-eps {norm_eps:g}: --format {source} found; expected torchvision, whose files "
+            "do not say it. Leave it away."
+        )
 
 
 def read_weights(file: Path) -> dict[str, Any]:
@@ -124,7 +156,7 @@ def read_weights(file: Path) -> dict[str, Any]:
     """
     require_file(file, "trained weights", (".pkl", ".pth", ".pt"))
     content = read_pickle(file) if file.suffix.lower() == ".pkl" else read_torch(file)
-    for key in ("model", "state_dict", "blobs"):
+    for key in ("model", "model_state_dict", "state_dict", "blobs"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
     if not isinstance(content, dict) or not content or not all(isinstance(k, str) for k in content):
@@ -143,7 +175,9 @@ def layout_of(source: Source, weights: Mapping[str, Any]) -> Layout:
     return CAFFE2 if "conv1_w" in weights else DETECTRON2
 
 
-def _report(layout: Layout, recipe: MaskRCNNRecipe, taken: Mapping[str, Tensor]) -> str:
+def _report(
+    layout: Layout, recipe: MaskRCNNRecipe | MaskRCNNFPNRecipe, taken: Mapping[str, Tensor]
+) -> str:
     values = sum(tensor.numel() for tensor in taken.values())
     start = f"{len(taken)} tensors, {values:,} values of {layout.title}"
     if not layout.heads:
@@ -155,7 +189,10 @@ def _report(layout: Layout, recipe: MaskRCNNRecipe, taken: Mapping[str, Tensor])
 
 
 def _settings_report(
-    config: Config | None, before: MaskRCNNRecipe, after: MaskRCNNRecipe, layout: Layout
+    config: Config | None,
+    before: MaskRCNNRecipe | MaskRCNNFPNRecipe,
+    after: MaskRCNNRecipe | MaskRCNNFPNRecipe,
+    layout: Layout,
 ) -> str:
     """Which settings are other than the zoo's, or that nobody gave any."""
     changed = [key for key, _, _ in differences(before, after) if key != "classes"]
@@ -165,4 +202,4 @@ def _settings_report(
     if not layout.heads:
         return ""
     weights = f", {words} as the weights say" if changed else ""
-    return f"; settings of the zoo's R50-C4{weights} (--config CONFIG.yaml for yours)"
+    return f"; settings of {layout.settings}{weights} ({layout.others} for yours)"

@@ -18,7 +18,13 @@ from torch import Tensor
 
 from ...runtime.errors import InputError
 from ..networks.mask_rcnn import MaskRCNN
+from ..networks.mask_rcnn_fpn import MaskRCNNFPN
 from ..recipes.mask_rcnn import MaskRCNNRecipe
+from ..recipes.mask_rcnn_fpn import MaskRCNNFPNRecipe
+
+
+def _as_it_is(_: str, value: Tensor) -> Tensor:
+    return value
 
 
 @dataclass(frozen=True)
@@ -36,18 +42,27 @@ class Layout:
     """Whether a file may leave all running means and variances out, meaning 0 and 1."""
     overrides: tuple[str, ...] = ()
     """What the weights change in the recipe."""
+    settings: str = "the zoo's R50-C4"
+    """What the recipe has where nobody says otherwise."""
+    others: str = "--config CONFIG.yaml"
+    """How to have others."""
+    arranged: Callable[[str, Tensor], Tensor] = _as_it_is
+    """The project's name and its tensor -> the tensor with its rows in our order."""
 
 
 def model_from(
-    file: Path, weights: Mapping[str, Any], layout: Layout, recipe: MaskRCNNRecipe
-) -> tuple[MaskRCNN, dict[str, Tensor]]:
+    file: Path,
+    weights: Mapping[str, Any],
+    layout: Layout,
+    recipe: MaskRCNNRecipe | MaskRCNNFPNRecipe,
+) -> tuple[MaskRCNN | MaskRCNNFPN, dict[str, Tensor]]:
     """The recipe's network with `weights`; heads that the layout does not have are seeded as ever.
 
     Args:
         file: where the weights are from, for messages.
         weights: the project's name -> array or tensor of floats.
         layout: whose names these are.
-        recipe: a Mask R-CNN C4 with subnet c5; its widths need not be ResNet-50's.
+        recipe: Mask R-CNN, C4 with subnet c5 or on a pyramid; its widths need not be ResNet-50's.
 
     Returns:
         The network, and the tensors it was given by our names, float32.
@@ -56,7 +71,7 @@ def model_from(
         InputError: a tensor is missing, unknown, of another shape or type, or not finite.
     """
     torch.manual_seed(recipe.solver.seed)
-    model = MaskRCNN(recipe)
+    model = MaskRCNN(recipe) if isinstance(recipe, MaskRCNNRecipe) else MaskRCNNFPN(recipe)
     expected = {
         name: tensor
         for name, tensor in model.state_dict().items()
@@ -66,7 +81,8 @@ def model_from(
     names = {name: layout.name_of(name) for name in expected}
     _check_names(file, set(names.values()), set(given), layout)
     taken = {
-        ours: _tensor(file, theirs, given[theirs], expected[ours]) for ours, theirs in names.items()
+        ours: _tensor(file, theirs, given[theirs], expected[ours], layout)
+        for ours, theirs in names.items()
     }
     model.load_state_dict(taken, strict=layout.heads)
     return model, taken
@@ -105,20 +121,23 @@ def _check_names(file: Path, expected: set[str], found: set[str], layout: Layout
     )
 
 
-def _tensor(file: Path, name: str, value: Any, expected: Tensor) -> Tensor:
-    """`value` as float32 of `expected`'s shape, finite."""
+def _tensor(file: Path, name: str, value: Any, expected: Tensor, layout: Layout) -> Tensor:
+    """`value` as float32 of `expected`'s shape, finite, its rows in our order."""
     if isinstance(value, np.ndarray) and value.dtype.kind == "f":
         with np.errstate(over="ignore"):  # what float32 cannot hold is reported below
             value = torch.from_numpy(value.astype(np.float32))
     if not (isinstance(value, Tensor) and value.is_floating_point() and _dense(value)):
         kind = getattr(value, "dtype", type(value).__name__)
         raise InputError(f"{file}: '{name}' is {kind}; expected floats. Choose another file.")
-    if value.shape != expected.shape:
+    arranged = layout.arranged(name, value)
+    if arranged.shape != expected.shape:
+        rows = value.shape[0] - arranged.shape[0] if value.ndim else 0  # of the background
+        wanted = (expected.shape[0] + rows, *expected.shape[1:])
         raise InputError(
-            f"{file}: '{name}' is {tuple(value.shape)}; expected {tuple(expected.shape)}. "
+            f"{file}: '{name}' is {tuple(value.shape)}; expected {wanted}. "
             "The weights are of another network: choose another file."
         )
-    tensor = value.detach().float()
+    tensor = arranged.detach().float()
     if not torch.isfinite(tensor).all():
         raise InputError(
             f"{file}: '{name}' holds NaN or infinite values; expected finite weights. "

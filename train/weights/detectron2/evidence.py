@@ -15,11 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from ....runtime.errors import InputError
+from ...recipes.mask_rcnn_fpn import LEVELS
 from .settings import BLOCKS, typed
 
 CLS_SCORE = "roi_heads.box_predictor.cls_score.weight"
 OBJECTNESS = "proposal_generator.rpn_head.objectness_logits.weight"
-CELL_ANCHORS = "proposal_generator.anchor_generator.cell_anchors.0"
+CELL_ANCHORS = "proposal_generator.anchor_generator.cell_anchors"
 PIXELS = {"pixel_mean": "input.mean", "pixel_std": "input.std"}
 CLOSE = 1e-3
 """Relative; the stored values are float32, of which anchors are square roots."""
@@ -36,20 +37,52 @@ def shown_by(file: Path, weights: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         InputError: a stored value that no network has.
     """
-    values: dict[str, Any] = {}
-    for name, key in PIXELS.items():
-        if name in weights:
-            pixels = [float(str(np.float32(v))) for v in _numbers(file, name, weights[name], 3)]
-            values[key] = typed(file, name, key, pixels)
-    if CELL_ANCHORS in weights:
-        anchors = _numbers(file, CELL_ANCHORS, weights[CELL_ANCHORS]).reshape(-1, 4)
-        values["model.anchor_sizes_px"], values["model.anchor_ratios"] = _grid(file, anchors)
+    values = _pixels(file, weights)
+    grids = _grids(file, weights)
+    if grids:
+        values["model.anchor_sizes_px"], values["model.anchor_ratios"] = grids[0]
     found = (re.match(r"backbone\.res4\.(\d+)\.", name) for name in weights)
     count = len({match[1] for match in found if match})
     for blocks in BLOCKS.values():
         if blocks[2] == count:
             values["model.blocks"] = tuple(blocks)
     return values
+
+
+def shown_by_pyramid(file: Path, weights: Mapping[str, Any]) -> dict[str, Any]:
+    """Pixels and anchors alone, one size a level; errors as `shown_by`."""
+    values = _pixels(file, weights)
+    grids = _grids(file, weights)
+    if grids:
+        if len(grids) != LEVELS or any(len(s) != 1 or r != grids[0][1] for s, r in grids):
+            raise InputError(
+                f"{file}: its stored anchors are of {len(grids)} levels with {grids[0][0]} first; "
+                f"expected {LEVELS}, one size each, all of the same ratios. Choose another file."
+            )
+        values["model.anchor_sizes_px"] = tuple(sizes[0] for sizes, _ in grids)
+        values["model.anchor_ratios"] = grids[0][1]
+    return values
+
+
+def _pixels(file: Path, weights: Mapping[str, Any]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for name, key in PIXELS.items():
+        if name in weights:
+            pixels = [float(str(np.float32(v))) for v in _numbers(file, name, weights[name], 3)]
+            values[key] = typed(file, name, key, pixels)
+    return values
+
+
+def _grids(
+    file: Path, weights: Mapping[str, Any]
+) -> list[tuple[tuple[float, ...], tuple[float, ...]]]:
+    """Sizes and ratios of each level's stored anchors."""
+    names = [f"{CELL_ANCHORS}.{level}" for level in range(LEVELS)]
+    stored = {name: weights[name] for name in names if name in weights}
+    return [
+        _grid(file, name, _numbers(file, name, value).reshape(-1, 4))
+        for name, value in stored.items()
+    ]
 
 
 def class_count(file: Path, weights: Mapping[str, Any]) -> int:
@@ -85,7 +118,7 @@ def _numbers(file: Path, name: str, value: Any, count: int | None = None) -> Flo
     return numbers
 
 
-def _grid(file: Path, anchors: Floats) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _grid(file: Path, name: str, anchors: Floats) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Boxes (A, 4) around 0 -> the sizes and ratios they are made of, ratios varying faster."""
     width, height = (anchors[:, 2:] - anchors[:, :2]).T
     if (width > 0).all() and (height > 0).all():
@@ -96,7 +129,7 @@ def _grid(file: Path, anchors: Floats) -> tuple[tuple[float, ...], tuple[float, 
         if np.shape(made) == anchors.shape and np.allclose(made, anchors, rtol=CLOSE, atol=CLOSE):
             return _rounded(sizes), _rounded(ratio[:ratios])
     raise InputError(
-        f"{file}: '{CELL_ANCHORS}' holds no grid of sizes and ratios around 0; expected what "
+        f"{file}: '{name}' holds no grid of sizes and ratios around 0; expected what "
         "Detectron2's DefaultAnchorGenerator makes. Choose another file."
     )
 

@@ -6,6 +6,10 @@ checkpoint/c2_model_loading.py).
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+from typing import Any
+
 from ..layout import Layout
 
 
@@ -21,6 +25,27 @@ def detectron2_name(name: str) -> str:
         if name.startswith(ours):
             return theirs + name.removeprefix(ours)
     return name
+
+
+def pyramid_name(name: str) -> str:
+    """The same of a network with a pyramid, e.g. `fpn.output3.bias` -> `backbone.fpn_output3.bias`.
+
+    The RPN's only convolution is `conv`; heads count theirs from 1.
+    """
+    if name.startswith("backbone."):
+        return name.replace("backbone.", "backbone.bottom_up.", 1)
+    if name.startswith("fpn."):
+        return name.replace("fpn.", "backbone.fpn_", 1)
+    if name.startswith(("box_head.", "mask_head.")):
+        called = "conv" if name.startswith("box_head.") else "mask_fcn"
+        found = re.sub(r"convolutions\.(\d+)", lambda n: f"{called}{int(n[1]) + 1}", name)
+        return f"roi_heads.{found}"
+    return detectron2_name(name)
+
+
+def is_pyramid(weights: Mapping[str, Any]) -> bool:
+    """Whether a file of Detectron2's is of a network with a pyramid."""
+    return any(name.startswith(("backbone.fpn_", "backbone.bottom_up.")) for name in weights)
 
 
 def caffe2_name(name: str) -> str:
@@ -42,6 +67,14 @@ DETECTRON2 = Layout(
     heads=True,
     statistics_optional=True,
     overrides=("model.sampling_ratio=0",),  # as many samples per cell as a RoI's size asks for
+)
+PYRAMID = Layout(
+    "Detectron2 Mask R-CNN FPN",
+    pyramid_name,
+    DETECTRON2.dropped,
+    heads=True,
+    statistics_optional=True,
+    settings="the zoo's R50-FPN",
 )
 CAFFE2 = Layout(
     "Detectron's ImageNet ResNet-50 (Caffe2 names)",

@@ -4,6 +4,8 @@
     FIXED     describe the network itself, which has one value of each: Mask R-CNN C4
     PASSED    of training, of parts that a C4 network does not have, of where files lie
 
+and `pyramid_settings.py` says it of a network with a pyramid.
+
 Anything else, such as the settings of a project beside Detectron2, is refused by its name: what is
 not understood may change the network. What a config does not say stays as in the zoo's
 mask_rcnn_R_50_C4, whose values are our recipe's.
@@ -15,11 +17,14 @@ from __future__ import annotations
 
 import difflib
 import typing
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ....runtime.errors import InputError
 from ...recipes.mask_rcnn import MaskRCNNRecipe
+from ...recipes.mask_rcnn_fpn import MaskRCNNFPNRecipe
 from ...recipes.values import shown, value_of
 from .config_file import Config
 
@@ -128,29 +133,48 @@ PASSED = {
 }
 """Res5ROIHeads has one pooler, the box head's, and no box head of layers of its own."""
 
-KNOWN = {*TAKEN, *FIXED, *PASSED, BOTTLENECK, NUM_CLASSES}
+
+@dataclass(frozen=True)
+class Meaning:
+    """What the settings mean for one network."""
+
+    network: str
+    """Which, and a config of it."""
+    recipe: type[MaskRCNNRecipe | MaskRCNNFPNRecipe]
+    taken: Mapping[str, tuple[str, ...]]
+    fixed: Mapping[str, Any]
+    passed: Collection[str]
+    passed_sections: tuple[str, ...]
+    levels: int = 1
+    """Maps that anchors are on."""
 
 
-def recipe_values(config: Config) -> dict[str, Any]:
+C4 = Meaning(
+    "Mask R-CNN C4, as in mask_rcnn_R_50_C4", MaskRCNNRecipe, TAKEN, FIXED, PASSED, PASSED_SECTIONS
+)
+
+
+def recipe_values(config: Config, meaning: Meaning = C4) -> dict[str, Any]:
     """What a config says of our recipe's keys, e.g. {"input.mean": (103.5, 116.3, 123.7)}.
 
     Raises:
         InputError: a setting of another network, or of none that Detectron2 knows.
         ConfigError: a value of another type than its key has, or out of its range.
     """
-    _check_network(config)
+    _check_network(config, meaning)
     values: dict[str, Any] = {}
-    for name, keys in TAKEN.items():
+    for name, keys in meaning.taken.items():
         if name in config.settings and not _drawn_from_a_range(name, config):
-            values |= _taken(config, name, keys)
+            values |= _taken(config, name, keys, meaning)
     return values
 
 
-def _check_network(config: Config) -> None:
+def _check_network(config: Config, meaning: Meaning) -> None:
     """That every setting is known and those of the network are this one's."""
+    known = {*meaning.taken, *meaning.fixed, *meaning.passed, BOTTLENECK, NUM_CLASSES}
     for name in config.settings:
-        if name not in KNOWN and not name.startswith(PASSED_SECTIONS):
-            near = difflib.get_close_matches(name[:100], KNOWN, n=1)
+        if name not in known and not name.startswith(meaning.passed_sections):
+            near = difflib.get_close_matches(name[:100], known, n=1)
             hint = f"Did you mean {near[0]}?" if near else "Leave it away if it does not."
             raise InputError(
                 f"{config.path}: {shown(name)} found; expected settings that Detectron2 itself "
@@ -158,7 +182,7 @@ def _check_network(config: Config) -> None:
             )
     found = {BOTTLENECK: 64, **config.settings}
     width = found.get("MODEL.RESNETS.RES2_OUT_CHANNELS", 256)
-    fixed = FIXED | {BOTTLENECK: width // 4 if isinstance(width, int) else 64}
+    fixed = {**meaning.fixed, BOTTLENECK: width // 4 if isinstance(width, int) else 64}
     other = [
         f"{name}={shown(found[name])} (not {shown(value)})"
         for name, value in fixed.items()
@@ -167,8 +191,8 @@ def _check_network(config: Config) -> None:
     if other:
         more = f" and {len(other) - 4} more" if other[4:] else ""
         raise InputError(
-            f"{config.path}: {', '.join(other[:4])}{more}; expected Mask R-CNN C4, as in "
-            "mask_rcnn_R_50_C4. Other networks are not imported: choose another file."
+            f"{config.path}: {', '.join(other[:4])}{more}; expected {meaning.network}. "
+            "Other networks are not imported: choose another file."
         )
 
 
@@ -178,17 +202,18 @@ def _drawn_from_a_range(name: str, config: Config) -> bool:
     return name == "INPUT.MIN_SIZE_TRAIN" and sampling != "choice"
 
 
-def _taken(config: Config, name: str, keys: tuple[str, ...]) -> dict[str, Any]:
+def _taken(config: Config, name: str, keys: tuple[str, ...], meaning: Meaning) -> dict[str, Any]:
     """One setting as values of our keys."""
-    value = _translated(config, name)
+    value, where = _translated(config, name, meaning.levels), config.path
     if "IOU_THRESHOLDS" not in name:
-        return {keys[0]: typed(config.path, name, keys[0], value)}
+        return {keys[0]: typed(where, name, keys[0], value, meaning.recipe)}
     if not isinstance(value, list) or len(value) != len(keys):
         raise _refused(config, name, f"a list of {len(keys)}")
-    return {key: typed(config.path, name, key, each) for key, each in zip(keys, value, strict=True)}
+    pairs = zip(keys, value, strict=True)
+    return {key: typed(where, name, key, each, meaning.recipe) for key, each in pairs}
 
 
-def _translated(config: Config, name: str) -> Any:
+def _translated(config: Config, name: str, levels: int) -> Any:
     """A setting's value in our words."""
     value = config.settings[name]
     if name == "MODEL.RESNETS.DEPTH":
@@ -196,12 +221,22 @@ def _translated(config: Config, name: str) -> Any:
     if name == "MODEL.RESNETS.NORM":
         return _one_of(config, name, NORMS)
     if name.startswith("MODEL.ANCHOR_GENERATOR."):
-        # one list for each feature map, of which there is one, or that list alone
-        nested = isinstance(value, list) and len(value) == 1 and isinstance(value[0], (list, tuple))
-        return list(value[0]) if nested else value
+        return _anchors(config, name, levels)
     if name == "INPUT.MIN_SIZE_TRAIN" and isinstance(value, int):
         return [value]
     return value
+
+
+def _anchors(config: Config, name: str, levels: int) -> Any:
+    """Sizes and ratios: one list for each map, or a list that is every map's."""
+    value = config.settings[name]
+    nested = isinstance(value, list) and value and all(isinstance(v, (list, tuple)) for v in value)
+    if levels > 1 and name.endswith(".SIZES"):
+        if not nested or len(value) != levels or any(len(sizes) != 1 for sizes in value):
+            raise _refused(config, name, f"{levels} lists of one size, a level each")
+        return [sizes[0] for sizes in value]
+    same = nested and len(value) in (1, levels) and all(each == value[0] for each in value)
+    return list(value[0]) if same else value
 
 
 def _one_of(config: Config, name: str, known: dict[Any, Any]) -> Any:
@@ -211,7 +246,13 @@ def _one_of(config: Config, name: str, known: dict[Any, Any]) -> Any:
     return known[value]
 
 
-def typed(where: Path, name: str, key: str, value: Any) -> Any:
+def typed(
+    where: Path,
+    name: str,
+    key: str,
+    value: Any,
+    recipe: type[MaskRCNNRecipe | MaskRCNNFPNRecipe] = MaskRCNNRecipe,
+) -> Any:
     """`value` as the type of our recipe's key "section.key", by the recipe's own reader.
 
     Raises:
@@ -219,7 +260,7 @@ def typed(where: Path, name: str, key: str, value: Any) -> Any:
             `name`.
     """
     section, _, field = key.partition(".")
-    hints = typing.get_type_hints(typing.get_type_hints(MaskRCNNRecipe)[section], None, None, True)
+    hints = typing.get_type_hints(typing.get_type_hints(recipe)[section], None, None, True)
     return value_of(hints[field], value, str(where), name)
 
 
