@@ -1,7 +1,7 @@
 """The lowest version of ONNX's file format (IR) that holds what a model uses.
 
-torch's exporter writes the newest it knows, and a runtime refuses a file that is newer than itself
-whatever is in it: ONNX Runtime 1.16, as on JetPack 6, reads IR 9 at most. IR 8 brought local
+torch's exporter writes a newer one, and a runtime refuses what is newer than itself whatever is in
+the file: ONNX Runtime 1.16 and 1.17, as on JetPack 6, read IR 9 at most. IR 8 brought local
 functions, and each version of the standard operators came with one, new element types with it.
 The module path at each node is metadata of IR 10, which older readers pass over.
 Source: the versions in onnx.proto and `onnx.helper.VERSION_TABLE`.

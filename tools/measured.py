@@ -21,6 +21,7 @@ import numpy as np
 
 from ..eval import to_json
 from ..eval.timing.bootstrap import speed_ratio
+from .try_runtimes import titles_and_rows
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "measured.md"
@@ -277,15 +278,15 @@ def bundles() -> str:
 def endurance() -> str:
     """What thousands of pictures leave behind in one process."""
     run = record("endurance_cpu")
-    row = [
-        f"{run['pictures']:,}",
-        f"{run['growth']:+.3%}",
-        run["handle_growth"],
-        run["threads"],
-        len(run["differing_pictures"]),
-    ]
+    counted = [run["handle_growth"], run["threads"], len(run["differing_pictures"])]
+    row = [f"{run['pictures']:,}", f"{run['growth']:+.3%}", *counted]
     titles = "pictures | memory after | open files after | threads | pictures that differ"
     return table(titles, [row])
+
+
+def runtimes() -> str:
+    """The shipped networks' FP32 files in each ONNX Runtime."""
+    return table(*titles_and_rows(record("onnxruntime_versions_cpu")["rows"]))
 
 
 def _median(row: Any) -> str:
@@ -315,7 +316,7 @@ TABLES: dict[str, Callable[[], str]] = {
     make.__name__: make
     for make in (
         *(tiny_ap, demo_gates, full_size, floor, openvino, int8, variants, fastmask_gates),
-        *(fastmask_full_size, operators, rules, nms, pipeline, bundles, endurance),
+        *(fastmask_full_size, operators, rules, nms, pipeline, bundles, endurance, runtimes),
     )
 }
 
