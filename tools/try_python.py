@@ -34,9 +34,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     options.add_argument("versions", nargs="+", metavar="VERSION", help="as 3.10")
     options.add_argument("--keep", type=Path, default=ROOT / "build", help="default: build")
     arguments = options.parse_args(argv)
-    networks = arguments.keep / "networks"
+    keep = arguments.keep.resolve()
+    networks = keep / "networks"
     _make_networks(networks)
-    codes = [_tested(version, arguments.keep, networks) for version in arguments.versions]
+    codes = [_tested(version, keep, networks) for version in arguments.versions]
     return int(any(codes))
 
 
