@@ -17,7 +17,9 @@ from onnx.defs import OpSchema
 
 from ..runtime.errors import ExportError
 from ..train.deploy.deployment import Deployment
+from ..train.networks import pyramid_roi_align, roi_align, windows  # noqa: F401  (their operators)
 from .operators.domain import DOMAIN, DOMAIN_VERSION
+from .operators.pyramid_roi_align import PYRAMID_ROI_ALIGN
 from .operators.roi_align import ROI_ALIGN
 from .operators.window_align import WINDOW_ALIGN
 from .typed_graph import MODULE_PATH_KEY
@@ -49,6 +51,7 @@ def onnx_from_torch(deployment: Deployment) -> onnx.ModelProto:
                 output_names=[spec.name for spec in contract.outputs],
                 custom_translation_table={
                     torch.ops.maskrt.roi_align.default: _roi_align_node,
+                    torch.ops.maskrt.pyramid_roi_align.default: _pyramid_roi_align_node,
                     torch.ops.maskrt.window_align.default: _window_align_node,
                 },
             )
@@ -111,6 +114,33 @@ def _roi_align_node(
         output_size=output_size,
         spatial_scale=spatial_scale,
         sampling_ratio=sampling_ratio,
+    )
+
+
+def _pyramid_roi_align_node(
+    pyramid: Any,
+    rois: Any,
+    spatial_shapes: list[int],
+    strides: list[int],
+    output_size: int,
+    sampling_ratio: int,
+    borders: list[float],
+    aligned: bool,
+) -> Any:
+    """Translate torch.ops.maskrt.pyramid_roi_align to one `MaskrtPyramidRoiAlign` node."""
+    kinds = OpSchema.AttrType
+    attributes = dict.fromkeys(("spatial_shapes", "strides"), kinds.INTS)
+    attributes |= dict.fromkeys(("output_size", "sampling_ratio", "aligned"), kinds.INT)
+    attributes["borders"] = kinds.FLOATS
+    return _operator(PYRAMID_ROI_ALIGN, {"X": "T", "rois": "tensor(float)"}, attributes)(
+        pyramid,
+        rois,
+        spatial_shapes=spatial_shapes,
+        strides=strides,
+        output_size=output_size,
+        sampling_ratio=sampling_ratio,
+        borders=borders,
+        aligned=int(aligned),
     )
 
 

@@ -10,11 +10,12 @@ from collections.abc import Iterable
 import onnx
 from onnx import TensorProto
 
+from .operators.pyramid_roi_align import PYRAMID_ROI_ALIGN
 from .operators.roi_align import ROI_ALIGN
 
 MODULE_PATH_KEY = "namespace"
 """The exporter's metadata entry that holds it."""
-FP32_INPUTS = {ROI_ALIGN: {1}}
+FP32_INPUTS = {ROI_ALIGN: {1}, PYRAMID_ROI_ALIGN: {1}}
 """Inputs that stay FP32 at an FP16 node: 11 bits cannot hold box coordinates."""
 
 FLAG_OPERATORS = {

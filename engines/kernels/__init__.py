@@ -1,6 +1,6 @@
 """The sources of the GPU kernels: operators of the networks, pictures and masks, in Triton.
 
-    roi_align_kernel, window_align_kernel, picture_kernel, mask_kernels
+    roi_align_kernel, pyramid_roi_align_kernel, window_align_kernel, picture_kernel, mask_kernels
         --compile-->  runtime/gpu/kernels/ptx/*.ptx + manifest.json
 
 `reference` specifies the operators; pictures and masks are specified by the CPU's way in

@@ -16,6 +16,7 @@ SOURCES = (
     "mask_kernels.py",
     "picture_kernel.py",
     "ptx_text.py",
+    "pyramid_roi_align_kernel.py",
     "roi_align_kernel.py",
     "variants.py",
     "window_align_kernel.py",

@@ -43,6 +43,23 @@ which is how torch, the ONNX body and the kernels compute it; here it is sample 
 Source: Detectron2 ROIAlignV2 (layers/csrc/ROIAlign at 02b5c4e2, `aligned`), the same as ONNX
 RoiAlign-16 with `half_pixel` and `avg`, but for the limit and the bin step.
 
+# PyramidRoiAlign
+
+    pyramid (B, C, N) float32 or float16, rois (B, K, 4) float32  ->  (B * K, C, P, P)
+
+The pyramid is *packed*: L levels of (h, w) cells, each flattened row by row, one after the other,
+finest first; N is the sum of h * w. A level has a stride in canvas pixels. Every box is pooled from
+one level, as in RoIAlign with scale = 1 / stride, that level's H and W, and bin step 1.
+
+**Level.** A box's area is (x1 - x0) * (y1 - y0) in float32. Its level is how many of the L - 1
+rising *borders*, float32 areas too, it reaches; one equal to a border does, NaN reaches none. They
+stand for a library's logarithm and its rounding, see train/networks/pyramid_roi_align.py.
+
+**Not aligned.** Without `aligned` corners are x * scale, no half taken off, and a box is at least
+one cell wide and high: x1' = max(x1', x0' + 1), which also makes a mirrored box such a cell.
+Source: Detectron2 modeling/poolers.py at 02b5c4e2; torchvision ops/poolers.py 0.29.1, whose
+RoIAlign is not aligned.
+
 # WindowAlign
 
     pyramid (B, N, C) float32 or float16, index (B, K) int64  ->  (B * K, size, size, C)
@@ -106,6 +123,50 @@ def roi_align(
         pooled = _pool(wide[image], boxes[image, slot], output_size, sampling_ratio)
         bins[image, slot] = pooled[:, ::bin_step, ::bin_step]
     return bins.reshape(-1, *bins.shape[2:])
+
+
+def pyramid_roi_align(
+    pyramid: Real,
+    rois: Real,
+    output_size: int,
+    levels: Sequence[tuple[int, int]],
+    strides: Sequence[int],
+    sampling_ratio: int,
+    borders: Sequence[float],
+    aligned: bool = True,
+) -> Float:
+    """Each box pooled from its level, sample by sample.
+
+    Args:
+        pyramid: (B, C, N).
+        rois: (B, K, 4) float32 xyxy canvas pixels.
+        output_size: P, bins per side.
+        levels: height and width in cells of each level, finest first, N cells in all.
+        strides: canvas pixels per cell of each level.
+        sampling_ratio: samples per bin and side; 0 is adaptive.
+        borders: L - 1 rising areas, px^2.
+        aligned: whether pixel and cell centres are both at +0.5.
+
+    Returns:
+        (B * K, C, P, P), boxes of image 0 first.
+    """
+    starts = np.cumsum([0, *(height * width for height, width in levels)])
+    wide = pyramid.astype(np.float64)
+    bins = np.zeros((*rois.shape[:2], pyramid.shape[1], output_size, output_size))
+    for image, slot in np.ndindex(*rois.shape[:2]):
+        level = box_level(rois[image, slot], borders)
+        cells = wide[image, :, starts[level] : starts[level + 1]].reshape(-1, *levels[level])
+        box = rois[image, slot].astype(np.float64) / strides[level] - 0.5 * aligned
+        if not aligned:
+            box[2:] = np.maximum(box[2:], box[:2] + 1)
+        bins[image, slot] = _pool(cells, box, output_size, sampling_ratio)
+    return bins.reshape(-1, *bins.shape[2:])
+
+
+def box_level(box: Real, borders: Sequence[float]) -> int:
+    """The level of one float32 box (4,), 0 the finest."""
+    width, height = box[2:] - box[:2]
+    return int(np.count_nonzero(width * height >= np.array(borders, np.float32)))
 
 
 def _pool(image: Float, box: Float, bins: int, ratio: int) -> Float:

@@ -1,4 +1,4 @@
-"""RoIAlign as one Triton kernel; its mathematics is in `reference`.
+"""RoIAlign as one Triton kernel, and what a pyramid's shares with it; mathematics in `reference`.
 
 A program makes one tile of 16 x 16 bins of one box for `CHANNELS` channels. Bilinear weights and
 the boundary rule act on rows and columns alone, so the mean of a bin's samples is a bilinear form
@@ -84,6 +84,68 @@ def _product(a, b, total, PRODUCT: tl.constexpr):
 
 
 @triton.jit
+def pool_box(
+    image,  # first plane to read: of a picture's first channel of this program
+    plane_cells,  # from a plane to the next
+    height,
+    width,
+    x_0,  # the box in cells
+    y_0,
+    x_1,
+    y_1,
+    output_size,
+    sampling_ratio,
+    bin_step,
+    channels,  # that are left from the first on
+    output,  # where this box's first channel of this program begins
+    CHANNELS: tl.constexpr,
+    TILE: tl.constexpr,
+    PRODUCT: tl.constexpr,
+):
+    """Make one tile of one box's bins; grid axis 2 counts tiles."""
+    side = tl.cdiv(output_size, bin_step)
+    tiles = tl.cdiv(side, TILE)
+    tile_y = tl.program_id(2) // tiles * TILE
+    tile_x = tl.program_id(2) % tiles * TILE
+    bin_y = tile_y * bin_step
+    bin_x = tile_x * bin_step
+
+    most = tl.cdiv(tl.maximum(height, width), output_size)
+    samples_x, step_x = _axis_samples(x_0, x_1, output_size, sampling_ratio, most)
+    samples_y, step_y = _axis_samples(y_0, y_1, output_size, sampling_ratio, most)
+    end_bin_x = (tl.minimum(tile_x + TILE, side) - 1) * bin_step + 1
+    end_bin_y = (tl.minimum(tile_y + TILE, side) - 1) * bin_step + 1
+    start_x, end_x = _covered(x_0, step_x, samples_x, width, bin_x, end_bin_x)
+    start_y, end_y = _covered(y_0, step_y, samples_y, height, bin_y, end_bin_y)
+
+    # Addresses are clamped instead of masked: weights of cells past the end are zero.
+    channel = tl.arange(0, CHANNELS)
+    plane = tl.minimum(channel, channels - 1) * plane_cells
+    bins = tl.zeros((CHANNELS * TILE, TILE), tl.float32)  # (c x, y)
+    for y in range(start_y, end_y, TILE):
+        row = tl.minimum(y + tl.arange(0, TILE), end_y - 1) * width
+        at_row = tl.reshape(plane[:, None] + row[None, :], (CHANNELS * TILE,))
+        columns = tl.zeros((CHANNELS * TILE, TILE), tl.float32)  # (c row, x)
+        for x in range(start_x, end_x, TILE):
+            column = tl.minimum(x + tl.arange(0, TILE), end_x - 1)
+            cells = tl.load(image + (at_row[:, None] + column[None, :]))
+            weights = _weights(x_0, step_x, samples_x, width, bin_x, bin_step, x, TILE)
+            columns = _product(cells, weights, columns, PRODUCT)
+        turned = tl.permute(tl.reshape(columns, (CHANNELS, TILE, TILE)), (0, 2, 1))
+        weights = _weights(y_0, step_y, samples_y, height, bin_y, bin_step, y, TILE)
+        bins = _product(tl.reshape(turned, (CHANNELS * TILE, TILE)), weights, bins, PRODUCT)
+
+    values = tl.permute(tl.reshape(bins, (CHANNELS, TILE, TILE)), (0, 2, 1))  # (c, y, x)
+    y = tile_y + tl.arange(0, TILE)
+    x = tile_x + tl.arange(0, TILE)
+    area = side * side
+    at = (channel * area)[:, None, None] + (y * side)[None, :, None] + x[None, None, :]
+    inside = (y < side)[None, :, None] & (x < side)[None, None, :]
+    inside = inside & (channel < channels)[:, None, None]
+    tl.store(output + at, values.to(output.dtype.element_ty), mask=inside)
+
+
+@triton.jit
 def roi_align(
     features,  # (B, C, H, W)
     rois,  # (B, K, 4) float32 xyxy canvas px
@@ -106,12 +168,6 @@ def roi_align(
     if slot >= batch * boxes:
         return
     first_channel = tl.program_id(1) * CHANNELS
-    side = tl.cdiv(output_size, bin_step)
-    tiles = tl.cdiv(side, TILE)
-    tile_y = tl.program_id(2) // tiles * TILE
-    tile_x = tl.program_id(2) % tiles * TILE
-    bin_y = tile_y * bin_step
-    bin_x = tile_x * bin_step
 
     # stride is a power of two in practice: then this is exact
     scale = tl.div_rn(1.0, stride.to(tl.float32))
@@ -119,38 +175,26 @@ def roi_align(
     y_0 = tl.load(rois + slot * 4 + 1) * scale - 0.5
     x_1 = tl.load(rois + slot * 4 + 2) * scale - 0.5
     y_1 = tl.load(rois + slot * 4 + 3) * scale - 0.5
-    most = tl.cdiv(tl.maximum(height, width), output_size)
-    samples_x, step_x = _axis_samples(x_0, x_1, output_size, sampling_ratio, most)
-    samples_y, step_y = _axis_samples(y_0, y_1, output_size, sampling_ratio, most)
-    end_bin_x = (tl.minimum(tile_x + TILE, side) - 1) * bin_step + 1
-    end_bin_y = (tl.minimum(tile_y + TILE, side) - 1) * bin_step + 1
-    start_x, end_x = _covered(x_0, step_x, samples_x, width, bin_x, end_bin_x)
-    start_y, end_y = _covered(y_0, step_y, samples_y, height, bin_y, end_bin_y)
 
-    # Addresses are clamped instead of masked: weights of cells past the end are zero.
-    channel = tl.arange(0, CHANNELS)
-    image = features + ((slot // boxes).to(tl.int64) * channels + first_channel) * (height * width)
-    plane = tl.minimum(channel, channels - 1 - first_channel) * (height * width)
-    bins = tl.zeros((CHANNELS * TILE, TILE), tl.float32)  # (c x, y)
-    for y in range(start_y, end_y, TILE):
-        row = tl.minimum(y + tl.arange(0, TILE), end_y - 1) * width
-        at_row = tl.reshape(plane[:, None] + row[None, :], (CHANNELS * TILE,))
-        columns = tl.zeros((CHANNELS * TILE, TILE), tl.float32)  # (c row, x)
-        for x in range(start_x, end_x, TILE):
-            column = tl.minimum(x + tl.arange(0, TILE), end_x - 1)
-            cells = tl.load(image + (at_row[:, None] + column[None, :]))
-            weights = _weights(x_0, step_x, samples_x, width, bin_x, bin_step, x, TILE)
-            columns = _product(cells, weights, columns, PRODUCT)
-        turned = tl.permute(tl.reshape(columns, (CHANNELS, TILE, TILE)), (0, 2, 1))
-        weights = _weights(y_0, step_y, samples_y, height, bin_y, bin_step, y, TILE)
-        bins = _product(tl.reshape(turned, (CHANNELS * TILE, TILE)), weights, bins, PRODUCT)
-
-    values = tl.permute(tl.reshape(bins, (CHANNELS, TILE, TILE)), (0, 2, 1))  # (c, y, x)
-    y = tile_y + tl.arange(0, TILE)
-    x = tile_x + tl.arange(0, TILE)
-    area = side * side
-    at = (channel * area)[:, None, None] + (y * side)[None, :, None] + x[None, None, :]
-    inside = (y < side)[None, :, None] & (x < side)[None, None, :]
-    inside = inside & (channel < channels - first_channel)[:, None, None]
-    start = output + (slot.to(tl.int64) * channels + first_channel) * area
-    tl.store(start + at, values.to(output.dtype.element_ty), mask=inside)
+    plane_cells = height * width
+    first = (slot // boxes).to(tl.int64) * channels + first_channel
+    side = tl.cdiv(output_size, bin_step)
+    start = output + (slot.to(tl.int64) * channels + first_channel) * (side * side)
+    pool_box(
+        features + first * plane_cells,
+        plane_cells,
+        height,
+        width,
+        x_0,
+        y_0,
+        x_1,
+        y_1,
+        output_size,
+        sampling_ratio,
+        bin_step,
+        channels - first_channel,
+        start,
+        CHANNELS,
+        TILE,
+        PRODUCT,
+    )

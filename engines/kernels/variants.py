@@ -7,7 +7,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from . import mask_kernels, picture_kernel, roi_align_kernel, window_align_kernel
+from . import (
+    mask_kernels,
+    picture_kernel,
+    pyramid_roi_align_kernel,
+    roi_align_kernel,
+    window_align_kernel,
+)
 
 # Feature types, and how FP32 products with them are made on tensor cores.
 FLOATS = {"fp16": "halves", "fp32": "tf32x3"}
@@ -42,9 +48,24 @@ def variants() -> tuple[Variant, ...]:
             Variant(f"roi_align_{d}", roi.roi_align, roi_types[d], tiles, product, roi.WARPS)
             for d, product in FLOATS.items()
         ),
+        *pyramid_variants(),
         Variant("window_align", window.window_align, window_types, blocks, None, window.WARPS),
         *picture_variants(),
     )
+
+
+def pyramid_variants() -> tuple[Variant, ...]:
+    """RoIAlign over a pyramid, in tiles as on one map."""
+    pyramid, roi = pyramid_roi_align_kernel, roi_align_kernel
+    blocks = {"CHANNELS": roi.CHANNELS, "TILE": roi.TILE, "LEVELS": pyramid.LEVELS}
+    levels = ("i32",) * (4 * pyramid.LEVELS)
+    function, made = pyramid.pyramid_roi_align, []
+    for dtype, product in FLOATS.items():
+        types: dict[str, Any] = {"pyramid": f"*{dtype}", "rois": "*fp32", "output": f"*{dtype}"}
+        types["levels"] = levels
+        name = f"pyramid_roi_align_{dtype}"
+        made.append(Variant(name, function, types, blocks, product, roi.WARPS))
+    return tuple(made)
 
 
 def picture_variants() -> tuple[Variant, ...]:

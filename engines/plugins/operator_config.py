@@ -7,6 +7,7 @@ beforehand, or TensorRT's symbolic expressions, which know fewer operations: `Ar
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ from ...runtime.gpu.kernels.shipped import Kernel
 
 NAMESPACE = "maskrt"
 ROI_ALIGN = "MaskrtRoiAlign"
+PYRAMID_ROI_ALIGN = "MaskrtPyramidRoiAlign"
 WINDOW_ALIGN = "MaskrtWindowAlign"
 
 # The stride of a spatial scale that went through a float32 attribute.
@@ -81,6 +83,63 @@ class RoiAlignCfg:
 
 
 @dataclass(frozen=True)
+class PyramidRoiAlignCfg:
+    """What a `MaskrtPyramidRoiAlign` node computes."""
+
+    output_size: int
+    """Bins per side of a box."""
+    sampling_ratio: int
+    """Samples per bin and side; 0 is adaptive."""
+    aligned: bool
+    levels: tuple[tuple[int, int], ...]
+    """Height and width of each level, finest first."""
+    strides_px: tuple[int, ...]
+    """Canvas pixels per cell of each level."""
+    borders_px2: tuple[float, ...]
+    """Areas of boxes from which on the next level is theirs, float32 values."""
+
+    def output_shape(self, pyramid: Sequence[Any], rois: Sequence[Any]) -> tuple[Any, ...]:
+        """(B * K, C, P, P) of (B, C, N) and (B, K, 4)."""
+        return rois[0] * rois[1], pyramid[1], self.output_size, self.output_size
+
+    def kernel_name(self, half: bool) -> str:
+        """The kernel for an FP16 or FP32 pyramid."""
+        return "pyramid_roi_align_fp16" if half else "pyramid_roi_align_fp32"
+
+    def launch(
+        self,
+        kernel: Kernel,
+        pyramid: Sequence[Any],
+        rois: Sequence[Any],
+        half: bool,
+        arithmetic: Arithmetic = INTEGERS,
+    ) -> Launch:
+        """The launch of `kernel` for these input shapes.
+
+        Raises:
+            BuildError: more levels than the kernel has arguments for.
+        """
+        tiles: int = INTEGERS.cdiv(self.output_size, kernel.blocks["TILE"])
+        grid = (
+            arithmetic.maximum(rois[0] * rois[1], 1),
+            arithmetic.cdiv(pyramid[1], kernel.blocks["CHANNELS"]),
+            tiles**2,
+        )
+        attributes = (self.output_size, self.sampling_ratio, int(self.aligned))
+        levels = self._levels_for(kernel)
+        return Launch(grid, (rois[0], rois[1], *pyramid[1:], *attributes, *levels))
+
+    def _levels_for(self, kernel: Kernel) -> list[int]:
+        """Height, width, stride and border's bits of every level that the kernel has room for."""
+        room = kernel.blocks["LEVELS"]
+        _require_room(PYRAMID_ROI_ALIGN, len(self.levels), room)
+        bits = [struct.unpack("<i", struct.pack("<f", area))[0] for area in (0, *self.borders_px2)]
+        rows = zip(self.levels, self.strides_px, bits, strict=True)
+        numbers = [n for level, stride, border in rows for n in (*level, stride, border)]
+        return numbers + [0] * (4 * room - len(numbers))
+
+
+@dataclass(frozen=True)
 class WindowAlignCfg:
     """What a `MaskrtWindowAlign` node computes."""
 
@@ -111,11 +170,7 @@ class WindowAlignCfg:
             BuildError: more levels than the kernel has arguments for.
         """
         room = kernel.blocks["LEVELS"]
-        if len(self.levels) > room:
-            raise BuildError(
-                f"{WINDOW_ALIGN}: {len(self.levels)} levels found; the kernel takes at most {room}."
-                " Build with '--operators portable'."
-            )
+        _require_room(WINDOW_ALIGN, len(self.levels), room)
         words = pyramid[2] // 2 if half else pyramid[2]
         shapes = [side for level in self.levels for side in level]
         shapes += [0] * (2 * room - len(shapes))
@@ -149,6 +204,34 @@ def parse_roi_align(text: str) -> RoiAlignCfg:
     return RoiAlignCfg(bins, ratio, step, stride)
 
 
+def parse_pyramid_roi_align(text: str) -> PyramidRoiAlignCfg:
+    """Read "size=7;sr=2;aligned=1;shapes=200x336,100x168;strides=4,8;borders=12544.0".
+
+    Raises:
+        BuildError: broken.
+    """
+    text = text.rstrip("\0")
+    names = ("size", "sr", "aligned", "shapes", "strides", "borders")
+    fields = _fields(PYRAMID_ROI_ALIGN, text, names)
+    try:
+        bins, ratio, aligned = (int(fields[key]) for key in names[:3])
+        levels = _shapes(fields["shapes"])
+        strides = tuple(int(n) for n in fields["strides"].split(","))
+        borders = tuple(float(area) for area in fields["borders"].split(","))
+    except ValueError as err:
+        expected = "whole numbers, shapes as HxW,HxW, strides and areas with commas between"
+        raise _broken(PYRAMID_ROI_ALIGN, text, expected) from err
+    together = len(levels) == len(strides) == len(borders) + 1
+    least = min(bins, *strides, *(min(level) for level in levels))
+    if not together or least < 1 or ratio < 0 or aligned not in (0, 1):
+        expected = (
+            "size of at least 1, sr of at least 0, aligned 0 or 1, a shape and a stride of at least"
+            " 1 for each level and a border between two"
+        )
+        raise _broken(PYRAMID_ROI_ALIGN, text, expected)
+    return PyramidRoiAlignCfg(bins, ratio, bool(aligned), levels, strides, borders)
+
+
 def parse_window_align(text: str) -> WindowAlignCfg:
     """Read "size=10;shapes=50x76,34x51".
 
@@ -159,8 +242,7 @@ def parse_window_align(text: str) -> WindowAlignCfg:
     fields = _fields(WINDOW_ALIGN, text, ("size", "shapes"))
     try:
         size = int(fields["size"])
-        sides = [[int(n) for n in level.split("x")] for level in fields["shapes"].split(",")]
-        levels = tuple((height, width) for height, width in sides)
+        levels = _shapes(fields["shapes"])
     except ValueError as err:
         raise _broken(WINDOW_ALIGN, text, "whole numbers, and shapes as HxW,HxW") from err
     if size < 2 or size % 2 or min(min(level) for level in levels) < 1:
@@ -169,12 +251,14 @@ def parse_window_align(text: str) -> WindowAlignCfg:
 
 
 # What reads a node's cfg, and which inputs its kernels take, as numpy names the types.
-PARSERS: dict[str, Callable[[str], RoiAlignCfg | WindowAlignCfg]] = {
+OperatorCfg = RoiAlignCfg | PyramidRoiAlignCfg | WindowAlignCfg
+PARSERS: dict[str, Callable[[str], OperatorCfg]] = {
     ROI_ALIGN: parse_roi_align,
+    PYRAMID_ROI_ALIGN: parse_pyramid_roi_align,
     WINDOW_ALIGN: parse_window_align,
 }
 FIRST_INPUT = ("float16", "float32")
-SECOND_INPUT = {ROI_ALIGN: "float32", WINDOW_ALIGN: "int64"}
+SECOND_INPUT = {ROI_ALIGN: "float32", PYRAMID_ROI_ALIGN: "float32", WINDOW_ALIGN: "int64"}
 
 
 def require_types(operator: str, first: str, second: str) -> None:
@@ -207,6 +291,21 @@ def require_words(channels: int, half: bool) -> None:
             f"{WINDOW_ALIGN}: {channels} FP16 channels found; the kernel moves two at a time. "
             "Build with '--operators portable'."
         )
+
+
+def _require_room(operator: str, levels: int, room: int) -> None:
+    """Refuse more levels than a kernel has arguments for."""
+    if levels > room:
+        raise BuildError(
+            f"{operator}: {levels} levels found; the kernel takes at most {room}."
+            " Build with '--operators portable'."
+        )
+
+
+def _shapes(text: str) -> tuple[tuple[int, int], ...]:
+    """Levels of "HxW,HxW"; ValueError where it is none."""
+    sides = [[int(n) for n in level.split("x")] for level in text.split(",")]
+    return tuple((height, width) for height, width in sides)
 
 
 def _fields(operator: str, text: str, names: tuple[str, ...]) -> dict[str, str]:

@@ -13,6 +13,7 @@ from typing import Literal
 
 import onnx
 
+from ..operators.pyramid_roi_align import PYRAMID_ROI_ALIGN
 from ..operators.roi_align import ROI_ALIGN
 from ..operators.window_align import WINDOW_ALIGN
 from ..typed_graph import TypedGraph
@@ -53,7 +54,7 @@ POLICY: tuple[PolicyLine, ...] = (
     ),
     PolicyLine(
         "pooled regions",
-        _ops(ROI_ALIGN),
+        _ops(f"{ROI_ALIGN} {PYRAMID_ROI_ALIGN}"),
         "fp16",
         "always",
         "averages of FP16 features; its boxes and weights stay FP32, see operators/",

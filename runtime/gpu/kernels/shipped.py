@@ -47,8 +47,8 @@ def load_kernel(name: str, compute_capability: str, folder: Path = FOLDER) -> Ke
     """The kernel `name` for a GPU.
 
     Args:
-        name: of an operator and dtype ("roi_align_fp16", "roi_align_fp32", "window_align"), or
-            "place_picture", "paste_masks", "mark_runs".
+        name: of an operator and dtype ("roi_align_fp16", "pyramid_roi_align_fp32", ..), or
+            "window_align", "place_picture", "paste_masks", "mark_runs".
         compute_capability: the GPU's, as "8.9".
         folder: where the PTX files and the manifest are.
 

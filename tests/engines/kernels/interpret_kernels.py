@@ -2,7 +2,8 @@
 
 A process of its own, because TRITON_INTERPRET=1 must be set before triton is imported. A case is
 the arrays "NAME.first" and "NAME.second", with "NAME.scalars" what follows them in the kernel's
-arguments and "NAME.product" how FP32 products are made ("" for the window kernel).
+arguments and "NAME.product" how FP32 products are made ("" for the window kernel). A pyramid is
+(B, C, N), a map (B, C, H, W).
 
 A case of the kernels around a network has "NAME.kernel" instead, with "NAME.grid", "NAME.output" as
 it is before the kernel, and no "NAME.second" where the kernel has one input.
@@ -17,6 +18,8 @@ import triton.language as tl
 from triton.runtime import interpreter
 
 from maskrt.engines.kernels import mask_kernels, picture_kernel
+from maskrt.engines.kernels.pyramid_roi_align_kernel import LEVELS as PYRAMID_LEVELS
+from maskrt.engines.kernels.pyramid_roi_align_kernel import pyramid_roi_align
 from maskrt.engines.kernels.roi_align_kernel import CHANNELS, TILE, roi_align
 from maskrt.engines.kernels.window_align_kernel import CELLS, LEVELS, WORDS, window_align
 
@@ -55,6 +58,16 @@ def run_roi_align(features, rois, scalars, product):
     return output
 
 
+def run_pyramid_roi_align(pyramid, rois, scalars, product):
+    batch, boxes, channels, _, bins = scalars[:5]
+    levels = tuple(scalars[7:])
+    output = torch.full((batch * boxes, channels, bins, bins), torch.nan, dtype=pyramid.dtype)
+    grid = (max(batch * boxes, 1), -(-channels // CHANNELS), (-(-bins // TILE)) ** 2)
+    blocks = (CHANNELS, TILE, product, PYRAMID_LEVELS)
+    pyramid_roi_align[grid](pyramid, rois, *scalars[:7], levels, output, *blocks)
+    return output
+
+
 def run_window_align(pyramid, index, scalars):
     batch, slots, _, words, size = scalars[:5]
     shapes = tuple(scalars[5:])
@@ -87,7 +100,9 @@ def main(cases_path: str, results_path: str) -> None:
             continue
         first, second = inputs
         product = str(cases[f"{name}.product"])
-        if product:
+        if product and first.dim() == 3:
+            found = run_pyramid_roi_align(first, second, scalars, product)
+        elif product:
             found = run_roi_align(first, second, scalars, product)
         else:
             found = run_window_align(first, second, scalars)

@@ -24,6 +24,8 @@ CAPABILITIES = ("7.5", "8.0", "8.6", "8.9", "9.0", "10.0", "12.0")
 KERNELS = {
     "roi_align_fp16": 2,
     "roi_align_fp32": 2,
+    "pyramid_roi_align_fp16": 2,
+    "pyramid_roi_align_fp32": 2,
     "window_align": 2,
     "place_picture": 1,
     "paste_masks": 2,

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
+import numpy as np
 import pytest
 
 from maskrt.engines.plugins.operator_config import (
+    PyramidRoiAlignCfg,
     RoiAlignCfg,
     WindowAlignCfg,
+    parse_pyramid_roi_align,
     parse_roi_align,
     parse_window_align,
     require_words,
 )
+from maskrt.export.operators.pyramid_roi_align import pyramid_roi_align_attributes
 from maskrt.export.operators.roi_align import roi_align_attributes
 from maskrt.export.operators.window_align import window_align_attributes
 from maskrt.runtime.errors import BuildError
@@ -38,6 +43,53 @@ def test_roi_align_attributes_are_read_as_export_writes_them(
 def test_a_scale_that_went_through_float32_is_understood() -> None:
     text = "oh=7;ow=7;sr=0;step=1;scale=0.0833333358168602;aligned=1"
     assert parse_roi_align(text) == RoiAlignCfg(7, 0, 1, 12)
+
+
+def test_pyramid_roi_align_attributes_are_read_as_export_writes_them() -> None:
+    written = (7, 0, 0, [200, 336, 100, 168, 50, 84], [4, 8, 16], [12543.996, 50175.99])
+    text = str(pyramid_roi_align_attributes(*written)["cfg"])
+    levels, borders = ((200, 336), (100, 168), (50, 84)), (12543.99609375, 50175.98828125)
+    wanted = PyramidRoiAlignCfg(7, 0, False, levels, (4, 8, 16), borders)
+    assert parse_pyramid_roi_align(text) == wanted
+    assert parse_pyramid_roi_align(text + "\0") == wanted
+
+
+PYRAMID = "size=7;sr=2;aligned=1;shapes=9x9,5x5;strides=4,8;borders=784.0"
+
+
+@pytest.mark.parametrize(
+    ("found", "instead", "expected"),
+    [
+        ("size=7;", "", "size=..;sr=..;aligned=..;shapes=..;strides=..;borders=.."),
+        ("9x9", "9x", "whole numbers, shapes as HxW,HxW"),
+        ("size=7", "size=0", "size of at least 1"),
+        ("sr=2", "sr=-1", "sr of at least 0"),
+        ("aligned=1", "aligned=2", "aligned 0 or 1"),
+        ("5x5", "5x0", "a stride of at least 1 for each level"),
+        ("strides=4,8", "strides=4", "a border between two"),
+        ("784.0", "784.0,3136.0", "a border between two"),
+    ],
+)
+def test_a_broken_pyramid_is_refused(found: str, instead: str, expected: str) -> None:
+    with pytest.raises(BuildError, match=f"MaskrtPyramidRoiAlign: cfg .* expected .*{expected}"):
+        parse_pyramid_roi_align(PYRAMID.replace(found, instead))
+
+
+def test_a_pyramid_s_levels_are_the_kernel_s_arguments() -> None:
+    kernel = load_kernel("pyramid_roi_align_fp16", "8.9")
+    cfg = parse_pyramid_roi_align(PYRAMID)
+    launch = cfg.launch(kernel, (2, 20, 106), (2, 300, 4), half=True)
+    assert launch.grid == (600, 3, 1)
+    named = named_scalars(kernel, launch.scalars)
+    assert list(named.values())[:7] == [2, 300, 20, 106, 7, 2, 1]
+    bits = int(np.float32(784).view(np.int32))
+    assert [named[f"levels.{i}"] for i in range(8)] == [9, 9, 4, 0, 5, 5, 8, bits]
+    assert not any(named[f"levels.{i}"] for i in range(8, 32))
+    assert cfg.output_shape((2, 20, 106), (2, 300, 4)) == (600, 20, 7, 7)
+    nine = dataclasses.replace(cfg, levels=((5, 5),) * 9, strides_px=(4,) * 9)
+    nine = dataclasses.replace(nine, borders_px2=(1.0,) * 8)
+    with pytest.raises(BuildError, match="9 levels found; the kernel takes at most 8"):
+        nine.launch(kernel, (1, 8, 225), (1, 9, 4), half=True)
 
 
 def test_window_align_attributes_are_read_as_export_writes_them() -> None:

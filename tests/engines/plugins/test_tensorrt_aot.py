@@ -27,7 +27,9 @@ from maskrt.runtime.gpu.kernels.shipped import load_kernel
 
 DataType = Enum("DataType", "FLOAT HALF BF16 INT32 INT64")
 ROI_ALIGN, WINDOW_ALIGN = "maskrt::MaskrtRoiAlign", "maskrt::MaskrtWindowAlign"
+PYRAMID_ROI_ALIGN = "maskrt::MaskrtPyramidRoiAlign"
 ROI_CFG = "oh=14;ow=14;sr=2;step=1;scale=0.0625;aligned=1\0"
+PYRAMID_CFG = "size=7;sr=0;aligned=1;shapes=20x31,10x16;strides=4,8;borders=784.0\0"
 WINDOW_CFG = "size=10;shapes=50x76,34x51\0"
 
 
@@ -144,8 +146,8 @@ def desc(dtype: DataType, *sizes: int | None) -> TensorDesc:
     return TensorDesc(tuple(Size(size) for size in sizes), dtype)
 
 
-def test_both_operators_are_registered_with_one_attribute(plugins: Any) -> None:
-    ids = [ROI_ALIGN, WINDOW_ALIGN]
+def test_every_operator_is_registered_with_one_attribute(plugins: Any) -> None:
+    ids = [ROI_ALIGN, PYRAMID_ROI_ALIGN, WINDOW_ALIGN]
     assert list(plugins.trtp.registered) == list(plugins.trtp.implemented) == ids
     for function in plugins.trtp.registered.values():
         signature = inspect.signature(function)
@@ -192,6 +194,23 @@ def test_roi_align_launch(plugins: Any, dtype: DataType, name: str) -> None:
     assert launch.numbers() == (600, 8, 1, 64, 1, 1, kernel.shared_bytes)
     # after two input pointers, before the output's
     assert [number(value) for value in scalars] == [2, 300, 60, 50, 84, 14, 2, 1, 16]
+    assert len(scalars) == len(kernel.arguments) - 3
+
+
+@pytest.mark.parametrize(
+    ("dtype", "name"),
+    [(DataType.HALF, "pyramid_roi_align_fp16"), (DataType.FLOAT, "pyramid_roi_align_fp32")],
+)
+def test_pyramid_roi_align_output_and_launch(plugins: Any, dtype: DataType, name: str) -> None:
+    pyramid, rois = desc(dtype, 2, 60, 780), desc(DataType.FLOAT, 2, 300, 4)
+    output = described(plugins, PYRAMID_ROI_ALIGN, pyramid, rois, PYRAMID_CFG)
+    assert [number(size) for size in output.shape_expr] == [600, 60, 7, 7]
+    assert output.dtype is dtype
+    entry, ptx, launch, scalars = launched(plugins, PYRAMID_ROI_ALIGN, pyramid, rois, PYRAMID_CFG)
+    kernel = load_kernel(name, "8.9")
+    assert (entry, ptx) == ("pyramid_roi_align", kernel.ptx)
+    assert launch.numbers() == (600, 8, 1, 64, 1, 1, kernel.shared_bytes)
+    assert [number(value) for value in scalars][:7] == [2, 300, 60, 780, 7, 0, 1]
     assert len(scalars) == len(kernel.arguments) - 3
 
 
@@ -304,6 +323,27 @@ def test_an_engine_computes_roi_align(dtype: type) -> None:
     )  # fmt: skip
     assert layers == ["LayerType.PLUGIN_V3"]
     want = reference.roi_align(x, rois, 14, 1 / 16, 2)
+    rounding = 2.0**-11 if dtype == np.float16 else 0
+    assert (np.abs(found - want) <= 1e-5 + rounding * np.abs(want)).all()
+
+
+@pytest.mark.gpu
+@on_gpu
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_an_engine_pools_from_a_pyramid(dtype: type) -> None:
+    pytest.importorskip("tensorrt", reason="tensorrt is not installed")
+    rng = np.random.default_rng(0)
+    pyramid = rng.uniform(-1, 1, (2, 24, 780)).astype(dtype)
+    low = rng.uniform(-20, 100, (2, 100, 2))
+    rois = np.concatenate([low, low + rng.uniform(0, 60, (2, 100, 2))], 2).astype(np.float32)
+    layers, found = engine_output(
+        "MaskrtPyramidRoiAlign", {"X": pyramid, "rois": rois}, np.zeros((200, 24, 7, 7), dtype),
+        output_size=7, sampling_ratio=0, aligned=1, spatial_shapes=[20, 31, 10, 16],
+        strides=[4, 8], borders=[784.0],
+    )  # fmt: skip
+    assert layers == ["LayerType.PLUGIN_V3"]
+    levels = ((20, 31), (10, 16))
+    want = reference.pyramid_roi_align(pyramid, rois, 7, levels, (4, 8), 0, (784.0,))
     rounding = 2.0**-11 if dtype == np.float16 else 0
     assert (np.abs(found - want) <= 1e-5 + rounding * np.abs(want)).all()
 

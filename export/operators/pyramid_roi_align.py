@@ -1,0 +1,340 @@
+"""The ONNX operator `MaskrtPyramidRoiAlign`: RoIAlign that takes each box's level by its area.
+
+    X (B, C, N) packed pyramid, rois (B, K, 4) xyxy canvas pixels -> Y (B * K, C, P, P)
+
+The body puts the levels below each other into one map, the *atlas*, with a row of zeros and zeros
+on the right between them, and reads every sample out of it by ONNX GridSample. A sample inside
+[-1, size] of its level is clamped to [0, size - 1] and moved to where the level begins; every other
+one is put at -2, outside the atlas, where padding is zero. A position x in cells is 2 x + 1 over
+the atlas' size less 1 in GridSample's frame (`align_corners` 0).
+
+The samples of a bin are numbered: number j of a box with n_x a row is j % n_x along x and j // n_x
+along y. With a fixed ratio all are read at once and summed. With adaptive sampling their number is
+each box's own, and an elongated box has many: 336 x 2 cells are 48 x 1 a bin. Then a Loop reads one
+of each bin at a time and ends with the box that has most.
+
+GridSample runs in FP32 whatever the features are: a grid in half has steps of 2^-11 of the map.
+Interpolation products, the body of `MaskrtRoiAlign`, would be made for every box on every level.
+`engines/kernels/reference.py` is the specification of this operator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate
+
+import numpy as np
+import onnx
+from onnx import parser
+
+from ...runtime.errors import ExportError
+from .domain import MIN_OPSET, constants
+
+PYRAMID_ROI_ALIGN = "MaskrtPyramidRoiAlign"
+
+# GridSample is of opset 16; opset 20 renamed its mode.
+MAX_OPSET = 19
+
+_HEAD = """
+<domain: "maskrt", opset_import: ["" : {opset}]>
+MaskrtPyramidRoiAlign
+<output_size, sampling_ratio, aligned, spatial_shapes, strides, borders, starts, pads, table, cfg,
+ plugin_namespace, plugin_version, aot>
+(X, rois) => (Y)
+"""
+
+# The call as tensors: p bins, s samples; 1-element int64 B C K P.
+_CALL = (
+    """
+    p = Constant <value_int: int = @output_size> ()
+    s = Constant <value_int: int = @sampling_ratio> ()
+    aligned_i = Constant <value_int: int = @aligned> ()
+    shapes = Constant <value_ints: ints = @spatial_shapes> ()
+    cells = Constant <value_ints: ints = @starts> ()
+    margins = Constant <value_ints: ints = @pads> ()
+    border = Constant <value_floats: floats = @borders> ()
+    flat_table = Constant <value_floats: floats = @table> ()
+"""
+    + constants(zero_i=0, one_i=1, infer=(-1,), axis_0=(0,), one_1=(1,), halves=(2, 2), ones=(1, 1))
+    + constants(axis_2=(2,), last_axis=(-1,), columns_of_table=(-1, 5), two_1=(2,))
+    + constants(table_columns=(1, 2, 1, 1))
+    + constants(half=0.5, zero=0.0, one=1.0, two=2.0, minus_one=-1.0, outside=-2.0)
+    + """
+    B = Shape <start = 0, end = 1> (X)
+    C = Shape <start = 1, end = 2> (X)
+    K = Shape <start = 1, end = 2> (rois)
+    P = Unsqueeze (p, axis_0)
+    PP = Mul (P, P)
+    KPP = Mul (K, PP)
+    p_f = Cast <to = 1> (p)
+    bins = Range (zero_i, p, one_i)
+    bin_f = Cast <to = 1> (bins)
+    is_fixed = Greater (s, zero_i)
+    is_aligned = Greater (aligned_i, zero_i)
+"""
+)
+
+# One level of the atlas: its cells as a map, with zeros on the right and below.
+_LEVEL = """
+    start_{i} = Slice (cells, at_{i}, at_{next})
+    end_{i} = Slice (cells, at_{next}, at_{after})
+    level_{i} = Slice (X, start_{i}, end_{i}, axis_2)
+    hw_{i} = Slice (shapes, at_{side}, at_{past_side})
+    shape_{i} = Concat <axis = 0> (B, C, hw_{i})
+    map_{i} = Reshape (level_{i}, shape_{i})
+    pads_{i} = Slice (margins, at_{margin}, at_{past_margin})
+    padded_{i} = Pad (map_{i}, pads_{i})
+"""
+
+# Boxes on their levels: low, width of a bin and count n along x and y, (B, K, 2); a level's row of
+# the table is scale, width, height, first row in the atlas, most samples a side.
+_BOXES = """
+    corner, opposite = Split <axis = 2> (rois, halves)
+    sides = Sub (opposite, corner)
+    side_x, side_y = Split <axis = 2> (sides, ones)
+    area = Mul (side_x, side_y)
+    reached = GreaterOrEqual (area, border)
+    reached_i = Cast <to = 7> (reached)
+    level = ReduceSum <keepdims = 0> (reached_i, axis_2)
+    table_2 = Reshape (flat_table, columns_of_table)
+    of_level = Gather <axis = 0> (table_2, level)
+    scale, size, top, most = Split <axis = 2> (of_level, table_columns)
+
+    scaled = Mul (rois, scale)
+    shifted = Sub (scaled, half)
+    placed = Where (is_aligned, shifted, scaled)
+    low, high = Split <axis = 2> (placed, halves)
+    ends = Sub (high, low)
+    at_least_one = Max (ends, one)
+    extent = Where (is_aligned, ends, at_least_one)
+    width = Div (extent, p_f)
+
+    s_f = Cast <to = 1> (s)
+    wanted = Ceil (width)
+    allowed = Min (wanted, most)
+    has_extent = Greater (extent, zero)
+    counted = Where (has_extent, allowed, zero)
+    n = Where (is_fixed, s_f, counted)
+    divisor = Max (n, one)
+    box_shape = Concat <axis = 0> (B, one_1, K, one_1)
+    low_x0, low_y0 = Split <axis = 2> (low, ones)
+    width_x0, width_y0 = Split <axis = 2> (width, ones)
+    size_x0, size_y0 = Split <axis = 2> (size, ones)
+    n_x0, n_y0 = Split <axis = 2> (n, ones)
+    divisor_x0, divisor_y0 = Split <axis = 2> (divisor, ones)
+    low_x = Reshape (low_x0, box_shape)
+    low_y = Reshape (low_y0, box_shape)
+    width_x = Reshape (width_x0, box_shape)
+    width_y = Reshape (width_y0, box_shape)
+    size_x = Reshape (size_x0, box_shape)
+    size_y = Reshape (size_y0, box_shape)
+    divisor_x = Reshape (divisor_x0, box_shape)
+    divisor_y = Reshape (divisor_y0, box_shape)
+    top_y = Reshape (top, box_shape)
+    n_all0 = Mul (n_x0, n_y0)
+    n_all = Reshape (n_all0, box_shape)
+
+    atlas_hw = Shape <start = 2, end = 4> (atlas)
+    atlas_f = Cast <to = 1> (atlas_hw)
+    atlas_y, atlas_x = Split <axis = 0> (atlas_f, ones)
+"""
+
+# The bins' samples of some numbers, `number` (J,) int64, summed: (B, C, K * P * P).
+_SAMPLES = """
+    J = Shape (number)
+    number_f = Cast <to = 1> (number)
+    number_shape = Concat <axis = 0> (one_1, J, one_1, one_1)
+    j = Reshape (number_f, number_shape)
+    rows_before = Div (j, divisor_x)
+    row = Floor (rows_before)
+    cells_before = Mul (row, divisor_x)
+    column = Sub (j, cells_before)
+    used = Less (j, n_all)
+{x}{y}
+    grid_shape = Concat <axis = 0> (B, J, K, P, P)
+    x_5 = Unsqueeze (frame_x, axis_3)
+    y_5 = Unsqueeze (frame_y, last_axis)
+    x_all = Expand (x_5, grid_shape)
+    y_all = Expand (y_5, grid_shape)
+    x_6 = Unsqueeze (x_all, last_axis)
+    y_6 = Unsqueeze (y_all, last_axis)
+    xy = Concat <axis = 5> (x_6, y_6)
+    rows_shape = Concat <axis = 0> (B, infer, P, two_1)
+    grid = Reshape (xy, rows_shape)
+    samples = GridSample <mode = "bilinear", padding_mode = "zeros", align_corners = 0>
+        (atlas, grid)
+    planes_shape = Concat <axis = 0> (B, C, J, KPP)
+    planes = Reshape (samples, planes_shape)
+    {sums} = ReduceSum <keepdims = 0> (planes, axis_2)
+"""
+
+# One side: (B, J, K, P) positions in cells of the level, then in GridSample's frame of the atlas.
+_SIDE = """
+    centre_{a} = Add ({index}, half)
+    within_{a} = Div (centre_{a}, divisor_{a})
+    in_bins_{a} = Add (bin_f, within_{a})
+    offset_{a} = Mul (in_bins_{a}, width_{a})
+    position_{a} = Add (offset_{a}, low_{a})
+    after_start_{a} = GreaterOrEqual (position_{a}, minus_one)
+    before_end_{a} = LessOrEqual (position_{a}, size_{a})
+    on_map_{a} = And (after_start_{a}, before_end_{a})
+    inside_{a} = And (on_map_{a}, used)
+    not_below_{a} = Max (position_{a}, zero)
+    last_{a} = Sub (size_{a}, one)
+    clamped_{a} = Min (not_below_{a}, last_{a})
+    moved_{a} = {moved}
+    kept_{a} = Where (inside_{a}, moved_{a}, outside)
+    twice_{a} = Mul (kept_{a}, two)
+    centred_{a} = Add (twice_{a}, one)
+    share_{a} = Div (centred_{a}, atlas_{a})
+    frame_{a} = Sub (share_{a}, one)
+"""
+
+_AXIS_3 = constants(axis_3=(3,))
+
+_FIXED = """
+    ss = Mul (s, s)
+    number = Range (zero_i, ss, one_i)
+{samples}
+"""
+
+# TensorRT-RTX 1.7 wants a number of iterations and hands the body none: the body counts itself.
+_LOOP = """
+    no_limit = Constant <value_int = 2147483647> ()
+    counts = Reshape (n_all, infer)
+    most_used_1 = ReduceMax <keepdims = 0> (counts)
+    most_used = Cast <to = 7> (most_used_1)
+    going = Greater (most_used, zero_i)
+    nothing_shape = Concat <axis = 0> (B, C, KPP)
+    nothing = Expand (zero, nothing_shape)
+    last, sums = Loop <body =
+        one_sample (int64 i, bool more, int64[1] number, float[b, c, n] so_far)
+            => (bool again, int64[1] following, float[b, c, n] with_this) {{
+{samples}
+        with_this = Add (so_far, this)
+        following = Add (number, one_1)
+        next_number = Squeeze (following)
+        again = Less (next_number, most_used)
+    }}> (no_limit, going, axis_0, nothing)
+"""
+
+_MEANS = """
+    total_x = Reshape (divisor_x, infer)
+    total_y = Reshape (divisor_y, infer)
+    total = Mul (total_x, total_y)
+    total_shape = Concat <axis = 0> (B, one_1, K, one_1)
+    total_4 = Reshape (total, total_shape)
+    bins_shape = Concat <axis = 0> (B, C, K, PP)
+    sums_4 = Reshape (sums, bins_shape)
+    means = Div (sums_4, total_4)
+    means_cast = CastLike (means, X)
+    by_box = Transpose <perm = [0, 2, 1, 3]> (means_cast)
+    Y_shape = Concat <axis = 0> (infer, C, P, P)
+    Y = Reshape (by_box, Y_shape)
+"""
+
+
+def pyramid_roi_align_attributes(
+    output_size: int,
+    sampling_ratio: int,
+    aligned: int,
+    spatial_shapes: Sequence[int],
+    strides: Sequence[int],
+    borders: Sequence[float],
+) -> dict[str, object]:
+    """What a node computes, as attributes, with the tables the body reads and `cfg` for plugins.
+
+    Args:
+        output_size: bins along each side of a box, >= 1.
+        sampling_ratio: samples along each side of a bin; 0 is adaptive.
+        aligned: 1 where pixel and cell centres are both at +0.5, else 0.
+        spatial_shapes: h0, w0, h1, w1, ... of the L levels, finest first, L >= 2.
+        strides: L, canvas pixels per cell.
+        borders: L - 1 rising areas in px^2; a box is on the level of as many as it reaches.
+
+    Raises:
+        ExportError: a value is out of its range, or the lists do not belong together.
+
+    """
+    shapes, steps = [int(side) for side in spatial_shapes], [int(step) for step in strides]
+    areas = [float(np.float32(area)) for area in borders]
+    levels = list(zip(shapes[::2], shapes[1::2], strict=False))
+    fitting = len(shapes) == 2 * len(steps) == 2 * len(areas) + 2 and len(areas) > 0
+    positive = fitting and min(*shapes, *steps, output_size, *areas) > 0 and areas == sorted(areas)
+    if not positive or sampling_ratio < 0 or aligned not in (0, 1):
+        raise ExportError(
+            f"{PYRAMID_ROI_ALIGN}: output_size {output_size}, sampling_ratio {sampling_ratio},"
+            f" aligned {aligned}, spatial_shapes {shapes}, strides {steps}, borders {areas} found;"
+            " expected sizes of at least 1, at least 0, 0 or 1, two sides and a stride for each of"
+            " two or more levels, and between them rising areas. Correct the recipe."
+        )
+    named = {"output_size": int(output_size), "sampling_ratio": int(sampling_ratio)}
+    cfg = f"size={output_size};sr={sampling_ratio};aligned={int(aligned)};shapes="
+    cfg += ",".join(f"{height}x{width}" for height, width in levels)
+    cfg += f";strides={','.join(map(str, steps))};borders={','.join(map(repr, areas))}"
+    lists: dict[str, object] = {"spatial_shapes": shapes, "strides": steps, "borders": areas}
+    return {**named, "aligned": int(aligned), **lists, **_tables(levels, steps, output_size)} | {
+        "cfg": cfg
+    }
+
+
+def _tables(
+    levels: Sequence[tuple[int, int]], strides: Sequence[int], output_size: int
+) -> dict[str, object]:
+    """Where each level is in the packed pyramid and in the atlas."""
+    widest = max(width for _, width in levels)
+    tops = accumulate((height + 1 for height, _ in levels), initial=0)
+    starts = list(accumulate((height * width for height, width in levels), initial=0))
+    pads: list[int] = []
+    table: list[float] = []
+    for (height, width), top, stride in zip(levels, tops, strides, strict=False):
+        pads += [0, 0, 0, 0, 0, 0, 1, widest - width]
+        most = -(-max(height, width) // output_size)
+        table += [1 / stride, width, height, top, most]
+    return {"starts": starts, "pads": pads, "table": table}
+
+
+def pyramid_roi_align_function(
+    levels: int, opset: int = MIN_OPSET, adaptive: bool = False
+) -> onnx.FunctionProto:
+    """The local function of `MaskrtPyramidRoiAlign` for nodes of one number of levels.
+
+    Inputs `X` (B, C, N) float32 or float16, levels finest first and each row by row, and `rois`
+    (B, K, 4) float32 xyxy canvas pixels; output (B * K, C, P, P) in X's dtype, boxes of image 0
+    first.
+
+    Args:
+        levels: L of every node that calls it.
+        opset: of the model's standard operators.
+        adaptive: serve calls with sampling ratio 0 and, one sample after the other, fixed ones.
+
+    Raises:
+        ExportError: `opset` is not 17 to 19.
+
+    """
+    if not MIN_OPSET <= opset <= MAX_OPSET:
+        raise ExportError(
+            f"{PYRAMID_ROI_ALIGN}: opset {opset} found; expected {MIN_OPSET} to {MAX_OPSET}, where"
+            " GridSample is written this way. Export with one of these."
+        )
+    text = _HEAD.format(opset=opset) + "{\n" + _CALL + _AXIS_3 + _atlas(levels) + _BOXES
+    sides = {
+        "x": _SIDE.format(a="x", index="column", moved="Identity (clamped_x)"),
+        "y": _SIDE.format(a="y", index="row", moved="Add (clamped_y, top_y)"),
+    }
+    samples = _SAMPLES.format(**sides, sums="this" if adaptive else "sums")
+    text += (_LOOP if adaptive else _FIXED).format(samples=samples)
+    return parser.parse_function(text + _MEANS + "}\n")
+
+
+def _atlas(levels: int) -> str:
+    """The lines that make the atlas of the packed pyramid, (B, C, sum of h + 1, widest) FP32."""
+    text, used = "", set(range(levels + 2))
+    for i in range(levels):
+        at = {"next": i + 1, "after": i + 2, "side": 2 * i, "past_side": 2 * i + 2}
+        at |= {"margin": 8 * i, "past_margin": 8 * i + 8}
+        text += _LEVEL.format(i=i, **at)
+        used |= set(at.values())
+    parts = ", ".join(f"padded_{i}" for i in range(levels))
+    text += f"    stacked = Concat <axis = 2> ({parts})\n    atlas = Cast <to = 1> (stacked)\n"
+    return constants(**{f"at_{n}": (n,) for n in sorted(used)}) + text
