@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from maskrt.engines.kernels.reference import roi_align, window_align
+from maskrt.engines.kernels.reference import pyramid_roi_align, roi_align, window_align
+from maskrt.engines.plugins.operator_config import PyramidRoiAlignCfg
 from maskrt.eval.timing.operators import OPTIONS
 from maskrt.runtime.gpu.cuda import missing_device
 from maskrt.runtime.gpu.kernels import launch
@@ -24,6 +25,7 @@ from maskrt.workflows.operators.bench import bench_operators
 from maskrt.workflows.operators.candidates import FP32_TOLERANCE, ways
 from maskrt.workflows.operators.cases import (
     Case,
+    pyramid_roi_align_case,
     roi_align_case,
     window_align_case,
 )
@@ -36,14 +38,20 @@ SMALL = (
     functools.partial(roi_align_case, (2, 4, 20, 30), 9),
     functools.partial(roi_align_case, (1, 4, 20, 30), 9, 2),
     functools.partial(window_align_case, LEVELS, 4, 9),
+    functools.partial(pyramid_roi_align_case, (96, 160), 4, 9, 7, 2),
+    functools.partial(pyramid_roi_align_case, (96, 160), 4, 9, 7, 0),
 )
-NAMES = ["two pictures", "bin step 2", "windows"]
+NAMES = ["two pictures", "bin step 2", "windows", "pyramid", "adaptive pyramid"]
 no_gpu = pytest.mark.skipif(missing_device() is None, reason="this machine has a GPU")
 
 
 def reference(case: Case) -> Any:
     if case.operator == "MaskrtWindowAlign":
         return window_align(case.first, case.second, LEVELS)
+    if isinstance(case.cfg, PyramidRoiAlignCfg):
+        cfg = case.cfg
+        where = (cfg.levels, cfg.strides_px, cfg.sampling_ratio, cfg.borders_px2)
+        return pyramid_roi_align(case.first, case.second, 7, *where)
     step = 14 // case.output_shape[-1]
     return roi_align(case.first, case.second, 14, 1 / 16, 2, step)
 
@@ -106,10 +114,10 @@ def test_a_run_gives_tables_and_keeps_every_sample(monkeypatch: pytest.MonkeyPat
     bench = bench_operators(SHORT, SMALL, on_progress=lambda *words: told.append(words))
     result = json.loads(json.dumps(bench.to_json()))
     assert not bench.failed
-    assert len(result["cases"]) == 3
+    assert len(result["cases"]) == len(SMALL)
     shares = [done for done, _ in told]
     assert shares == sorted(shares)
-    assert told[-1][1].startswith("3 of 3: ")
+    assert told[-1][1].startswith("5 of 5: ")
     assert result["bandwidths_bytes_per_s"]["cpu"] == 5e9
     for case in result["cases"]:
         assert case["failures"] == []
@@ -143,7 +151,7 @@ def test_the_command_times_the_cases_and_ends_in_json(
 
     def short(options: Any, **others: Any) -> Any:
         asked.append(options)
-        return measure(SHORT, SMALL[2:], **others)
+        return measure(SHORT, SMALL[2:3], **others)
 
     monkeypatch.setattr(operator_bench, "cpu_bandwidth", lambda: 5e9)
     monkeypatch.setattr(operator_bench, "bench_operators", short)

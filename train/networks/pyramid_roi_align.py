@@ -159,6 +159,12 @@ def _positions(low: Tensor, extent: Tensor, samples: int, size: int, cells: int)
     return (2 * at + 1) / size - 1
 
 
+def unpacked(pyramid: Tensor, levels: Sequence[tuple[int, int]]) -> list[Tensor]:
+    """(B, C, N), levels flattened row by row one after the other -> L maps (B, C, h, w)."""
+    parts = torch.split(pyramid, [height * width for height, width in levels], dim=2)
+    return [part.unflatten(2, level) for part, level in zip(parts, levels, strict=True)]
+
+
 def pyramid_roi_align_operator(
     features: Sequence[Tensor],
     rois: Tensor,
@@ -193,11 +199,15 @@ def _packed_operator(
     aligned: bool,
 ) -> Tensor:
     """(B, C, N) and (B, K, 4) -> (B * K, C, P, P); `spatial_shapes` is h0, w0, h1, w1, ..."""
-    shapes = list(zip(spatial_shapes[::2], spatial_shapes[1::2], strict=True))
-    parts = pyramid.split([height * width for height, width in shapes], dim=2)
-    features = [part.unflatten(2, shape) for part, shape in zip(parts, shapes, strict=True)]
+    levels = list(zip(spatial_shapes[::2], spatial_shapes[1::2], strict=True))
     pooled = pyramid_roi_align(
-        features, rois, output_size, strides, sampling_ratio, borders, aligned=aligned
+        unpacked(pyramid, levels),
+        rois,
+        output_size,
+        strides,
+        sampling_ratio,
+        borders,
+        aligned=aligned,
     )
     return pooled.contiguous()
 

@@ -1,7 +1,7 @@
-"""Both custom operators, in every way that this machine can run them.
+"""The custom operators, in every way that this machine can run them.
 
-RoIAlign of proposals on the maps of the shipped recipes, and FastMask's windows; beside the ways of
-this project stand ONNX Runtime's own RoiAlign and torchvision's. The protocol is
+RoIAlign of proposals on maps and over pyramids of the recipes, and FastMask's windows; beside the
+ways of this project stand ONNX Runtime's own RoiAlign and torchvision's. The protocol is
 `eval/timing/operators.py`, the ways are `candidates.py`, what they run on is `cases.py`. What
 cannot run here is listed with its reason.
 """

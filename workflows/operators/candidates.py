@@ -19,7 +19,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from ...engines.plugins.operator_config import RoiAlignCfg, WindowAlignCfg
+from ...engines.plugins.operator_config import (
+    OperatorCfg,
+    PyramidRoiAlignCfg,
+    RoiAlignCfg,
+    WindowAlignCfg,
+)
 from ...eval.timing.operators import COPIED_BYTES, COPIES, Implementation, wall_clock
 from ...runtime.errors import BuildError, SessionError, first_line
 from ...runtime.gpu import cuda
@@ -127,15 +132,25 @@ def _torch(case: Case, half: bool, device: str, name: str) -> Implementation:
     return _torch_implementation(case, half, device, name, lambda: compute(first, second))
 
 
-def _torch_call(cfg: RoiAlignCfg | WindowAlignCfg, first: Tensor, second: Tensor) -> Tensor:
+def _torch_call(cfg: OperatorCfg, first: Tensor, second: Tensor) -> Tensor:
     if isinstance(cfg, WindowAlignCfg):
         from ...train.networks.windows import window_align
 
         return window_align(first, second, cfg.levels)
+    if isinstance(cfg, PyramidRoiAlignCfg):
+        return _pyramid_call(cfg, first, second)
     from ...train.networks.roi_align import roi_align
 
     bins = roi_align(first, second, cfg.output_size, 1 / cfg.stride_px, cfg.sampling_ratio)
     return bins[:, :, :: cfg.bin_step, :: cfg.bin_step].contiguous()
+
+
+def _pyramid_call(cfg: PyramidRoiAlignCfg, pyramid: Tensor, rois: Tensor) -> Tensor:
+    from ...train.networks.pyramid_roi_align import pyramid_roi_align, unpacked
+
+    maps = unpacked(pyramid, cfg.levels)
+    how = (cfg.output_size, cfg.strides_px, cfg.sampling_ratio, cfg.borders_px2)
+    return pyramid_roi_align(maps, rois, *how, aligned=cfg.aligned).contiguous()
 
 
 def _torchvision(case: Case, half: bool, name: str) -> Implementation:

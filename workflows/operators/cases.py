@@ -10,12 +10,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...engines.plugins.operator_config import RoiAlignCfg, WindowAlignCfg
+from ...engines.plugins.operator_config import (
+    OperatorCfg,
+    PyramidRoiAlignCfg,
+    RoiAlignCfg,
+    WindowAlignCfg,
+)
 from ...eval.timing.operators import proposal_boxes
 
 Array = npt.NDArray[Any]
 
 STRIDE_PX = 16
+FPN_CANVAS_HW = (800, 1344)
+FPN_STRIDES_PX = (4, 8, 16, 32)
+FPN_BORDERS_PX2 = (112.0**2, 224.0**2, 448.0**2)
+"""Of Mask R-CNN FPN, whose levels 2 to 5 boxes are pooled from."""
 FASTMASK_LEVELS = ((61, 82), (41, 55), (31, 41), (21, 28), (16, 21), (11, 14), (8, 11), (6, 7))
 """Of `fastmask_r39` on its 972x1300 canvas."""
 
@@ -26,9 +35,9 @@ class Case:
 
     operator: str
     title: str
-    cfg: RoiAlignCfg | WindowAlignCfg
+    cfg: OperatorCfg
     first: Array
-    """Map (B, C, H, W) or packed pyramid (B, N, C), FP32."""
+    """Map (B, C, H, W) or packed pyramid, (B, C, N) of RoIAlign and (B, N, C) of windows, FP32."""
     second: Array
     """Boxes (B, K, 4) float32 or window numbers (B, K) int64."""
 
@@ -65,6 +74,30 @@ def roi_align_case(
     )
 
 
+def pyramid_roi_align_case(
+    canvas_hw: tuple[int, int],
+    channels: int,
+    boxes: int,
+    output_size: int,
+    sampling_ratio: int,
+    seed: int = 0,
+) -> Case:
+    """RoIAlign of random proposals of one picture over one random pyramid of strides 4 to 32."""
+    levels = tuple((-(-canvas_hw[0] // s), -(-canvas_hw[1] // s)) for s in FPN_STRIDES_PX)
+    cells = sum(height * width for height, width in levels)
+    samples = f"{sampling_ratio} samples" if sampling_ratio else "adaptive"
+    shown = f"1x{channels}x{cells}, {boxes} boxes, {output_size}x{output_size} bins, {samples}"
+    return Case(
+        operator="MaskrtPyramidRoiAlign",
+        title=f"MaskrtPyramidRoiAlign: pyramid {shown}",
+        cfg=PyramidRoiAlignCfg(
+            output_size, sampling_ratio, True, levels, FPN_STRIDES_PX, FPN_BORDERS_PX2
+        ),
+        first=np.random.default_rng(seed).uniform(-1, 1, (1, channels, cells)).astype(np.float32),
+        second=proposal_boxes(boxes, canvas_hw, seed),
+    )
+
+
 def window_align_case(
     levels: Sequence[tuple[int, int]], channels: int, windows: int, seed: int = 0
 ) -> Case:
@@ -88,6 +121,9 @@ CASES: tuple[Callable[[], Case], ...] = (
         for boxes in (300, 1000)
     ),
     functools.partial(roi_align_case, (1, 1024, 50, 84), 300, 2),
+    functools.partial(pyramid_roi_align_case, FPN_CANVAS_HW, 256, 1000, 7, 2),
+    functools.partial(pyramid_roi_align_case, FPN_CANVAS_HW, 256, 1000, 7, 0),
+    functools.partial(pyramid_roi_align_case, FPN_CANVAS_HW, 256, 100, 14, 2),
     functools.partial(window_align_case, FASTMASK_LEVELS, 128, 1000),
 )
 """Made one after the other: the largest have gigabytes of outputs."""

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ...engines.plugins.operator_config import RoiAlignCfg, WindowAlignCfg
+from ...engines.plugins.operator_config import (
+    OperatorCfg,
+    PyramidRoiAlignCfg,
+    RoiAlignCfg,
+    WindowAlignCfg,
+)
 from .cases import Case
 
 if TYPE_CHECKING:
@@ -21,6 +26,8 @@ def operator_models(case: Case, half: bool) -> dict[str, onnx.ModelProto]:
     node = _single_node(case, half)
     if isinstance(case.cfg, WindowAlignCfg):
         return {"ONNX gather body": add_functions(node)}
+    if isinstance(case.cfg, PyramidRoiAlignCfg):
+        return {"ONNX atlas body": add_functions(node)}
     matmul = add_functions(node)
     node.functions.append(grid_sample_function())
     models = {"ONNX matmul body": matmul, "ONNX GridSample body": add_functions(node)}
@@ -38,7 +45,7 @@ def _single_node(case: Case, half: bool) -> onnx.ModelProto:
         case.operator, ["X", "second"], ["Y"], domain=DOMAIN, **_attributes(case.cfg)
     )
     dtype = TensorProto.FLOAT16 if half else TensorProto.FLOAT
-    second = TensorProto.FLOAT if isinstance(case.cfg, RoiAlignCfg) else TensorProto.INT64
+    second = TensorProto.INT64 if isinstance(case.cfg, WindowAlignCfg) else TensorProto.FLOAT
     inputs = [
         helper.make_tensor_value_info("X", dtype, case.first.shape),
         helper.make_tensor_value_info("second", second, case.second.shape),
@@ -49,10 +56,19 @@ def _single_node(case: Case, half: bool) -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[opset], ir_version=MIN_IR_VERSION)
 
 
-def _attributes(cfg: RoiAlignCfg | WindowAlignCfg) -> dict[str, Any]:
+def _attributes(cfg: OperatorCfg) -> dict[str, Any]:
     if isinstance(cfg, WindowAlignCfg):
         shapes = [side for level in cfg.levels for side in level]
         return {"size": cfg.size, "spatial_shapes": shapes}
+    if isinstance(cfg, PyramidRoiAlignCfg):
+        return {
+            "output_size": cfg.output_size,
+            "sampling_ratio": cfg.sampling_ratio,
+            "aligned": int(cfg.aligned),
+            "spatial_shapes": [side for level in cfg.levels for side in level],
+            "strides": cfg.strides_px,
+            "borders": cfg.borders_px2,
+        }
     return {
         "output_size": cfg.output_size,
         "spatial_scale": 1 / cfg.stride_px,

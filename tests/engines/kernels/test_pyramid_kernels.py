@@ -15,7 +15,7 @@ from maskrt.engines.kernels import reference
 from maskrt.engines.plugins.operator_config import PyramidRoiAlignCfg
 from maskrt.runtime.gpu import cuda
 from maskrt.runtime.gpu.kernels.shipped import load_kernel
-from maskrt.train.networks.pyramid_roi_align import level_borders, pyramid_roi_align
+from maskrt.train.networks.pyramid_roi_align import level_borders, pyramid_roi_align, unpacked
 
 from .test_kernels import FP16_ERROR, FP16_ROUNDING, FP32_ERROR, REACH, run_node, run_on_gpu
 
@@ -81,9 +81,7 @@ def assert_pooled(found: Array, pool: Pool, want: Array, error: float, rounding:
 
 
 def run_torch(pool: Pool) -> Array:
-    sizes = [height * width for height, width in LEVELS]
-    parts = torch.tensor(pool.pyramid).split(sizes, dim=2)
-    maps = [part.unflatten(2, level) for part, level in zip(parts, LEVELS, strict=True)]
+    maps = unpacked(torch.tensor(pool.pyramid), LEVELS)
     boxes, how = torch.tensor(pool.boxes), (pool.bins, STRIDES, pool.samples, BORDERS)
     return np.asarray(pyramid_roi_align(maps, boxes, *how, aligned=pool.aligned).numpy())
 
