@@ -52,7 +52,7 @@ class ExportReport:
     @property
     def agreement(self) -> str:
         """What was compared, in words; nothing, where an untrained network finds nothing."""
-        check, task = self.verification, self.contract.task
+        check, task = self.verification, self.contract.gives
         where = "1 picture" if check.pictures == 1 else f"{check.pictures} pictures"
         if check.asked == 0:
             untrained = self.contract.origin == "untrained"

@@ -128,7 +128,7 @@ def _agreement(
     asked, same = sum(part.asked for part in parts), sum(part.found for part in parts)
     if same < WANTED_SHARE[precision] * asked:
         raise ExportError(
-            f"{name}: ONNX Runtime gives {same} of {asked} {contract.task} that "
+            f"{name}: ONNX Runtime gives {same} of {asked} {contract.gives} that "
             f"torch gives; expected {WANTED_SHARE[precision]:.0%}. The file was not kept: report "
             "it, or export with --precision fp32."
         )

@@ -31,7 +31,8 @@ MOST_PX = 2**20
 DTYPES = {"bool", "uint8", "int8", "int32", "int64", "float16", "float32", "float64"}
 """numpy's names of what a graph may take or give."""
 
-Task = Literal["instances", "proposals"]
+Task = Literal["instances", "detection", "proposals"]
+"""Boxes with masks and classes; boxes with classes alone; boxes with masks alone."""
 Precision = Literal["fp32", "fp16", "int8"]
 
 Outputs = dict[str, npt.NDArray[np.generic]]
@@ -64,7 +65,7 @@ class Contract:
     """What an artefact takes and gives. See the module docstring."""
 
     model: str
-    """Network family: `mask_rcnn` or `fastmask`."""
+    """Network family: `mask_rcnn`, `mask_rcnn_fpn` or `fastmask`."""
     variant: str
     """Recipe the checkpoint was made from, e.g. `lsc_mask_rcnn_tiny`."""
     task: Task
@@ -102,6 +103,11 @@ class Contract:
     def to_json(self) -> str:
         """The contract as one JSON object with sorted keys."""
         return json.dumps(dataclasses.asdict(self), sort_keys=True)
+
+    @property
+    def gives(self) -> str:
+        """What it finds, in the plural."""
+        return "detections" if self.task == "detection" else self.task
 
     def output(self, name: str) -> TensorSpec:
         """The spec of output `name`; ContractError when the artefact has no such output."""

@@ -46,7 +46,8 @@ class ResultsFile(Closing):
 
         self._images.append({"id": self._images.count + 1, **image})
         for row in rows:
-            area = int(coco_mask.area(row["segmentation"]))
+            mask = row.get("segmentation")  # a network without masks gives boxes alone
+            area = int(coco_mask.area(mask)) if mask else row["bbox"][2] * row["bbox"][3]
             self._rows.append({"id": self._rows.count + 1, "area": area, "iscrowd": 0, **row})
 
     def mark(self) -> Callable[[], None]:

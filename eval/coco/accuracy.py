@@ -45,6 +45,7 @@ class Accuracy:
     box: dict[str, float]
     """By the names of `NAMES[metric]`, in [0, 100] or `NO_TRUTH`."""
     mask: dict[str, float]
+    """The same of masks; empty of a model that gives boxes alone."""
     metric: Metric = "AP"
     """AP of instances, AR of proposals."""
     recalls: dict[str, dict[str, list[float]]] = field(default_factory=dict)
@@ -52,6 +53,11 @@ class Accuracy:
     IoU threshold 0.50:0.05:0.95; empty where there is no ground truth."""
     crowded: int = 0
     """AP only: pictures with more than 100 objects of one class, COCO's limit of detections."""
+
+    @property
+    def kinds(self) -> dict[Kind, dict[str, float]]:
+        """What was measured: boxes, and masks where the model gives any."""
+        return {"box": self.box, "mask": self.mask} if self.mask else {"box": self.box}
 
     @property
     def headline(self) -> str:
@@ -63,7 +69,7 @@ class Accuracy:
         """What is worth keeping in a contract: {"box_ap": ..., "mask_ap": ...}, or box_ar_10 ..."""
         return {
             f"{kind}_{name.lower().replace('@', '_')}": values[name]
-            for kind, values in (("box", self.box), ("mask", self.mask))
+            for kind, values in self.kinds.items()
             for name in GATED[self.metric]
         }
 

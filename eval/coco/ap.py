@@ -1,4 +1,4 @@
-"""COCO average precision of boxes and of masks, by pycocotools, on the 0-100 scale.
+"""COCO average precision of boxes and, if any, of masks, by pycocotools, on the 0-100 scale.
 
 Size limits, matching and the 101-point AP are COCOeval's own. Its matches are kept by picture
 (`matches`), so that the AP of resampled pictures needs no second matching.
@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from .accuracy import AP_NAMES, KINDS, NO_TRUTH, Kind, Values
+from .accuracy import AP_NAMES, NO_TRUTH, Kind, Values
 from .data import CocoData, category_ids_for
 from .matches import CategoryMatches, PrecisionMatches
-from .predictions import Prediction, coco_rows
+from .predictions import Prediction, coco_rows, kinds_of
 from .results import evaluator_of
 
 MAX_DETECTIONS = 100
@@ -42,7 +42,7 @@ def coco_ap(
     predictions: Sequence[Prediction],
     class_names: Sequence[str] | None = None,
 ) -> CocoPrecision:
-    """Box and mask AP over the predicted pictures.
+    """Box and mask AP over the predicted pictures; box AP alone where a model gives no masks.
 
     Args:
         data: ground truth.
@@ -55,7 +55,7 @@ def coco_ap(
     category_ids = category_ids_for(data, class_names or data.class_names, "the predictions")
     rows = coco_rows(predictions, category_ids)
     image_ids = [prediction.image_id for prediction in predictions]
-    evaluators = {kind: _evaluated(data, rows, kind, image_ids) for kind in KINDS}
+    evaluators = {kind: _evaluated(data, rows, kind, image_ids) for kind in kinds_of(predictions)}
     matches = {kind: _matches(evaluator) for kind, evaluator in evaluators.items()}
     return CocoPrecision(
         average={kind: _averages(evaluator) for kind, evaluator in evaluators.items()},

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from ...runtime.predictor import Predictor
 from ...runtime.results.instances import Instances
 from ...runtime.results.rle import Rle
+from .accuracy import KINDS, Kind
 from .annotations import ImageRecord, read_record
 from .data import CocoData, category_ids_for
 
@@ -35,8 +36,9 @@ class Prediction:
     """(N,) float32 in [0, 1]."""
     labels: npt.NDArray[np.int32]
     """(N,) int32, the model's own labels 0..C-1."""
-    rles: tuple[Rle, ...]
-    """N COCO run-length masks of the original picture: {"size": [H, W], "counts": text}."""
+    rles: tuple[Rle, ...] | None
+    """N COCO run-length masks of the original picture: {"size": [H, W], "counts": text}; None of a
+    model that gives boxes alone."""
     frames: Float | None = None
     """(N, 4) float32 xyxy in pixels, the windows of proposals; None for instances."""
 
@@ -47,14 +49,14 @@ class Prediction:
 def prediction_from_instances(image_id: int, instances: Instances) -> Prediction:
     """Keep what metrics need of `instances`, sorted by falling score (equal scores keep order)."""
     order = np.argsort(-instances.scores, kind="stable")
-    rles = instances.rles()
+    rles = None if instances.mask_probs is None else instances.rles()
     return Prediction(
         image_id=image_id,
         image_hw=instances.image_hw,
         boxes=instances.boxes[order].astype(np.float32),
         scores=instances.scores[order].astype(np.float32),
         labels=instances.labels[order].astype(np.int32),
-        rles=tuple(rles[int(index)] for index in order),
+        rles=None if rles is None else tuple(rles[int(index)] for index in order),
         frames=None if instances.frames is None else instances.frames[order],
     )
 
@@ -93,7 +95,7 @@ def predict_data(
 def coco_rows(
     predictions: Sequence[Prediction], category_ids: Sequence[int]
 ) -> list[dict[str, Any]]:
-    """COCO result rows with both `bbox` (xywh) and `segmentation`, as result files hold them."""
+    """COCO result rows with `bbox` (xywh) and, of masks, `segmentation`, as result files hold."""
     rows = []
     for prediction in predictions:
         for index in range(len(prediction)):
@@ -104,10 +106,15 @@ def coco_rows(
                     "category_id": int(category_ids[int(prediction.labels[index])]),
                     "bbox": [x0, y0, x1 - x0, y1 - y0],
                     "score": float(prediction.scores[index]),
-                    "segmentation": prediction.rles[index],
+                    **({"segmentation": prediction.rles[index]} if prediction.rles else {}),
                 }
             )
     return rows
+
+
+def kinds_of(predictions: Sequence[Prediction]) -> tuple[Kind, ...]:
+    """What can be measured: boxes and masks, or boxes alone."""
+    return ("box",) if any(p.rles is None for p in predictions) else KINDS
 
 
 def _batches(images: Sequence[ImageRecord], batch: int) -> Iterator[Sequence[ImageRecord]]:

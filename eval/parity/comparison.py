@@ -35,8 +35,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ...runtime.errors import InputError
-from ..coco.accuracy import GATED, KINDS, NO_TRUTH, Kind, Metric, Values
-from ..coco.predictions import Prediction
+from ..coco.accuracy import GATED, NO_TRUTH, Kind, Metric, Values
+from ..coco.predictions import Prediction, kinds_of
 from .intervals import Interval, Intervals
 from .pairing import Index, paired
 
@@ -81,6 +81,7 @@ class Parity:
     """By name, `GATED[metric]`: the candidate's value minus the reference's, in points; None where
     it was not measured or there is no ground truth."""
     mask_changes: dict[str, float | None]
+    """Empty of models that give boxes alone, as `mask_intervals`."""
     box_intervals: dict[str, Interval | None]
     """Of each change, its 95 % interval by bootstrap over the pictures, in points; None where there
     is no change or there are too few pictures."""
@@ -130,7 +131,7 @@ def compare(
         reference: predictions of the artefact believed right.
         candidate: predictions of the other, same pictures in the same order.
         slots: detections per picture that both graphs can hold (D); None when there is no limit.
-        metric: AP of instances or AR of proposals.
+        metric: AP of instances or detections, or AR of proposals.
         reference_values: `average` of `coco_ap` or `coco_ar` of the reference, where there is
             ground truth.
         candidate_values: the same of the candidate.
@@ -138,18 +139,24 @@ def compare(
         class_names: of labels 0..C-1, to name lost ones by.
 
     Raises:
-        InputError: the two were not made on the same pictures.
+        InputError: the two were not made on the same pictures, or one of them has no masks.
     """
     if [p.image_id for p in reference] != [p.image_id for p in candidate]:
         raise InputError(
             f"parity: {len(reference)} and {len(candidate)} predictions are not of the same "
             "pictures in the same order; expected one each per picture. Predict the same data."
         )
+    kinds = kinds_of(reference)
+    if kinds_of(candidate) != kinds and len(reference):
+        raise InputError(
+            "parity: one model gives masks and the other boxes alone; expected two of one task. "
+            "Name another reference."
+        )
     pictures = [_compare_one(r, c, slots) for r, c in zip(reference, candidate, strict=True)]
     box_deltas = _joined([picture.box_deltas for picture in pictures])
     names = GATED[metric]
-    changes = {k: _changes(reference_values, candidate_values, k, names) for k in KINDS}
-    intervals = intervals or {kind: dict.fromkeys(names) for kind in KINDS}
+    changes = {k: _changes(reference_values, candidate_values, k, names) for k in kinds}
+    intervals = intervals or {kind: dict.fromkeys(names) for kind in kinds}
     score_deltas = _joined([picture.score_deltas for picture in pictures])
     mask_ious = _joined([picture.mask_ious for picture in pictures])
     return Parity(
@@ -172,10 +179,10 @@ def compare(
         ),
         metric=metric,
         box_changes=changes["box"],
-        mask_changes=changes["mask"],
+        mask_changes=changes.get("mask", {}),
         box_intervals=intervals["box"],
-        mask_intervals=intervals["mask"],
-        baseless=_baseless(reference_values, names),
+        mask_intervals=intervals.get("mask", {}),
+        baseless=_baseless(reference_values, kinds, names),
     )
 
 
@@ -257,10 +264,12 @@ def _invalid(side: Prediction) -> int:
     return int((~possible).sum())
 
 
-def _baseless(reference: Values | None, names: Sequence[str]) -> tuple[str, ...]:
+def _baseless(
+    reference: Values | None, kinds: Sequence[Kind], names: Sequence[str]
+) -> tuple[str, ...]:
     if reference is None:
         return ()
-    return tuple(f"{k} {name}" for k in KINDS for name in names if reference[k][name] == 0.0)
+    return tuple(f"{k} {name}" for k in kinds for name in names if reference[k][name] == 0.0)
 
 
 def _by_kind(box: Mapping[str, T], mask: Mapping[str, T]) -> dict[str, T]:

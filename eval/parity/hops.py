@@ -63,7 +63,7 @@ def measurement_of(
         precision = coco_ap(data, predictions, contract.class_names)
         values, matches = precision.average, dict[Kind, Matches](precision.matches)
         accuracy = replace(accuracy, crowded=precision.crowded)
-    accuracy = replace(accuracy, box=values["box"], mask=values["mask"])
+    accuracy = replace(accuracy, box=values["box"], mask=values.get("mask", {}))
     return Measurement(accuracy, matches, predictions, contract)
 
 
@@ -76,13 +76,14 @@ def hop_between(reference: Measurement, candidate: Measurement, precision: Preci
         precision: what the candidate's graph computes in, whatever its contract says.
 
     Raises:
-        InputError: one gives instances and the other proposals.
+        InputError: one gives instances and the other proposals, or boxes alone.
     """
     first, second = reference.accuracy, candidate.accuracy
-    if first.metric != second.metric:
+    if reference.contract.task != candidate.contract.task:
         raise InputError(
-            f"{second.name}: measured by {second.metric}, {first.name} by {first.metric}; only two "
-            "models of one task can be compared. Name another reference."
+            f"{second.name}: gives {candidate.contract.gives}, {first.name} "
+            f"{reference.contract.gives}; only two models of one task can be compared. Name "
+            "another reference."
         )
     parity = compare(
         reference.predictions,

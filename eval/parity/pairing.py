@@ -40,7 +40,7 @@ class Pairs:
     box_iou: Array
     """(P,) in [0, 1]."""
     mask_iou: Array
-    """(P,) in [0, 1]; two empty masks have 1."""
+    """(P,) in [0, 1]; two empty masks have 1, as do two boxes without masks."""
 
 
 def paired(reference: Prediction, candidate: Prediction) -> Pairs:
@@ -61,6 +61,8 @@ def _overlap_pairs(reference: Prediction, candidate: Prediction) -> Pairs:
 def _window_pairs(reference: Prediction, candidate: Prediction) -> Pairs:
     from pycocotools import mask
 
+    assert reference.rles is not None, "proposals have masks"
+    assert candidate.rles is not None, "proposals have masks"
     rows, columns = _same_windows(reference, candidate)
     mask_ious = [
         mask.iou([reference.rles[row]], [candidate.rles[column]], [0]).item()
@@ -122,6 +124,8 @@ def _mask_iou(reference: Prediction, candidate: Prediction) -> Array:
 
     if not len(reference) or not len(candidate):
         return np.zeros((len(reference), len(candidate)))
+    if reference.rles is None or candidate.rles is None:
+        return np.ones((len(reference), len(candidate)))
     a, b = list(reference.rles), list(candidate.rles)
     iou = np.asarray(mask.iou(a, b, [0] * len(b)), dtype=np.float64)
     iou[np.ix_(mask_areas(a) == 0, mask_areas(b) == 0)] = 1.0

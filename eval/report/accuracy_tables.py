@@ -69,11 +69,11 @@ def _by_metric(items: Sequence[T], metric_of: Callable[[T], Metric]) -> list[lis
 
 
 def accuracy_table(accuracies: Sequence[Accuracy]) -> Table:
-    """Boxes and masks, two rows per artefact, sizes included; one metric, at least one artefact."""
+    """A row for boxes and one for masks, if any, of each artefact; one metric, one or more."""
     metric = accuracies[0].metric
     rows = []
     for accuracy in accuracies:
-        for kind, values in (("box", accuracy.box), ("mask", accuracy.mask)):
+        for kind, values in accuracy.kinds.items():
             cells = [points(values[name]) for name in NAMES[metric]]
             rows.append((accuracy.name, accuracy.backend, kind, *cells))
     images = sorted({accuracy.images for accuracy in accuracies})
@@ -132,7 +132,7 @@ def _hop_row(hop: Hop) -> tuple[str, ...]:
         f"{100 * parity.matched:.2f} %{excused}",
         f"{parity.box_delta_max_px:.3f}",
         f"{parity.score_delta_max:.4f}",
-        f"{parity.mask_iou_mean:.4f}",
+        f"{parity.mask_iou_mean:.4f}" if parity.mask_changes else NOT_AVAILABLE,
     )
 
 

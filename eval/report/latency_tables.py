@@ -129,11 +129,11 @@ def _latency_cells(backend: BackendLatency) -> tuple[str, ...]:
 
 
 def _accuracy_cell(accuracy: Accuracy | None, *, named: bool) -> str:
-    """Box and mask headline, with its name where the column's rows differ in it."""
+    """Box and, if any, mask headline, with its name where the column's rows differ in it."""
     if accuracy is None:
         return NOT_MEASURED
     name = accuracy.headline
-    text = f"{points(accuracy.box[name])} / {points(accuracy.mask[name])}"
+    text = " / ".join(points(values[name]) for values in accuracy.kinds.values())
     return f"{name} {text}" if named else text
 
 

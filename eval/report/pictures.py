@@ -97,7 +97,7 @@ def _pair(
     ]
     found = _draw(
         image,
-        [prediction.rles[index] for index in shown],
+        [] if prediction.rles is None else [prediction.rles[index] for index in shown],
         prediction.boxes[shown],
         captions,
         [_colour(data.class_names.index(name)) for name in labels],
@@ -115,6 +115,7 @@ def _pair(
 def _proposals_pair(data: CocoData, record: ImageRecord, prediction: Prediction) -> Picture:
     """Each object's best proposal, where it covers it, beside the objects."""
     image, annotations = read_record(record), _annotations(data, record.image_id)
+    assert prediction.rles is not None, "proposals have masks"
     truth = [data.truth.annToRLE(annotation) for annotation in annotations]
     best, iou = _best_covers(prediction.rles[:MATCHED_PROPOSALS], truth)
     shown = np.flatnonzero(iou >= MATCHED_IOU)
@@ -179,9 +180,12 @@ def _draw(
     captions: Sequence[str],
     colours: Sequence[Colour],
 ) -> Image:
-    """A copy, scaled to `LONG_SIDE_PX` before text is written, with the first instance on top."""
+    """A copy, scaled to `LONG_SIDE_PX` before text is written, with the first instance on top.
+
+    `rles` are as many as boxes, or none at all.
+    """
     tinted = image.astype(np.float32)
-    for rle, colour in zip(reversed(rles), reversed(colours), strict=True):
+    for rle, colour in zip(reversed(rles), reversed(colours), strict=bool(rles)):
         inside = _bitmap(rle)
         tinted[inside] = (1 - _TINT) * image[inside] + _TINT * np.array(colour, np.float32)
     canvas, scale = _scaled(tinted.round().astype(np.uint8))

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import groupby
 
-from ..coco.accuracy import GATED, KINDS, Accuracy
+from ..coco.accuracy import GATED, Accuracy
 from ..parity.gates import CHANGE_GATE
 from .latency import BackendLatency, Bench
 
@@ -31,7 +31,9 @@ def recommendations(result: Bench, accuracies: Sequence[Accuracy]) -> tuple[str,
 def _useless(accuracies: Sequence[Accuracy | None]) -> bool:
     """Whether all were measured and none of them finds anything."""
     best = [
-        max(one.box[one.headline], one.mask[one.headline]) for one in accuracies if one is not None
+        max(values[one.headline] for values in one.kinds.values())
+        for one in accuracies
+        if one is not None
     ]
     return len(best) == len(accuracies) and max(best) <= 0.0
 
@@ -64,7 +66,7 @@ def _loss(accuracy: Accuracy, all_measured: Sequence[Accuracy]) -> float:
     """Points below the best of the others, in the number where it is farthest below."""
     names = GATED[accuracy.metric]
     losses: list[float] = []
-    for kind in KINDS:
-        best = {n: max(getattr(other, kind)[n] for other in all_measured) for n in names}
-        losses += [best[name] - getattr(accuracy, kind)[name] for name in names]
+    for kind, values in accuracy.kinds.items():
+        best = {n: max(other.kinds[kind][n] for other in all_measured) for n in names}
+        losses += [best[name] - values[name] for name in names]
     return max(losses)

@@ -77,7 +77,8 @@ class Runner:
         outputs = predictor.run(canvases, sizes)
         marks.append(time.perf_counter_ns())
         for instances in predictor.postprocess(outputs, batch, sizes):
-            instances.rles()
+            if instances.mask_probs is not None:
+                instances.rles()
         marks.append(time.perf_counter_ns())
         pre, model, post = ((after - before) / 1e6 for before, after in pairwise(marks))
         sample = {"pre": pre, "model": model, "post": post, "pipeline": pre + model + post}

@@ -30,7 +30,7 @@ def draw_overlay(
     scores: npt.NDArray[np.float32],
     names: Sequence[str],
     colour_keys: Sequence[int],
-    mask_crop: Callable[[int], Crop],
+    mask_crop: Callable[[int], Crop] | None,
 ) -> Image:
     """A copy of a picture with every instance on it, the best one on top.
 
@@ -40,12 +40,14 @@ def draw_overlay(
         scores: (N,) float32.
         names: N class names; where one is empty neither it nor its score is written.
         colour_keys: N integers; equal ones have equal colours in any picture.
-        mask_crop: instance -> its mask; asked for one at a time, as all may not fit in memory.
+        mask_crop: instance -> its mask; asked for one at a time, as all may not fit in memory. None
+            where there are no masks.
     """
     canvas = image.copy()
     worst_first = [int(index) for index in np.argsort(scores, kind="stable")]
-    for index in worst_first:
-        _tint_mask(canvas, *mask_crop(index), _colour(colour_keys[index]))
+    if mask_crop is not None:
+        for index in worst_first:
+            _tint_mask(canvas, *mask_crop(index), _colour(colour_keys[index]))
     for index in worst_first:
         text = f"{names[index]} {scores[index]:.2f}" if names[index] else ""
         _draw_box(canvas, boxes[index], text, _colour(colour_keys[index]))

@@ -34,13 +34,18 @@ CORNER_STEPS = np.array([1, 3, 7, 13])
 """Windows at steps of a few pixels get different numbers, hence colours."""
 
 
-class CocoResult(TypedDict):
+class CocoBox(TypedDict):
     """One row of a COCO results file; `bbox` is xywh in pixels of the original picture."""
 
     image_id: int
     category_id: int
     bbox: list[float]
     score: float
+
+
+class CocoResult(CocoBox, total=False):
+    """With its mask, where the network gives masks."""
+
     segmentation: Rle
 
 
@@ -56,8 +61,9 @@ class Instances:
     """(N,) float32 in [0, 1]."""
     labels: npt.NDArray[np.int32]
     """(N,) int32, contiguous 0..C-1."""
-    mask_probs: npt.NDArray[np.float32]
-    """(N, m, m) float32 probabilities in [0, 1], each in its frame."""
+    mask_probs: npt.NDArray[np.float32] | None
+    """(N, m, m) float32 probabilities in [0, 1], each in its frame; None of a network that gives
+    boxes alone, as Faster R-CNN does."""
     class_names: tuple[str, ...]
     """C names, of labels 0..C-1."""
     mask_threshold: float = 0.5
@@ -74,12 +80,14 @@ class Instances:
         self._check("boxes", (count, 4), np.float32)
         self._check("scores", (count,), np.float32)
         self._check("labels", (count,), np.int32)
-        self._check("mask_probs", (count, *self.mask_probs.shape[1:][:2]), np.float32)
+        if self.mask_probs is not None:
+            self._check("mask_probs", (count, *self.mask_probs.shape[1:][:2]), np.float32)
         if self.frames is not None:
             self._check("frames", (count, 4), np.float32)
-        if self.mask_probs.ndim != 3 or 0 in self.mask_probs.shape[1:]:
+        probs = self.mask_probs
+        if probs is not None and (probs.ndim != 3 or 0 in probs.shape[1:]):
             raise ContractError(
-                f"Instances: mask_probs have shape {self.mask_probs.shape}; expected (N, m, m)."
+                f"Instances: mask_probs have shape {probs.shape}; expected (N, m, m)."
             )
         self._check_values()
 
@@ -120,13 +128,25 @@ class Instances:
         return len(self.boxes)
 
     @property
+    def _maps(self) -> Float:
+        if self.mask_probs is None:
+            raise ContractError(
+                "Instances: there are no masks, for the network gives boxes alone; expected one "
+                "with a mask branch. Use boxes, scores and labels, or a Mask R-CNN."
+            )
+        return self.mask_probs
+
+    @property
     def _frames(self) -> Float:
         return self.boxes if self.frames is None else self.frames
 
     @cached_property
     def masks(self) -> Bool:
-        """(N, H, W) bool, pasted at the first use and kept: N * H * W bytes."""
-        maps = upsampled(self.mask_probs, self.mask_upsampling)
+        """(N, H, W) bool, pasted at the first use and kept: N * H * W bytes.
+
+        ContractError where there are none, as of all that asks for masks.
+        """
+        maps = upsampled(self._maps, self.mask_upsampling)
         return paste_masks(maps, self._frames, self.image_hw, self.mask_threshold)
 
     def mask_crop(self, index: int) -> tuple[Bool, tuple[int, int]]:
@@ -138,7 +158,7 @@ class Instances:
 
     def _framed(self, part: slice) -> FramedMasks:
         frames, hw = self._frames[part], self.image_hw
-        probs, upsampling = self.mask_probs[part], self.mask_upsampling
+        probs, upsampling = self._maps[part], self.mask_upsampling
         return FramedMasks(probs, frames, hw, self.mask_threshold, upsampling)
 
     def rles(self) -> list[Rle]:
@@ -196,7 +216,7 @@ class Instances:
             boxes=picked(self.boxes if boxes is None else boxes),
             scores=picked(self.scores),
             labels=picked(self.labels),
-            mask_probs=picked(self.mask_probs),
+            mask_probs=None if self.mask_probs is None else picked(self.mask_probs),
             frames=None if frames is None else picked(frames),
         )
         if "_pasted" in vars(self):  # the masks are the same: hand on what is already pasted
@@ -205,7 +225,7 @@ class Instances:
         return taken
 
     def to_coco(self, image_id: int, category_ids: Sequence[int] | None = None) -> list[CocoResult]:
-        """Rows for a COCO results file.
+        """Rows for a COCO results file, with masks where there are any.
 
         Args:
             image_id: the picture's id in the annotation file.
@@ -223,18 +243,19 @@ class Instances:
             )
         x0, y0, x1, y1 = self.boxes.astype(np.float64).T
         xywh = np.stack((x0, y0, x1 - x0, y1 - y0), axis=1)
-        return [
+        rows = [
             CocoResult(
                 image_id=image_id,
                 category_id=int(ids[label]),
                 bbox=box.tolist(),
                 score=float(score),
-                segmentation=rle,
             )
-            for label, box, score, rle in zip(
-                self.labels, xywh, self.scores, self.rles(), strict=True
-            )
+            for label, box, score in zip(self.labels, xywh, self.scores, strict=True)
         ]
+        if self.mask_probs is not None:
+            for row, rle in zip(rows, self.rles(), strict=True):
+                row["segmentation"] = rle
+        return rows
 
     def draw(self, image: Image, score_threshold: float = 0.5) -> Image:
         """A copy of the picture with masks, boxes and names of instances at or above the score.
@@ -260,4 +281,5 @@ class Instances:
         if shown.frames is not None:
             names = [""] * len(shown)
             colours = [int(corners @ CORNER_STEPS) for corners in shown.frames.round()]
-        return draw_overlay(image, shown.boxes, shown.scores, names, colours, shown.mask_crop)
+        crop = None if shown.mask_probs is None else shown.mask_crop
+        return draw_overlay(image, shown.boxes, shown.scores, names, colours, crop)

@@ -1,8 +1,8 @@
 """Raw outputs of one batch slot to `Instances` of the original picture.
 
 One function per task, because what the slots mean differs: Mask R-CNN gives `boxes scores labels
-masks`, class chosen and suppression done in the graph; FastMask gives `windows scores masks`,
-nothing suppressed, and boxes are those of the masks.
+masks`, class chosen and suppression done in the graph, and Faster R-CNN the same without masks;
+FastMask gives `windows scores masks`, nothing suppressed, and boxes are those of the masks.
 
 Pasting all masks is what proposals cost. Measured on 2 cores, 640x480, windows of a 972x1300 canvas
 at strides 16 to 192: 14 ms of CPU time for 100 proposals, 140 ms for 1000 (50 upsampling them, 90
@@ -40,7 +40,8 @@ def instances_from_outputs(
     Args:
         outputs: scores (B, D) float32, masks (B, D, m, m) float32 in [0, 1], counts (B,) int32,
             and by task boxes (B, D, 4) float32 xyxy canvas pixels and labels (B, D) int32
-            (instances) or windows (B, D, 4) float32 xyxy canvas pixels (proposals).
+            (instances; detection, which has no masks) or windows (B, D, 4) float32 xyxy canvas
+            pixels (proposals).
         index: 0..B-1.
         image_hw: (H0, W0) of the original picture, in pixels.
         valid_hw: (Hn, Wn) the picture takes on the canvas, as `place_on_canvas` returned it.
@@ -54,7 +55,7 @@ def instances_from_outputs(
     proposes = contract.task == "proposals"
     read = _proposals if proposes else _detections
     found = read(outputs, index, image_hw, valid_hw, contract)
-    if paste is not None:
+    if paste is not None and found.mask_probs is not None:
         found.paste_by(paste)
     return found.tightened() if proposes else found
 
@@ -66,7 +67,8 @@ def _detections(
     valid_hw: tuple[int, int],
     contract: Contract,
 ) -> Instances:
-    slots = _filled_slots(outputs, index, contract, ("boxes", "scores", "labels", "masks"))
+    masked = ("masks",) if contract.task == "instances" else ()
+    slots = _filled_slots(outputs, index, contract, ("boxes", "scores", "labels", *masked))
     boxes = _clipped(_to_picture(slots["boxes"], image_hw, valid_hw), image_hw)
     keep = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
     return Instances(
@@ -74,7 +76,7 @@ def _detections(
         boxes=boxes[keep],
         scores=slots["scores"][keep],
         labels=slots["labels"][keep],
-        mask_probs=slots["masks"][keep],
+        mask_probs=slots["masks"][keep] if masked else None,
         class_names=contract.class_names,
         mask_threshold=contract.mask_threshold,
         mask_upsampling=contract.mask_upsampling,

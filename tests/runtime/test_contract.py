@@ -55,7 +55,7 @@ def test_files_of_schema_1_open_with_what_they_meant(
         ({"class_names": [None]}, r"class_names\[0\] is null; expected text"),
         ({"class_names": []}, "class_names is empty"),
         ({"precision": "x"}, 'precision is "x"; expected "fp32" or "fp16" or "int8"'),
-        ({"task": ["instances"]}, 'task is .*; expected "instances" or "proposals"'),
+        ({"task": ["instances"]}, 'task is .*; expected "instances" or "detection" or'),
         ({"measured": 1}, "measured is 1; expected an object"),
         ({"measured": {"box_ap": None}}, "measured.box_ap is null; expected a number"),
         ({"mean": [1, 2, float("inf")]}, "Infinity is no number of JSON"),

@@ -126,17 +126,19 @@ def _detector_contract(
     canvas_hw: tuple[int, int],
     batch: int,
 ) -> Contract:
-    slots, cells = recipe.detections.per_image, _mask_cells(recipe)
+    slots, side = recipe.detections.per_image, 2 * _mask_cells(recipe)
+    masks = (TensorSpec("masks", (batch, slots, side, side), "float32"),)
     outputs = (
         TensorSpec("boxes", (batch, slots, 4), "float32"),
         TensorSpec("scores", (batch, slots), "float32"),
         TensorSpec("labels", (batch, slots), "int32"),
-        TensorSpec("masks", (batch, slots, 2 * cells, 2 * cells), "float32"),
+        *(masks if recipe.model.mask else ()),
         TensorSpec("counts", (batch,), "int32"),
     )
+    task: Task = "instances" if recipe.model.mask else "detection"
     c4 = isinstance(recipe, MaskRCNNRecipe)
     operator = "MaskrtRoiAlign" if c4 else "MaskrtPyramidRoiAlign"
-    contract = _contract(checkpoint, canvas_hw, batch, "instances", outputs, operator)
+    contract = _contract(checkpoint, canvas_hw, batch, task, outputs, operator)
     return dataclasses.replace(contract, mask_threshold=0.5, mask_upsampling=1)
 
 

@@ -53,7 +53,7 @@ def test_a_hop_between_equal_proposals_passes(proposing, data, artefact):
 
 def test_two_tasks_make_no_hop(scripted, proposing, data, artefact):
     pair = measure(scripted(), artefact, data), measure(proposing(), artefact, data)
-    with pytest.raises(InputError, match=r"measured by AR, a\.onnx by AP"):
+    with pytest.raises(InputError, match=r"gives proposals, a\.onnx instances"):
         hop_between(*pair, "fp32")
 
 
