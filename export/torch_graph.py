@@ -118,7 +118,7 @@ def _roi_align_node(
 
 
 def _pyramid_roi_align_node(
-    pyramid: Any,
+    atlas: Any,
     rois: Any,
     spatial_shapes: list[int],
     strides: list[int],
@@ -133,7 +133,7 @@ def _pyramid_roi_align_node(
     attributes |= dict.fromkeys(("output_size", "sampling_ratio", "aligned"), kinds.INT)
     attributes["borders"] = kinds.FLOATS
     return _operator(PYRAMID_ROI_ALIGN, {"X": "T", "rois": "tensor(float)"}, attributes)(
-        pyramid,
+        atlas,
         rois,
         spatial_shapes=spatial_shapes,
         strides=strides,

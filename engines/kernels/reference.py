@@ -45,11 +45,12 @@ RoiAlign-16 with `half_pixel` and `avg`, but for the limit and the bin step.
 
 # PyramidRoiAlign
 
-    pyramid (B, C, N) float32 or float16, rois (B, K, 4) float32  ->  (B * K, C, P, P)
+    atlas (B, C, R, V) float32 or float16, rois (B, K, 4) float32  ->  (B * K, C, P, P)
 
-The pyramid is *packed*: L levels of (h, w) cells, each flattened row by row, one after the other,
-finest first; N is the sum of h * w. A level has a stride in canvas pixels. Every box is pooled from
-one level, as in RoIAlign with scale = 1 / stride, that level's H and W, and bin step 1.
+The atlas holds the L levels of a pyramid, maps of (h, w) cells, finest first, below each other at
+its left side: V is the largest w. A row of zeros is between two levels, so R is the sum of h and
+L - 1; zeros are on the right of narrower ones. A level has a stride in canvas pixels. Every box is
+pooled from one level, as in RoIAlign with scale = 1 / stride, that level's H and W, and bin step 1.
 
 **Level.** A box's area is (x1 - x0) * (y1 - y0) in float32. Its level is how many of the L - 1
 rising *borders*, float32 areas too, it reaches; one equal to a border does, NaN reaches none. They
@@ -126,7 +127,7 @@ def roi_align(
 
 
 def pyramid_roi_align(
-    pyramid: Real,
+    atlas: Real,
     rois: Real,
     output_size: int,
     levels: Sequence[tuple[int, int]],
@@ -138,10 +139,10 @@ def pyramid_roi_align(
     """Each box pooled from its level, sample by sample.
 
     Args:
-        pyramid: (B, C, N).
+        atlas: (B, C, R, V).
         rois: (B, K, 4) float32 xyxy canvas pixels.
         output_size: P, bins per side.
-        levels: height and width in cells of each level, finest first, N cells in all.
+        levels: height and width in cells of each level, finest first.
         strides: canvas pixels per cell of each level.
         sampling_ratio: samples per bin and side; 0 is adaptive.
         borders: L - 1 rising areas, px^2.
@@ -150,12 +151,13 @@ def pyramid_roi_align(
     Returns:
         (B * K, C, P, P), boxes of image 0 first.
     """
-    starts = np.cumsum([0, *(height * width for height, width in levels)])
-    wide = pyramid.astype(np.float64)
-    bins = np.zeros((*rois.shape[:2], pyramid.shape[1], output_size, output_size))
+    tops = np.cumsum([0, *(height + 1 for height, _ in levels)])
+    wide = atlas.astype(np.float64)
+    bins = np.zeros((*rois.shape[:2], atlas.shape[1], output_size, output_size))
     for image, slot in np.ndindex(*rois.shape[:2]):
         level = box_level(rois[image, slot], borders)
-        cells = wide[image, :, starts[level] : starts[level + 1]].reshape(-1, *levels[level])
+        height, width = levels[level]
+        cells = wide[image, :, tops[level] : tops[level] + height, :width]
         box = rois[image, slot].astype(np.float64) / strides[level] - 0.5 * aligned
         if not aligned:
             box[2:] = np.maximum(box[2:], box[:2] + 1)

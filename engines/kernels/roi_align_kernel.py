@@ -87,6 +87,7 @@ def _product(a, b, total, PRODUCT: tl.constexpr):
 def pool_box(
     image,  # first plane to read: of a picture's first channel of this program
     plane_cells,  # from a plane to the next
+    row_cells,  # from a row to the next
     height,
     width,
     x_0,  # the box in cells
@@ -123,7 +124,7 @@ def pool_box(
     plane = tl.minimum(channel, channels - 1) * plane_cells
     bins = tl.zeros((CHANNELS * TILE, TILE), tl.float32)  # (c x, y)
     for y in range(start_y, end_y, TILE):
-        row = tl.minimum(y + tl.arange(0, TILE), end_y - 1) * width
+        row = tl.minimum(y + tl.arange(0, TILE), end_y - 1) * row_cells
         at_row = tl.reshape(plane[:, None] + row[None, :], (CHANNELS * TILE,))
         columns = tl.zeros((CHANNELS * TILE, TILE), tl.float32)  # (c row, x)
         for x in range(start_x, end_x, TILE):
@@ -183,6 +184,7 @@ def roi_align(
     pool_box(
         features + first * plane_cells,
         plane_cells,
+        width,
         height,
         width,
         x_0,

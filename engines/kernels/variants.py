@@ -55,13 +55,13 @@ def variants() -> tuple[Variant, ...]:
 
 
 def pyramid_variants() -> tuple[Variant, ...]:
-    """RoIAlign over a pyramid, in tiles as on one map."""
+    """RoIAlign over an atlas, in tiles as on one map."""
     pyramid, roi = pyramid_roi_align_kernel, roi_align_kernel
     blocks = {"CHANNELS": roi.CHANNELS, "TILE": roi.TILE, "LEVELS": pyramid.LEVELS}
     levels = ("i32",) * (4 * pyramid.LEVELS)
     function, made = pyramid.pyramid_roi_align, []
     for dtype, product in FLOATS.items():
-        types: dict[str, Any] = {"pyramid": f"*{dtype}", "rois": "*fp32", "output": f"*{dtype}"}
+        types: dict[str, Any] = {"atlas": f"*{dtype}", "rois": "*fp32", "output": f"*{dtype}"}
         types["levels"] = levels
         name = f"pyramid_roi_align_{dtype}"
         made.append(Variant(name, function, types, blocks, product, roi.WARPS))

@@ -98,18 +98,18 @@ class PyramidRoiAlignCfg:
     borders_px2: tuple[float, ...]
     """Areas of boxes from which on the next level is theirs, float32 values."""
 
-    def output_shape(self, pyramid: Sequence[Any], rois: Sequence[Any]) -> tuple[Any, ...]:
-        """(B * K, C, P, P) of (B, C, N) and (B, K, 4)."""
-        return rois[0] * rois[1], pyramid[1], self.output_size, self.output_size
+    def output_shape(self, atlas: Sequence[Any], rois: Sequence[Any]) -> tuple[Any, ...]:
+        """(B * K, C, P, P) of (B, C, R, V) and (B, K, 4)."""
+        return rois[0] * rois[1], atlas[1], self.output_size, self.output_size
 
     def kernel_name(self, half: bool) -> str:
-        """The kernel for an FP16 or FP32 pyramid."""
+        """The kernel for an FP16 or FP32 atlas."""
         return "pyramid_roi_align_fp16" if half else "pyramid_roi_align_fp32"
 
     def launch(
         self,
         kernel: Kernel,
-        pyramid: Sequence[Any],
+        atlas: Sequence[Any],
         rois: Sequence[Any],
         half: bool,
         arithmetic: Arithmetic = INTEGERS,
@@ -122,12 +122,12 @@ class PyramidRoiAlignCfg:
         tiles: int = INTEGERS.cdiv(self.output_size, kernel.blocks["TILE"])
         grid = (
             arithmetic.maximum(rois[0] * rois[1], 1),
-            arithmetic.cdiv(pyramid[1], kernel.blocks["CHANNELS"]),
+            arithmetic.cdiv(atlas[1], kernel.blocks["CHANNELS"]),
             tiles**2,
         )
         attributes = (self.output_size, self.sampling_ratio, int(self.aligned))
         levels = self._levels_for(kernel)
-        return Launch(grid, (rois[0], rois[1], *pyramid[1:], *attributes, *levels))
+        return Launch(grid, (rois[0], rois[1], *atlas[1:], *attributes, *levels))
 
     def _levels_for(self, kernel: Kernel) -> list[int]:
         """Height, width, stride and border's bits of every level that the kernel has room for."""

@@ -57,7 +57,7 @@ def add_functions(model: onnx.ModelProto) -> onnx.ModelProto:
         result.functions.append(roi_align_function(opset, _any_adaptive(nodes, ROI_ALIGN)))
     if PYRAMID_ROI_ALIGN in called:
         adaptive = _any_adaptive(nodes, PYRAMID_ROI_ALIGN)
-        result.functions.append(pyramid_roi_align_function(_level_count(nodes), opset, adaptive))
+        result.functions.append(pyramid_roi_align_function(opset, adaptive))
     if WINDOW_ALIGN in called:
         result.functions.append(window_align_function(opset))
     result.ir_version = max(result.ir_version, MIN_IR_VERSION)
@@ -68,18 +68,6 @@ def _any_adaptive(nodes: Sequence[onnx.NodeProto], operator: str) -> bool:
     """Whether a node of an operator has the sampling ratio 0."""
     found = (a for n in nodes if n.op_type == operator for a in n.attribute)
     return any(a.i == 0 for a in found if a.name == "sampling_ratio")
-
-
-def _level_count(nodes: Sequence[onnx.NodeProto]) -> int:
-    """The levels of every pyramid that boxes are pooled from: one function serves all nodes."""
-    found = (a for n in nodes if n.op_type == PYRAMID_ROI_ALIGN for a in n.attribute)
-    counts = {len(a.ints) for a in found if a.name == "strides"}
-    if len(counts) > 1:
-        raise ExportError(
-            f"{PYRAMID_ROI_ALIGN}: nodes of {' and '.join(map(str, sorted(counts)))} levels found;"
-            " expected the same number everywhere. Export the networks into files of their own."
-        )
-    return counts.pop()
 
 
 def _complete(node: onnx.NodeProto) -> None:

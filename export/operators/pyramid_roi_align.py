@@ -1,9 +1,9 @@
 """The ONNX operator `MaskrtPyramidRoiAlign`: RoIAlign that takes each box's level by its area.
 
-    X (B, C, N) packed pyramid, rois (B, K, 4) xyxy canvas pixels -> Y (B * K, C, P, P)
+    X (B, C, R, V) atlas, rois (B, K, 4) xyxy canvas pixels -> Y (B * K, C, P, P)
 
-The body puts the levels below each other into one map, the *atlas*, with a row of zeros and zeros
-on the right between them, and reads every sample out of it by ONNX GridSample. A sample inside
+The levels come as one map, the *atlas*, below each other with a row of zeros between them: calls
+for boxes and for masks share it. The body reads every sample by ONNX GridSample. A sample inside
 [-1, size] of its level is clamped to [0, size - 1] and moved to where the level begins; every other
 one is put at -2, outside the atlas, where padding is zero. A position x in cells is 2 x + 1 over
 the atlas' size less 1 in GridSample's frame (`align_corners` 0).
@@ -38,7 +38,7 @@ MAX_OPSET = 19
 _HEAD = """
 <domain: "maskrt", opset_import: ["" : {opset}]>
 MaskrtPyramidRoiAlign
-<output_size, sampling_ratio, aligned, spatial_shapes, strides, borders, starts, pads, table, cfg,
+<output_size, sampling_ratio, aligned, spatial_shapes, strides, borders, table, cfg,
  plugin_namespace, plugin_version, aot>
 (X, rois) => (Y)
 """
@@ -49,9 +49,6 @@ _CALL = (
     p = Constant <value_int: int = @output_size> ()
     s = Constant <value_int: int = @sampling_ratio> ()
     aligned_i = Constant <value_int: int = @aligned> ()
-    shapes = Constant <value_ints: ints = @spatial_shapes> ()
-    cells = Constant <value_ints: ints = @starts> ()
-    margins = Constant <value_ints: ints = @pads> ()
     border = Constant <value_floats: floats = @borders> ()
     flat_table = Constant <value_floats: floats = @table> ()
 """
@@ -73,18 +70,6 @@ _CALL = (
     is_aligned = Greater (aligned_i, zero_i)
 """
 )
-
-# One level of the atlas: its cells as a map, with zeros on the right and below.
-_LEVEL = """
-    start_{i} = Slice (cells, at_{i}, at_{next})
-    end_{i} = Slice (cells, at_{next}, at_{after})
-    level_{i} = Slice (X, start_{i}, end_{i}, axis_2)
-    hw_{i} = Slice (shapes, at_{side}, at_{past_side})
-    shape_{i} = Concat <axis = 0> (B, C, hw_{i})
-    map_{i} = Reshape (level_{i}, shape_{i})
-    pads_{i} = Slice (margins, at_{margin}, at_{past_margin})
-    padded_{i} = Pad (map_{i}, pads_{i})
-"""
 
 # Boxes on their levels: low, width of a bin and count n along x and y, (B, K, 2); a level's row of
 # the table is scale, width, height, first row in the atlas, most samples a side.
@@ -134,7 +119,8 @@ _BOXES = """
     n_all0 = Mul (n_x0, n_y0)
     n_all = Reshape (n_all0, box_shape)
 
-    atlas_hw = Shape <start = 2, end = 4> (atlas)
+    atlas = Cast <to = 1> (X)
+    atlas_hw = Shape <start = 2, end = 4> (X)
     atlas_f = Cast <to = 1> (atlas_hw)
     atlas_y, atlas_x = Split <axis = 0> (atlas_f, ones)
 """
@@ -242,7 +228,7 @@ def pyramid_roi_align_attributes(
     strides: Sequence[int],
     borders: Sequence[float],
 ) -> dict[str, object]:
-    """What a node computes, as attributes, with the tables the body reads and `cfg` for plugins.
+    """What a node computes, as attributes, with the table the body reads and `cfg` for plugins.
 
     Args:
         output_size: bins along each side of a box, >= 1.
@@ -268,43 +254,43 @@ def pyramid_roi_align_attributes(
             " expected sizes of at least 1, at least 0, 0 or 1, two sides and a stride for each of"
             " two or more levels, and between them rising areas. Correct the recipe."
         )
-    named = {"output_size": int(output_size), "sampling_ratio": int(sampling_ratio)}
     cfg = f"size={output_size};sr={sampling_ratio};aligned={int(aligned)};shapes="
     cfg += ",".join(f"{height}x{width}" for height, width in levels)
     cfg += f";strides={','.join(map(str, steps))};borders={','.join(map(repr, areas))}"
-    lists: dict[str, object] = {"spatial_shapes": shapes, "strides": steps, "borders": areas}
-    return {**named, "aligned": int(aligned), **lists, **_tables(levels, steps, output_size)} | {
-        "cfg": cfg
+    return {
+        "output_size": int(output_size),
+        "sampling_ratio": int(sampling_ratio),
+        "aligned": int(aligned),
+        "spatial_shapes": shapes,
+        "strides": steps,
+        "borders": areas,
+        "table": _table(levels, steps, output_size),
+        "cfg": cfg,
     }
 
 
-def _tables(
+def _table(
     levels: Sequence[tuple[int, int]], strides: Sequence[int], output_size: int
-) -> dict[str, object]:
-    """Where each level is in the packed pyramid and in the atlas."""
-    widest = max(width for _, width in levels)
+) -> list[float]:
+    """Each level's scale, width, height, first row in the atlas, most samples a side."""
     tops = accumulate((height + 1 for height, _ in levels), initial=0)
-    starts = list(accumulate((height * width for height, width in levels), initial=0))
-    pads: list[int] = []
     table: list[float] = []
     for (height, width), top, stride in zip(levels, tops, strides, strict=False):
-        pads += [0, 0, 0, 0, 0, 0, 1, widest - width]
         most = -(-max(height, width) // output_size)
         table += [1 / stride, width, height, top, most]
-    return {"starts": starts, "pads": pads, "table": table}
+    return table
 
 
 def pyramid_roi_align_function(
-    levels: int, opset: int = MIN_OPSET, adaptive: bool = False
+    opset: int = MIN_OPSET, adaptive: bool = False
 ) -> onnx.FunctionProto:
-    """The local function of `MaskrtPyramidRoiAlign` for nodes of one number of levels.
+    """The local function of `MaskrtPyramidRoiAlign`.
 
-    Inputs `X` (B, C, N) float32 or float16, levels finest first and each row by row, and `rois`
-    (B, K, 4) float32 xyxy canvas pixels; output (B * K, C, P, P) in X's dtype, boxes of image 0
-    first.
+    Inputs `X` (B, C, R, V) float32 or float16, an atlas, and `rois` (B, K, 4) float32 xyxy canvas
+    pixels; output (B * K, C, P, P) in X's dtype, boxes of image 0 first. One function serves every
+    call, of whatever levels.
 
     Args:
-        levels: L of every node that calls it.
         opset: of the model's standard operators.
         adaptive: serve calls with sampling ratio 0 and, one sample after the other, fixed ones.
 
@@ -317,7 +303,7 @@ def pyramid_roi_align_function(
             f"{PYRAMID_ROI_ALIGN}: opset {opset} found; expected {MIN_OPSET} to {MAX_OPSET}, where"
             " GridSample is written this way. Export with one of these."
         )
-    text = _HEAD.format(opset=opset) + "{\n" + _CALL + _AXIS_3 + _atlas(levels) + _BOXES
+    text = _HEAD.format(opset=opset) + "{\n" + _CALL + _AXIS_3 + _BOXES
     sides = {
         "x": _SIDE.format(a="x", index="column", moved="Identity (clamped_x)"),
         "y": _SIDE.format(a="y", index="row", moved="Add (clamped_y, top_y)"),
@@ -325,16 +311,3 @@ def pyramid_roi_align_function(
     samples = _SAMPLES.format(**sides, sums="this" if adaptive else "sums")
     text += (_LOOP if adaptive else _FIXED).format(samples=samples)
     return parser.parse_function(text + _MEANS + "}\n")
-
-
-def _atlas(levels: int) -> str:
-    """The lines that make the atlas of the packed pyramid, (B, C, sum of h + 1, widest) FP32."""
-    text, used = "", set(range(levels + 2))
-    for i in range(levels):
-        at = {"next": i + 1, "after": i + 2, "side": 2 * i, "past_side": 2 * i + 2}
-        at |= {"margin": 8 * i, "past_margin": 8 * i + 8}
-        text += _LEVEL.format(i=i, **at)
-        used |= set(at.values())
-    parts = ", ".join(f"padded_{i}" for i in range(levels))
-    text += f"    stacked = Concat <axis = 2> ({parts})\n    atlas = Cast <to = 1> (stacked)\n"
-    return constants(**{f"at_{n}": (n,) for n in sorted(used)}) + text

@@ -159,10 +159,25 @@ def _positions(low: Tensor, extent: Tensor, samples: int, size: int, cells: int)
     return (2 * at + 1) / size - 1
 
 
-def unpacked(pyramid: Tensor, levels: Sequence[tuple[int, int]]) -> list[Tensor]:
-    """(B, C, N), levels flattened row by row one after the other -> L maps (B, C, h, w)."""
-    parts = torch.split(pyramid, [height * width for height, width in levels], dim=2)
-    return [part.unflatten(2, level) for part, level in zip(parts, levels, strict=True)]
+def atlas_of(features: Sequence[Tensor]) -> Tensor:
+    """L maps (B, C, h, w) below each other in one, (B, C, sum of h + L - 1, widest).
+
+    Zeros are on the right of the narrower ones and in a row between two.
+    """
+    widest = max(x.shape[3] for x in features)
+    first, *others = features
+    if first.shape[3] < widest:
+        first = F.pad(first, (0, widest - first.shape[3]))
+    return torch.cat([first, *(F.pad(x, (0, widest - x.shape[3], 1, 0)) for x in others)], dim=2)
+
+
+def maps_of(atlas: Tensor, levels: Sequence[tuple[int, int]]) -> list[Tensor]:
+    """The maps (B, C, h, w) that `atlas_of` put together."""
+    maps, top = [], 0
+    for height, width in levels:
+        maps.append(atlas[:, :, top : top + height, :width])
+        top += height + 1
+    return maps
 
 
 def pyramid_roi_align_operator(
@@ -177,19 +192,25 @@ def pyramid_roi_align_operator(
 ) -> Tensor:
     """`pyramid_roi_align` as one opaque operator, so that the exporter sees a single node.
 
-    It takes the levels packed: (B, C, N), each flattened row by row, one after the other.
+    It takes the levels as one map, see `atlas_of`, which exports as nodes before it.
     """
-    packed = torch.cat([x.flatten(2) for x in features], dim=2)
     shapes = [side for x in features for side in x.shape[2:]]
-    pooled: Tensor = _packed_operator(
-        packed, rois, shapes, list(strides), output_size, sampling_ratio, list(borders), aligned
+    pooled: Tensor = _atlas_operator(
+        atlas_of(features),
+        rois,
+        shapes,
+        list(strides),
+        output_size,
+        sampling_ratio,
+        list(borders),
+        aligned,
     )
     return pooled
 
 
 @torch.library.custom_op("maskrt::pyramid_roi_align", mutates_args=())
-def _packed_operator(
-    pyramid: Tensor,
+def _atlas_operator(
+    atlas: Tensor,
     rois: Tensor,
     spatial_shapes: list[int],
     strides: list[int],
@@ -198,10 +219,10 @@ def _packed_operator(
     borders: list[float],
     aligned: bool,
 ) -> Tensor:
-    """(B, C, N) and (B, K, 4) -> (B * K, C, P, P); `spatial_shapes` is h0, w0, h1, w1, ..."""
+    """Atlas and (B, K, 4) -> (B * K, C, P, P); `spatial_shapes` is h0, w0, h1, w1, ..."""
     levels = list(zip(spatial_shapes[::2], spatial_shapes[1::2], strict=True))
     pooled = pyramid_roi_align(
-        unpacked(pyramid, levels),
+        maps_of(atlas, levels),
         rois,
         output_size,
         strides,
@@ -212,9 +233,9 @@ def _packed_operator(
     return pooled.contiguous()
 
 
-@_packed_operator.register_fake
+@_atlas_operator.register_fake
 def _(
-    pyramid: Tensor,
+    atlas: Tensor,
     rois: Tensor,
     spatial_shapes: list[int],
     strides: list[int],
@@ -224,4 +245,4 @@ def _(
     aligned: bool,
 ) -> Tensor:
     slots = rois.shape[0] * rois.shape[1]
-    return pyramid.new_empty(slots, pyramid.shape[1], output_size, output_size)
+    return atlas.new_empty(slots, atlas.shape[1], output_size, output_size)

@@ -145,10 +145,10 @@ def _torch_call(cfg: OperatorCfg, first: Tensor, second: Tensor) -> Tensor:
     return bins[:, :, :: cfg.bin_step, :: cfg.bin_step].contiguous()
 
 
-def _pyramid_call(cfg: PyramidRoiAlignCfg, pyramid: Tensor, rois: Tensor) -> Tensor:
-    from ...train.networks.pyramid_roi_align import pyramid_roi_align, unpacked
+def _pyramid_call(cfg: PyramidRoiAlignCfg, atlas: Tensor, rois: Tensor) -> Tensor:
+    from ...train.networks.pyramid_roi_align import maps_of, pyramid_roi_align
 
-    maps = unpacked(pyramid, cfg.levels)
+    maps = maps_of(atlas, cfg.levels)
     how = (cfg.output_size, cfg.strides_px, cfg.sampling_ratio, cfg.borders_px2)
     return pyramid_roi_align(maps, rois, *how, aligned=cfg.aligned).contiguous()
 

@@ -37,7 +37,7 @@ class Case:
     title: str
     cfg: OperatorCfg
     first: Array
-    """Map (B, C, H, W) or packed pyramid, (B, C, N) of RoIAlign and (B, N, C) of windows, FP32."""
+    """Map (B, C, H, W), atlas (B, C, R, V) or packed pyramid (B, N, C), FP32."""
     second: Array
     """Boxes (B, K, 4) float32 or window numbers (B, K) int64."""
 
@@ -84,16 +84,18 @@ def pyramid_roi_align_case(
 ) -> Case:
     """RoIAlign of random proposals of one picture over one random pyramid of strides 4 to 32."""
     levels = tuple((-(-canvas_hw[0] // s), -(-canvas_hw[1] // s)) for s in FPN_STRIDES_PX)
-    cells = sum(height * width for height, width in levels)
+    shape = (1, channels, sum(h + 1 for h, _ in levels) - 1, levels[0][1])
     samples = f"{sampling_ratio} samples" if sampling_ratio else "adaptive"
-    shown = f"1x{channels}x{cells}, {boxes} boxes, {output_size}x{output_size} bins, {samples}"
+    canvas = "x".join(map(str, canvas_hw))
+    bins = f"{output_size}x{output_size} bins"
+    shown = f"of {canvas} px, {channels} channels, {boxes} boxes, {bins}, {samples}"
     return Case(
         operator="MaskrtPyramidRoiAlign",
         title=f"MaskrtPyramidRoiAlign: pyramid {shown}",
         cfg=PyramidRoiAlignCfg(
             output_size, sampling_ratio, True, levels, FPN_STRIDES_PX, FPN_BORDERS_PX2
         ),
-        first=np.random.default_rng(seed).uniform(-1, 1, (1, channels, cells)).astype(np.float32),
+        first=np.random.default_rng(seed).uniform(-1, 1, shape).astype(np.float32),
         second=proposal_boxes(boxes, canvas_hw, seed),
     )
 

@@ -2,8 +2,8 @@
 
 A process of its own, because TRITON_INTERPRET=1 must be set before triton is imported. A case is
 the arrays "NAME.first" and "NAME.second", with "NAME.scalars" what follows them in the kernel's
-arguments and "NAME.product" how FP32 products are made ("" for the window kernel). A pyramid is
-(B, C, N), a map (B, C, H, W).
+arguments and "NAME.product" how FP32 products are made ("" for the window kernel). The
+kernel of a pyramid has more scalars than that of a map.
 
 A case of the kernels around a network has "NAME.kernel" instead, with "NAME.grid", "NAME.output" as
 it is before the kernel, and no "NAME.second" where the kernel has one input.
@@ -58,13 +58,13 @@ def run_roi_align(features, rois, scalars, product):
     return output
 
 
-def run_pyramid_roi_align(pyramid, rois, scalars, product):
-    batch, boxes, channels, _, bins = scalars[:5]
-    levels = tuple(scalars[7:])
-    output = torch.full((batch * boxes, channels, bins, bins), torch.nan, dtype=pyramid.dtype)
+def run_pyramid_roi_align(atlas, rois, scalars, product):
+    batch, boxes, channels, _, _, bins = scalars[:6]
+    levels = tuple(scalars[8:])
+    output = torch.full((batch * boxes, channels, bins, bins), torch.nan, dtype=atlas.dtype)
     grid = (max(batch * boxes, 1), -(-channels // CHANNELS), (-(-bins // TILE)) ** 2)
     blocks = (CHANNELS, TILE, product, PYRAMID_LEVELS)
-    pyramid_roi_align[grid](pyramid, rois, *scalars[:7], levels, output, *blocks)
+    pyramid_roi_align[grid](atlas, rois, *scalars[:8], levels, output, *blocks)
     return output
 
 
@@ -100,7 +100,7 @@ def main(cases_path: str, results_path: str) -> None:
             continue
         first, second = inputs
         product = str(cases[f"{name}.product"])
-        if product and first.dim() == 3:
+        if product and len(scalars) > 9:
             found = run_pyramid_roi_align(first, second, scalars, product)
         elif product:
             found = run_roi_align(first, second, scalars, product)

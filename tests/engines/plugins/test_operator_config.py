@@ -78,18 +78,18 @@ def test_a_broken_pyramid_is_refused(found: str, instead: str, expected: str) ->
 def test_a_pyramid_s_levels_are_the_kernel_s_arguments() -> None:
     kernel = load_kernel("pyramid_roi_align_fp16", "8.9")
     cfg = parse_pyramid_roi_align(PYRAMID)
-    launch = cfg.launch(kernel, (2, 20, 106), (2, 300, 4), half=True)
+    launch = cfg.launch(kernel, (2, 20, 15, 9), (2, 300, 4), half=True)
     assert launch.grid == (600, 3, 1)
     named = named_scalars(kernel, launch.scalars)
-    assert list(named.values())[:7] == [2, 300, 20, 106, 7, 2, 1]
+    assert list(named.values())[:8] == [2, 300, 20, 15, 9, 7, 2, 1]
     bits = int(np.float32(784).view(np.int32))
     assert [named[f"levels.{i}"] for i in range(8)] == [9, 9, 4, 0, 5, 5, 8, bits]
     assert not any(named[f"levels.{i}"] for i in range(8, 32))
-    assert cfg.output_shape((2, 20, 106), (2, 300, 4)) == (600, 20, 7, 7)
+    assert cfg.output_shape((2, 20, 15, 9), (2, 300, 4)) == (600, 20, 7, 7)
     nine = dataclasses.replace(cfg, levels=((5, 5),) * 9, strides_px=(4,) * 9)
     nine = dataclasses.replace(nine, borders_px2=(1.0,) * 8)
     with pytest.raises(BuildError, match="9 levels found; the kernel takes at most 8"):
-        nine.launch(kernel, (1, 8, 225), (1, 9, 4), half=True)
+        nine.launch(kernel, (1, 8, 53, 5), (1, 9, 4), half=True)
 
 
 def test_window_align_attributes_are_read_as_export_writes_them() -> None:

@@ -202,15 +202,15 @@ def test_roi_align_launch(plugins: Any, dtype: DataType, name: str) -> None:
     [(DataType.HALF, "pyramid_roi_align_fp16"), (DataType.FLOAT, "pyramid_roi_align_fp32")],
 )
 def test_pyramid_roi_align_output_and_launch(plugins: Any, dtype: DataType, name: str) -> None:
-    pyramid, rois = desc(dtype, 2, 60, 780), desc(DataType.FLOAT, 2, 300, 4)
-    output = described(plugins, PYRAMID_ROI_ALIGN, pyramid, rois, PYRAMID_CFG)
+    atlas, rois = desc(dtype, 2, 60, 31, 31), desc(DataType.FLOAT, 2, 300, 4)
+    output = described(plugins, PYRAMID_ROI_ALIGN, atlas, rois, PYRAMID_CFG)
     assert [number(size) for size in output.shape_expr] == [600, 60, 7, 7]
     assert output.dtype is dtype
-    entry, ptx, launch, scalars = launched(plugins, PYRAMID_ROI_ALIGN, pyramid, rois, PYRAMID_CFG)
+    entry, ptx, launch, scalars = launched(plugins, PYRAMID_ROI_ALIGN, atlas, rois, PYRAMID_CFG)
     kernel = load_kernel(name, "8.9")
     assert (entry, ptx) == ("pyramid_roi_align", kernel.ptx)
     assert launch.numbers() == (600, 8, 1, 64, 1, 1, kernel.shared_bytes)
-    assert [number(value) for value in scalars][:7] == [2, 300, 60, 780, 7, 0, 1]
+    assert [number(value) for value in scalars][:8] == [2, 300, 60, 31, 31, 7, 0, 1]
     assert len(scalars) == len(kernel.arguments) - 3
 
 
@@ -333,17 +333,17 @@ def test_an_engine_computes_roi_align(dtype: type) -> None:
 def test_an_engine_pools_from_a_pyramid(dtype: type) -> None:
     pytest.importorskip("tensorrt", reason="tensorrt is not installed")
     rng = np.random.default_rng(0)
-    pyramid = rng.uniform(-1, 1, (2, 24, 780)).astype(dtype)
+    atlas = rng.uniform(-1, 1, (2, 24, 31, 31)).astype(dtype)
     low = rng.uniform(-20, 100, (2, 100, 2))
     rois = np.concatenate([low, low + rng.uniform(0, 60, (2, 100, 2))], 2).astype(np.float32)
     layers, found = engine_output(
-        "MaskrtPyramidRoiAlign", {"X": pyramid, "rois": rois}, np.zeros((200, 24, 7, 7), dtype),
+        "MaskrtPyramidRoiAlign", {"X": atlas, "rois": rois}, np.zeros((200, 24, 7, 7), dtype),
         output_size=7, sampling_ratio=0, aligned=1, spatial_shapes=[20, 31, 10, 16],
         strides=[4, 8], borders=[784.0],
     )  # fmt: skip
     assert layers == ["LayerType.PLUGIN_V3"]
     levels = ((20, 31), (10, 16))
-    want = reference.pyramid_roi_align(pyramid, rois, 7, levels, (4, 8), 0, (784.0,))
+    want = reference.pyramid_roi_align(atlas, rois, 7, levels, (4, 8), 0, (784.0,))
     rounding = 2.0**-11 if dtype == np.float16 else 0
     assert (np.abs(found - want) <= 1e-5 + rounding * np.abs(want)).all()
 

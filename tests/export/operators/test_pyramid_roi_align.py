@@ -23,10 +23,10 @@ from maskrt.export.operators.pyramid_roi_align import (
     pyramid_roi_align_function,
 )
 from maskrt.runtime.errors import ExportError
-from maskrt.train.networks.pyramid_roi_align import pyramid_roi_align_operator
+from maskrt.train.networks.pyramid_roi_align import maps_of, pyramid_roi_align_operator
 
 SHAPES, STRIDES, BORDERS = [20, 31, 10, 16], [4, 8], [784.0]
-CELLS = 780
+ATLAS = [2, 3, 31, 31]
 
 
 def call(samples: int, opset: int = 18, kind: int = TensorProto.FLOAT) -> onnx.ModelProto:
@@ -37,7 +37,7 @@ def call(samples: int, opset: int = 18, kind: int = TensorProto.FLOAT) -> onnx.M
         output_size=7, sampling_ratio=samples, **said,
     )  # fmt: skip
     inputs = [
-        helper.make_tensor_value_info("X", kind, [2, 3, CELLS]),
+        helper.make_tensor_value_info("X", kind, ATLAS),
         helper.make_tensor_value_info("rois", TensorProto.FLOAT, [2, 6, 4]),
     ]
     outputs = [helper.make_tensor_value_info("Y", kind, [12, 3, 7, 7])]
@@ -50,8 +50,8 @@ def inputs() -> dict[str, np.ndarray]:
     rng = np.random.default_rng(0)
     low = rng.uniform(0, 60, (2, 6, 2))
     boxes = np.concatenate([low, low + rng.uniform(5, 60, (2, 6, 2))], 2)
-    pyramid = rng.uniform(-1, 1, (2, 3, CELLS))
-    return {"X": pyramid.astype(np.float32), "rois": boxes.astype(np.float32)}
+    atlas = rng.uniform(-1, 1, ATLAS)
+    return {"X": atlas.astype(np.float32), "rois": boxes.astype(np.float32)}
 
 
 def run(model: onnx.ModelProto) -> np.ndarray:
@@ -120,9 +120,10 @@ class Pooled(torch.nn.Module):
 @pytest.mark.filterwarnings("ignore")  # deprecations inside torch's own exporter
 def test_torch_exports_the_operator_as_one_node() -> None:
     given = inputs()
-    parts = torch.tensor(given["X"]).split([620, 160], dim=2)
-    maps = parts[0].unflatten(2, (20, 31)), parts[1].unflatten(2, (10, 16))
-    arguments = (*maps, torch.tensor(given["rois"]))
+    arguments = (
+        *maps_of(torch.tensor(given["X"]), [(20, 31), (10, 16)]),
+        torch.tensor(given["rois"]),
+    )
     translations = {torch.ops.maskrt.pyramid_roi_align.default: torch_graph._pyramid_roi_align_node}
     program = torch.onnx.export(
         Pooled().eval(),
@@ -159,21 +160,7 @@ def test_impossible_attributes_are_refused(bad: Any) -> None:
         pyramid_roi_align_attributes(*bad)
 
 
-def test_nodes_of_other_numbers_of_levels_are_refused() -> None:
-    model, node = call(2), onnx.NodeProto()
-    del model.functions[:]
-    node.CopyFrom(model.graph.node[0])
-    kept = [a for a in node.attribute if a.name not in ("spatial_shapes", "strides", "borders")]
-    del node.attribute[:]
-    node.attribute.extend(kept)
-    more = {"spatial_shapes": [*SHAPES, 5, 8], "strides": [4, 8, 16], "borders": [784.0, 3136.0]}
-    node.attribute.extend(helper.make_attribute(name, value) for name, value in more.items())
-    model.graph.node.append(node)
-    with pytest.raises(ExportError, match="nodes of 2 and 3 levels found"):
-        add_functions(model)
-
-
 def test_opsets_that_the_body_is_not_written_for_are_refused() -> None:
     for opset in (16, 20):
         with pytest.raises(ExportError, match=f"opset {opset} found; expected 17 to 19"):
-            pyramid_roi_align_function(2, opset)
+            pyramid_roi_align_function(opset)

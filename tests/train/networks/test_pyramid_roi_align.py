@@ -12,9 +12,11 @@ import torch
 from torch import Tensor
 
 from maskrt.train.networks.pyramid_roi_align import (
-    _packed_operator,
+    _atlas_operator,
+    atlas_of,
     box_levels,
     level_borders,
+    maps_of,
     pyramid_roi_align,
     pyramid_roi_align_operator,
 )
@@ -112,8 +114,11 @@ def test_the_operator_is_the_function_and_says_its_shape() -> None:
     found = pyramid_roi_align_operator(features, rois, 7, STRIDES, 0, BORDERS, aligned=False)
     want = pyramid_roi_align(features, rois, 7, STRIDES, 0, BORDERS, aligned=False)
     assert torch.equal(found, want)
-    packed = torch.cat([x.flatten(2) for x in features], dim=2)
+    atlas = atlas_of(features)
+    assert atlas.shape == (2, 3, 31, 31)
+    assert not atlas[:, :, 20].any()
+    assert all(map(torch.equal, maps_of(atlas, [(20, 31), (10, 16)]), features))
     how = ([20, 31, 10, 16], list(STRIDES), 7, 2, list(BORDERS), True)
     torch.library.opcheck(
-        _packed_operator, (packed, rois, *how), test_utils=("test_schema", "test_faketensor")
+        _atlas_operator, (atlas, rois, *how), test_utils=("test_schema", "test_faketensor")
     )
