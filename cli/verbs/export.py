@@ -31,8 +31,8 @@ def add(verbs: Any) -> None:
         "--canvas",
         type=canvases,
         metavar="HxW,HxW",
-        help="multiples of 16 px, FastMask of 4; for a bundle several, portrait-landscape, or "
-        "buckets (3:2, 4:3, 16:9 both ways and square)",
+        help="multiples of 16 px, on a pyramid of 32, FastMask of 4; for a bundle several, "
+        "portrait-landscape, or buckets (3:2, 4:3, 16:9 both ways and square)",
     )
     sub.add_argument("--batch", type=int, default=1)
     sub.add_argument("--proposals", type=int, help="proposal slots (default: the recipe's)")

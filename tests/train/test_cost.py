@@ -7,7 +7,7 @@ norms not).
 
 import pytest
 
-from maskrt.train.cost import fastmask_cost, mask_rcnn_cost
+from maskrt.train.cost import fastmask_cost, mask_rcnn_cost, mask_rcnn_fpn_cost
 from maskrt.train.recipes.recipe import load_recipe
 
 LSC = "lsc_mask_rcnn_r50_512"
@@ -68,6 +68,23 @@ def test_detections_cost_only_the_mask_branch() -> None:
     few, many = (mask_rcnn_cost(recipe, (384, 384), 100, n) for n in (10, 50))
     assert many.mask_branch == 5 * few.mask_branch
     assert many.total - few.total == many.mask_branch - few.mask_branch
+
+
+def test_a_pyramids_parts_are_those_of_its_layers() -> None:
+    """800 x 1333 px are padded to 800 x 1344: maps of 200 x 336 to 13 x 21 cells, 256 channels."""
+    whole, boxes = (
+        mask_rcnn_fpn_cost(load_recipe(name), (800, 1333))  # type: ignore[arg-type]
+        for name in ("mask_rcnn_r50_fpn", "faster_rcnn_r50_fpn")
+    )
+    cells = [200 * 336, 100 * 168, 50 * 84, 25 * 42, 13 * 21]
+    three = 9 * 256 * 256
+    laterals = sum(256 * n * 256 * 2**i for i, n in enumerate(cells[:4]))
+    assert whole.pyramid == laterals + three * sum(cells[:4])
+    assert whole.rpn == (three + 256 * 15) * sum(cells)
+    assert whole.box_branch == 1000 * 1024 * (256 * 49 + 1024 + 81 + 320)
+    assert whole.mask_branch == 100 * 196 * (4 * three + 4 * 256 * 256 + 4 * 256 * 80)
+    assert (boxes.mask_branch, boxes.total) == (0, whole.total - whole.mask_branch)
+    assert whole.parameters == 44_343_216
 
 
 def test_fastmask_counts_are_those_of_its_layers() -> None:

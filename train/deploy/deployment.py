@@ -80,11 +80,12 @@ def canvas_multiple(recipe: Recipe) -> int:
 
 def _check(recipe: Recipe, canvas_hw: tuple[int, int], shapes: Shapes) -> None:
     multiple = canvas_multiple(recipe)
+    least = max(multiple, STRIDE)
     if any(side % multiple or side < STRIDE for side in canvas_hw):
-        near = tuple(max(STRIDE, -(-side // multiple) * multiple) for side in canvas_hw)
+        near = tuple(max(least, -(-side // multiple) * multiple) for side in canvas_hw)
         raise ConfigError(
             f"--canvas {canvas_hw[0]}x{canvas_hw[1]}: both sides must be multiples of {multiple} "
-            f"px, {STRIDE} or more. Use {near[0]}x{near[1]}."
+            f"px, {least} or more. Use {near[0]}x{near[1]}."
         )
     for name in ("batch", "proposals", "detections"):
         value = getattr(shapes, name)

@@ -40,7 +40,7 @@ class InputConfig:
     multiple_px: Annotated[int, Range(1, 1024)] = 1
     """Scaled sides are floored to a multiple of this; 1 rounds to the nearest pixel."""
     canvas_hw: tuple[CanvasSide, CanvasSide] = (800, 1344)
-    """Default canvas of exported graphs, multiples of 16."""
+    """Default canvas of exported graphs, multiples of 16, on a pyramid of 32."""
     channel_order: Literal["RGB", "BGR"] = "BGR"
     """Order the first convolution's weights expect; the exported graph always takes RGB."""
     mean: tuple[float, float, float] = (103.530, 116.280, 123.675)

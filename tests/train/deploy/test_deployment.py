@@ -14,6 +14,7 @@ from maskrt.train.deploy.deployment import Shapes, deploy
 from maskrt.train.deploy.mask_rcnn import DeployMaskRCNN
 from maskrt.train.recipes.fastmask import FastMaskRecipe
 from maskrt.train.recipes.mask_rcnn import MaskRCNNRecipe
+from maskrt.train.recipes.mask_rcnn_fpn import MaskRCNNFPNRecipe
 from maskrt.train.torch_session import TorchSession
 from maskrt.train.weights.checkpoint import Checkpoint, load_checkpoint, new_checkpoint
 from maskrt.train.weights.settings import with_settings
@@ -169,6 +170,21 @@ def test_impossible_sizes_are_refused(
         for shapes, message in cases:
             with pytest.raises(ConfigError, match=message):
                 deploy(checkpoint, shapes)
+
+
+def test_a_pyramid_has_canvases_of_its_own_and_without_masks_a_task_of_its_own(
+    pyramid: Callable[..., MaskRCNNFPNRecipe], tmp_path: Path
+) -> None:
+    new_checkpoint(pyramid("model.mask=false"), tmp_path / "faster.safetensors")
+    checkpoint = load_checkpoint(tmp_path / "faster.safetensors")
+    with pytest.raises(ConfigError, match=r"multiples of 32 px, 32 or more\. Use 64x32"):
+        deploy(checkpoint, Shapes((48, 16)))
+    outputs, contract = outputs_of(checkpoint, Shapes((64, 96), batch=2, detections=7))
+    assert (contract.model, contract.task) == ("mask_rcnn_fpn", "detection")
+    assert contract.operators == ("MaskrtPyramidRoiAlign",)
+    assert [spec.name for spec in contract.outputs] == ["boxes", "scores", "labels", "counts"]
+    assert [spec.shape for spec in contract.outputs] == [output.shape for output in outputs]
+    assert contract_from_json(contract.to_json(), "test") == contract
 
 
 ASKED = (Shapes((64, 80), proposals=5), Shapes(), Shapes((64, 80), proposals=5))
