@@ -16,6 +16,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from ...runtime.errors import ExportError
+from ..operators.domain import DOMAIN
 from ..typed_graph import FP32_INPUTS, TypedGraph
 
 log = logging.getLogger(__name__)
@@ -53,8 +54,9 @@ def _constant_tensor(node: onnx.NodeProto) -> TensorProto | None:
 def write_mixed(graph: TypedGraph, half: set[int]) -> onnx.ModelProto:
     """The model with the nodes at the indices `half` in FP16 and all others as they were.
 
-    Value infos are left out: they are to be inferred anew. Stored values that half flushes to
-    zero are counted in the log.
+    Value infos are left out: they are to be inferred anew, but for those of our own operators,
+    through whose bodies not every shape can be followed. Stored values that half flushes to zero
+    are counted in the log.
 
     Raises:
         ExportError: a stored value that an FP16 node reads is beyond half range.
@@ -92,7 +94,19 @@ class _Writer:
         del result.graph.node[:], result.graph.initializer[:], result.graph.value_info[:]
         result.graph.node.extend(self.nodes)
         result.graph.initializer.extend(self._initializers())
+        result.graph.value_info.extend(self._own_operators())
         return result
+
+    def _own_operators(self) -> Iterator[onnx.ValueInfoProto]:
+        """What is known of the results of the domain's operators, in their new precision."""
+        own = {name for n in self.graph.nodes if n.domain == DOMAIN for name in n.output}
+        for value in self.graph.model.graph.value_info:
+            if value.name in own:
+                kept = onnx.ValueInfoProto()
+                kept.CopyFrom(value)
+                if self._is_half(value.name):
+                    kept.type.tensor_type.elem_type = TensorProto.FLOAT16
+                yield kept
 
     def _wants_half(self, index: int, position: int) -> bool:
         fixed = FP32_INPUTS.get(self.graph.nodes[index].op_type, set())
