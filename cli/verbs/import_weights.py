@@ -18,10 +18,13 @@ def add(verbs: Any) -> None:
         metavar="key=value",
         help="settings that weights do not depend on, e.g. FastMask's model.streams=1",
     )
-    sub.add_argument("--format", choices=["detectron2", "torchvision", "caffe"], required=True)
+    formats = ["detectron2", "torchvision", "mmdetection", "caffe"]
+    sub.add_argument("--format", choices=formats, required=True)
     sub.add_argument("-o", "--out", type=Path, required=True, help=".safetensors to write")
     sub.add_argument(
-        "--config", type=Path, help="detectron2: the .yaml it was trained with, _BASE_ files beside"
+        "--config",
+        type=Path,
+        help="detectron2: the .yaml it was trained with, _BASE_ files beside; mmdetection: the .py",
     )
     sub.add_argument(
         "--classes", help="a,b,c in label order; .txt, a name a line; or COCO annotations (.json)"

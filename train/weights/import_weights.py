@@ -3,6 +3,7 @@
     model_final_*.pkl, .pth   Detectron2 Mask R-CNN C4 and FPN, Faster R-CNN FPN: every tensor
     *.pth                     torchvision's Mask R-CNN and Faster R-CNN FPN: every tensor
     R-50.pkl                  Detectron's ImageNet ResNet-50 (Caffe2 names): backbone and res5
+    *.pth                     MMDetection's Mask R-CNN and Faster R-CNN R50-FPN: every tensor
     resnet50-*.pth            torchvision's ImageNet ResNet-50: backbone and res5
     *.caffemodel              FastMask's own and MSRA's ResNet-50, by `fastmask_caffe`
 
@@ -37,13 +38,13 @@ from .detectron2.recipe import recipe_of
 from .fastmask_caffe import import_caffe
 from .imported import imported_from
 from .layout import Layout, model_from
-from .pyramids import Found, detectron2_pyramid, torchvision_pyramid
+from .pyramids.found import Found, detectron2_pyramid, mmdetection_pyramid, torchvision_pyramid
+from .pyramids.torchvision_detection import is_detection
 from .restricted_pickle import read_pickle, read_torch
 from .settings import changed_recipe, under
-from .torchvision_detection import is_detection
 from .torchvision_layout import TORCHVISION
 
-Source = Literal["detectron2", "torchvision", "caffe"]
+Source = Literal["detectron2", "torchvision", "mmdetection", "caffe"]
 
 RECIPE = "mask_rcnn_r50_c4"
 DDP = "module."
@@ -67,8 +68,9 @@ def import_checkpoint(
         source: whose names it uses; `detectron2` includes Detectron's ImageNet files, `caffe` is
             FastMask's own weights.
         out: the `.safetensors` to write, its recipe `.yaml` beside it.
-        config: detectron2 only: the YAML that it was trained with, with its `_BASE_` files; gives
-            pixel means, anchors, sizes, thresholds and depth.
+        config: detectron2: the YAML that it was trained with, with its `_BASE_` files; gives pixel
+            means, anchors, sizes, thresholds and depth. mmdetection: the resolved `.py` that
+            training wrote, where the checkpoint does not hold it.
         classes: not for caffe: "cat,dog" in label order, a `.txt` with a name a line, or COCO
             annotations (`.json`).
         norm_eps: torchvision's first detectors only, whose frozen norms' epsilon is in no file: 0
@@ -89,14 +91,19 @@ def import_checkpoint(
     require_new(out, overwrite=overwrite)
     if source == "caffe":
         return import_caffe(file, out, overrides)
-    settings = None if config is None else read_config(config)
-    found = _found(file, source, settings, classes, norm_eps)
+    settings = read_config(config) if config is not None and source == "detectron2" else None
+    if source == "mmdetection":
+        content = read_content(file)
+        meta = content.get("meta") if isinstance(content, dict) else None
+        found = mmdetection_pyramid(file, weights_in(file, content), meta, config, classes)
+    else:
+        found = _found(file, source, settings, classes, norm_eps)
     layout, recipe = found.layout, found.recipe
     model, taken = model_from(file, found.weights, layout, recipe)
     imported = imported_from(
         *(file, layout.title),
         rest="" if layout.heads else "heads",
-        settings=None if settings is None else settings.files,
+        settings=None if found.files is None else dict(found.files),
     )
     network = under(changed_recipe(recipe, overrides), model) if overrides else model
     save_checkpoint(out, network, imported=imported)
@@ -122,7 +129,8 @@ def _found(
     plain = load_recipe(RECIPE, layout.overrides)
     assert isinstance(plain, MaskRCNNRecipe), "the shipped recipe is of this family"
     if source == "detectron2":
-        return Found(weights, layout, plain, recipe_of(plain, file, weights, config, names))
+        recipe = recipe_of(plain, file, weights, config, names)
+        return Found(weights, layout, plain, recipe, None if config is None else config.files)
     named = plain if names is None else dataclasses.replace(plain, classes=names)
     return Found(weights, layout, plain, named)
 
@@ -131,10 +139,10 @@ def _check_options(
     source: Source, config: Path | None, classes: str | None, norm_eps: float | None
 ) -> None:
     """That what goes with one source is not given with another."""
-    if config is not None and source != "detectron2":
+    if config is not None and source not in ("detectron2", "mmdetection"):
         raise InputError(
-            f"--config {config}: --format {source} found; expected detectron2, whose settings it "
-            "holds. Leave it away."
+            f"--config {config}: --format {source} found; expected detectron2 or mmdetection, "
+            "whose settings it holds. Leave it away."
         )
     if classes is not None and source == "caffe":
         raise InputError(
@@ -154,8 +162,17 @@ def read_weights(file: Path) -> dict[str, Any]:
     Raises:
         InputError: no such file, not readable, or no dict of names.
     """
+    return weights_in(file, read_content(file))
+
+
+def read_content(file: Path) -> Any:
+    """What a file holds; errors as `read_weights`."""
     require_file(file, "trained weights", (".pkl", ".pth", ".pt"))
-    content = read_pickle(file) if file.suffix.lower() == ".pkl" else read_torch(file)
+    return read_pickle(file) if file.suffix.lower() == ".pkl" else read_torch(file)
+
+
+def weights_in(file: Path, content: Any) -> dict[str, Any]:
+    """The named tensors of what a file holds; InputError without any."""
     for key in ("model", "model_state_dict", "state_dict", "blobs"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from maskrt.runtime.errors import ConfigError, InputError
 from maskrt.train.networks.mask_rcnn_fpn import MaskRCNNFPN
-from maskrt.train.weights import torchvision_detection
 from maskrt.train.weights.checkpoint import Checkpoint, load_checkpoint
 from maskrt.train.weights.import_weights import import_checkpoint
+from maskrt.train.weights.pyramids import torchvision_detection
 
 from .published_names import (
     SECOND,

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from ...runtime.errors import InputError
+from ....runtime.errors import InputError
 
 OTHERS = {
     r".*(conv2_offset|conv2\.offset|conv_offset)\..*": "deformable convolutions",

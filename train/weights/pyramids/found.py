@@ -13,18 +13,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...runtime.errors import InputError
-from ...runtime.files import sha256_of
-from ..networks.layers import EPS
-from ..recipes.mask_rcnn import MaskRCNNRecipe
-from ..recipes.mask_rcnn_fpn import MaskRCNNFPNRecipe
-from ..recipes.recipe import dump_recipe, load_recipe, parse_recipe
-from .class_names import class_names_from
-from .detectron2.config_file import Config
-from .detectron2.layout import PYRAMID, pyramid_name
-from .detectron2.recipe import pyramid_recipe_of
-from .layout import Layout
-from .pyramid_structure import class_rows, structure_of
+from ....runtime.errors import InputError
+from ....runtime.files import sha256_of
+from ...networks.layers import EPS
+from ...recipes.mask_rcnn import MaskRCNNRecipe
+from ...recipes.mask_rcnn_fpn import MaskRCNNFPNRecipe
+from ...recipes.recipe import dump_recipe, load_recipe, parse_recipe
+from ..class_names import class_names_from
+from ..detectron2.config_file import Config
+from ..detectron2.layout import PYRAMID, pyramid_name
+from ..detectron2.recipe import pyramid_recipe_of
+from ..layout import Layout
+from ..mmdetection.layout import MMDETECTION, mmdetection_name
+from ..mmdetection.recipe import class_names_in, config_of, overrides_of
+from .structure import class_rows, structure_of
 from .torchvision_detection import (
     COCO_BY_ID,
     detection_layout,
@@ -49,6 +51,8 @@ class Found:
     plain: MaskRCNNRecipe | MaskRCNNFPNRecipe
     """Before any config."""
     recipe: MaskRCNNRecipe | MaskRCNNFPNRecipe
+    files: Mapping[str, str] | None = None
+    """SHA-256 of each file the settings are from, by its name; None without any."""
 
 
 def torchvision_pyramid(
@@ -93,7 +97,39 @@ def detectron2_pyramid(
     plain = _recipe(file, PYRAMID, {"model.mask": shapes["model.mask"]})
     recipe = pyramid_recipe_of(plain, file, weights, shapes, config, names)
     title = PYRAMID.title if shapes["model.mask"] else PYRAMID.title.replace("Mask", "Faster")
-    return Found(weights, dataclasses.replace(PYRAMID, title=title), plain, recipe)
+    files = None if config is None else config.files
+    return Found(weights, dataclasses.replace(PYRAMID, title=title), plain, recipe, files)
+
+
+def mmdetection_pyramid(
+    file: Path, weights: Mapping[str, Any], meta: Any, config: Path | None, classes: str | None
+) -> Found:
+    """MMDetection's Mask R-CNN or Faster R-CNN R50-FPN of either style.
+
+    Args:
+        file: where the weights are from, for messages.
+        weights: MMDetection's name -> tensor.
+        meta: what the checkpoint says about itself.
+        config: the resolved config that training wrote; None where `meta` holds it.
+        classes: as in `class_names_from`; None takes those of `meta`.
+
+    Raises:
+        InputError: the network is not supported, or no config says its style.
+        ConfigError: shapes or values that no recipe has.
+    """
+    require_supported(file, weights)
+    shapes = structure_of(weights, mmdetection_name)
+    told = overrides_of(config_of(file, meta, config), str(config or file))
+    title = MMDETECTION.title if shapes["model.mask"] else "MMDetection Faster R-CNN FPN"
+    layout = dataclasses.replace(
+        MMDETECTION, title=title, overrides=("model.level_rule=mmdetection", *told)
+    )
+    recipe = _recipe(file, layout, shapes)
+    rows = class_rows(weights, mmdetection_name)
+    names = class_names_in(meta) if classes is None else class_names_from(classes)
+    named = dataclasses.replace(recipe, classes=_checked(file, names or _numbered(rows), rows))
+    files = None if config is None else {config.name: sha256_of(config)}
+    return Found(weights, layout, recipe, named, files)
 
 
 def _recipe(file: Path, layout: Layout, shapes: Mapping[str, Any]) -> MaskRCNNFPNRecipe:

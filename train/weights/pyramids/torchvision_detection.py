@@ -26,12 +26,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...runtime.errors import InputError
-from ..networks.layers import EPS
-from ..recipes.classes import COCO
-from .layout import Layout
-from .pyramid_structure import class_rows
-from .torchvision_layout import torchvision_name
+from ....runtime.errors import InputError
+from ...networks.layers import EPS
+from ...recipes.classes import COCO
+from ..layout import Layout
+from ..torchvision_layout import torchvision_name
+from .structure import class_rows
 
 Weights = Mapping[str, Any]
 

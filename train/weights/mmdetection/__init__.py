@@ -1,0 +1,1 @@
+"""MMDetection checkpoints: names of tensors, and the settings in the text of their config."""

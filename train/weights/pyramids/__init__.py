@@ -1,0 +1,1 @@
+"""Detectors on a feature pyramid out of other libraries' files."""
