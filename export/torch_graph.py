@@ -17,7 +17,8 @@ from onnx.defs import OpSchema
 
 from ..runtime.errors import ExportError
 from ..train.deploy.deployment import Deployment
-from ..train.networks import pyramid_roi_align, roi_align, windows  # noqa: F401  (their operators)
+from ..train.networks import roi_align, windows  # noqa: F401  (their operators)
+from ..train.networks.pyramid import roi_align as pyramid_roi_align  # noqa: F401
 from .operators.domain import DOMAIN, DOMAIN_VERSION
 from .operators.pyramid_roi_align import PYRAMID_ROI_ALIGN
 from .operators.roi_align import ROI_ALIGN

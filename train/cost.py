@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from .networks.fastmask import FastMask, level_shapes, resized_hw
-from .networks.fpn import PADDING_PX, STRIDES
 from .networks.heads import MaskHead
 from .networks.layers import TrainedNorm
 from .networks.mask_rcnn import MaskRCNN
-from .networks.mask_rcnn_fpn import MaskRCNNFPN
+from .networks.pyramid.fpn import PADDING_PX, STRIDES
+from .networks.pyramid.mask_rcnn_fpn import MaskRCNNFPN
 from .networks.windows import WINDOW, window_count
 from .recipes.fastmask import FastMaskRecipe
 from .recipes.mask_rcnn import MaskRCNNRecipe

@@ -54,7 +54,7 @@ pooled from one level, as in RoIAlign with scale = 1 / stride, that level's H an
 
 **Level.** A box's area is (x1 - x0) * (y1 - y0) in float32. Its level is how many of the L - 1
 rising *borders*, float32 areas too, it reaches; one equal to a border does, NaN reaches none. They
-stand for a library's logarithm and its rounding, see train/networks/pyramid_roi_align.py.
+stand for a library's logarithm and its rounding, see train/networks/pyramid/roi_align.py.
 
 **Not aligned.** Without `aligned` corners are x * scale, no half taken off, and a box is at least
 one cell wide and high: x1' = max(x1', x0' + 1), which also makes a mirrored box such a cell.

@@ -10,7 +10,7 @@ import torch
 
 from maskrt.export.macs import graph_macs
 from maskrt.export.to_onnx import export
-from maskrt.train.networks.mask_rcnn_fpn import MaskRCNNFPN
+from maskrt.train.networks.pyramid.mask_rcnn_fpn import MaskRCNNFPN
 from maskrt.train.recipes.recipe import load_recipe
 from maskrt.train.weights.checkpoint import save_checkpoint
 

@@ -15,9 +15,9 @@ import torch
 
 from ...runtime.contract import Contract, ResizeRule, Task, TensorSpec
 from ...runtime.errors import ConfigError
-from ..networks.fpn import PADDING_PX
 from ..networks.mask_rcnn import STRIDE, MaskRCNN
-from ..networks.mask_rcnn_fpn import MaskRCNNFPN
+from ..networks.pyramid.fpn import PADDING_PX
+from ..networks.pyramid.mask_rcnn_fpn import MaskRCNNFPN
 from ..recipes.fastmask import FastMaskRecipe
 from ..recipes.mask_rcnn import MaskRCNNRecipe
 from ..recipes.mask_rcnn_fpn import MaskRCNNFPNRecipe

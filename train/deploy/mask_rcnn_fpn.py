@@ -24,12 +24,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..networks.boxes import RPN_WEIGHTS, clip, decode
-from ..networks.fpn import PADDING_PX, POOLED, STRIDES
 from ..networks.layers import fold_norms
-from ..networks.mask_rcnn_fpn import MaskRCNNFPN
 from ..networks.nms import NEVER, fixpoint_nms
 from ..networks.picture_edge import edge_repeated, every, inside_of
-from ..networks.pyramid_roi_align import pyramid_roi_align_operator
+from ..networks.pyramid.fpn import PADDING_PX, POOLED, STRIDES
+from ..networks.pyramid.mask_rcnn_fpn import MaskRCNNFPN
+from ..networks.pyramid.roi_align import pyramid_roi_align_operator
 from ..networks.top_k import top_k
 from ..recipes.mask_rcnn_fpn import PyramidDetectionConfig, PyramidProposalConfig
 from .detections import best_detections, larger_than, pick

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from ..data.target import Target
 from ..networks.boxes import RPN_WEIGHTS, clip, decode
-from ..networks.mask_rcnn_fpn import MaskRCNNFPN
 from ..networks.nms import greedy_nms
+from ..networks.pyramid.mask_rcnn_fpn import MaskRCNNFPN
 from ..recipes.mask_rcnn_fpn import PyramidProposalConfig
 from .mask_rcnn import (
     IGNORE,

@@ -8,7 +8,7 @@ from torch import Tensor
 from ..data.target import Target
 from ..networks.families import Network
 from ..networks.mask_rcnn import MaskRCNN
-from ..networks.mask_rcnn_fpn import MaskRCNNFPN
+from ..networks.pyramid.mask_rcnn_fpn import MaskRCNNFPN
 from .fastmask import fastmask_losses
 from .mask_rcnn import mask_rcnn_losses
 from .mask_rcnn_fpn import mask_rcnn_fpn_losses

@@ -7,7 +7,7 @@ from ..recipes.mask_rcnn_fpn import MaskRCNNFPNRecipe
 from ..recipes.recipe import Recipe
 from .fastmask import FastMask
 from .mask_rcnn import MaskRCNN
-from .mask_rcnn_fpn import MaskRCNNFPN
+from .pyramid.mask_rcnn_fpn import MaskRCNNFPN
 from .resnet import scale_untrained_norms
 
 Network = MaskRCNN | MaskRCNNFPN | FastMask

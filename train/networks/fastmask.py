@@ -21,8 +21,7 @@ from torch.nn import functional as F
 
 from ..recipes.fastmask import STREAM_STRIDES, FastMaskConfig, FastMaskRecipe
 from .bodies import body_for
-from .layers import Conv
-from .normalize import Normalize
+from .layers import Conv, Normalize
 from .picture_edge import every, masked
 from .window_head import WindowHead, WindowNorm
 from .windows import Level

@@ -1,4 +1,4 @@
-"""Convolution with an optional norm and ReLU: the one layer all networks here are made of.
+"""Convolution with an optional norm and ReLU, of which all networks here are made, and `Normalize`.
 
 Keys follow Detectron2 (`conv1.weight`, `conv1.norm.running_mean`, ...). `fold` is the deploy form:
 the norm's fixed affine y = s x + t, s = weight / sqrt(var + eps), t = bias - mean * s, moves into
@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .picture_edge import masked
+from ..recipes.sections import InputConfig
+from .picture_edge import inside_of, masked
 
 EPS = 1e-5
 
@@ -115,6 +116,27 @@ class Conv(nn.Conv2d):
         self.weight.mul_(scale[:, None, None, None])
         self.bias = nn.Parameter(self.norm.bias - self.norm.running_mean * scale)
         self.norm = None
+
+
+class Normalize(nn.Module):
+    """Cast, reorder channels, subtract the mean, divide by std, and zero what is no picture."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, config: InputConfig) -> None:
+        super().__init__()
+        self.flipped = config.channel_order == "BGR"
+        self.register_buffer("mean", torch.tensor(config.mean), persistent=False)
+        self.register_buffer("std", torch.tensor(config.std), persistent=False)
+
+    def forward(self, images: Tensor, image_sizes: Tensor) -> Tensor:
+        """(B, H, W, 3) uint8 RGB, (B, 2) sizes -> (B, 3, H, W) float32, 0 outside the picture."""
+        x = images.float().permute(0, 3, 1, 2)  # cast first: TensorRT moves no uint8 around
+        if self.flipped:
+            x = x.flip(1)
+        x = (x - self.mean[:, None, None]) / self.std[:, None, None]
+        return x * inside_of(image_sizes, (x.shape[2], x.shape[3]))
 
 
 class Convolutions(nn.Sequential):

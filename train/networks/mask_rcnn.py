@@ -22,8 +22,7 @@ from torch import Tensor, nn
 from ..recipes.mask_rcnn import MaskRCNNConfig, MaskRCNNRecipe
 from .boxes import anchors_for
 from .heads import RPN, BoxPredictor, C5Subnet, LargeSeparableConv, LightSubnet, MaskHead
-from .layers import Norm
-from .normalize import Normalize
+from .layers import Norm, Normalize
 from .picture_edge import every
 from .resnet import ResNetC4
 from .roi_align import roi_align

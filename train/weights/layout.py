@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ...runtime.errors import InputError
 from ..networks.mask_rcnn import MaskRCNN
-from ..networks.mask_rcnn_fpn import MaskRCNNFPN
+from ..networks.pyramid.mask_rcnn_fpn import MaskRCNNFPN
 from ..recipes.mask_rcnn import MaskRCNNRecipe
 from ..recipes.mask_rcnn_fpn import MaskRCNNFPNRecipe
 

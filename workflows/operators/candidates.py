@@ -146,7 +146,7 @@ def _torch_call(cfg: OperatorCfg, first: Tensor, second: Tensor) -> Tensor:
 
 
 def _pyramid_call(cfg: PyramidRoiAlignCfg, atlas: Tensor, rois: Tensor) -> Tensor:
-    from ...train.networks.pyramid_roi_align import maps_of, pyramid_roi_align
+    from ...train.networks.pyramid.roi_align import maps_of, pyramid_roi_align
 
     maps = maps_of(atlas, cfg.levels)
     how = (cfg.output_size, cfg.strides_px, cfg.sampling_ratio, cfg.borders_px2)

@@ -15,7 +15,7 @@ from maskrt.engines.kernels import reference
 from maskrt.engines.plugins.operator_config import PyramidRoiAlignCfg
 from maskrt.runtime.gpu import cuda
 from maskrt.runtime.gpu.kernels.shipped import load_kernel
-from maskrt.train.networks.pyramid_roi_align import level_borders, maps_of, pyramid_roi_align
+from maskrt.train.networks.pyramid.roi_align import level_borders, maps_of, pyramid_roi_align
 
 from .test_kernels import FP16_ERROR, FP16_ROUNDING, FP32_ERROR, REACH, run_node, run_on_gpu
 

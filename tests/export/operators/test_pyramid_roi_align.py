@@ -23,7 +23,7 @@ from maskrt.export.operators.pyramid_roi_align import (
     pyramid_roi_align_function,
 )
 from maskrt.runtime.errors import ExportError
-from maskrt.train.networks.pyramid_roi_align import maps_of, pyramid_roi_align_operator
+from maskrt.train.networks.pyramid.roi_align import maps_of, pyramid_roi_align_operator
 
 SHAPES, STRIDES, BORDERS = [20, 31, 10, 16], [4, 8], [784.0]
 ATLAS = [2, 3, 31, 31]

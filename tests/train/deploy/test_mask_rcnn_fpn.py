@@ -12,7 +12,7 @@ from torch import Tensor
 
 from maskrt.train.deploy.mask_rcnn_fpn import DeployMaskRCNNFPN
 from maskrt.train.networks.layers import BatchNorm, Conv
-from maskrt.train.networks.mask_rcnn_fpn import MaskRCNNFPN
+from maskrt.train.networks.pyramid.mask_rcnn_fpn import MaskRCNNFPN
 from maskrt.train.networks.resnet import Bottleneck
 from maskrt.train.recipes.mask_rcnn_fpn import MaskRCNNFPNRecipe
 

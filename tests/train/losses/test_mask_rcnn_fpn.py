@@ -8,7 +8,7 @@ import torch
 from maskrt.train.data.target import Target
 from maskrt.train.losses.terms import loss_terms
 from maskrt.train.networks.families import new_network
-from maskrt.train.networks.mask_rcnn_fpn import MaskRCNNFPN
+from maskrt.train.networks.pyramid.mask_rcnn_fpn import MaskRCNNFPN
 from maskrt.train.recipes.mask_rcnn_fpn import MaskRCNNFPNRecipe
 
 MakePyramid = Callable[..., MaskRCNNFPNRecipe]

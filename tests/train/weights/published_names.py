@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from maskrt.train.networks.mask_rcnn_fpn import MaskRCNNFPN
+from maskrt.train.networks.pyramid.mask_rcnn_fpn import MaskRCNNFPN
 from maskrt.train.recipes.mask_rcnn_fpn import MaskRCNNFPNRecipe
 from maskrt.train.recipes.recipe import load_recipe
 

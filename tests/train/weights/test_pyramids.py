@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from maskrt.runtime.errors import ConfigError, InputError
-from maskrt.train.networks.mask_rcnn_fpn import MaskRCNNFPN
+from maskrt.train.networks.pyramid.mask_rcnn_fpn import MaskRCNNFPN
 from maskrt.train.weights.checkpoint import Checkpoint, load_checkpoint
 from maskrt.train.weights.import_weights import import_checkpoint
 from maskrt.train.weights.pyramids import torchvision_detection

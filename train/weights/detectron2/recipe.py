@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ....runtime.errors import ConfigError, InputError
-from ...networks.fpn import PADDING_PX
+from ...networks.pyramid.fpn import PADDING_PX
 from ...recipes.mask_rcnn import MaskRCNNRecipe
 from ...recipes.mask_rcnn_fpn import MaskRCNNFPNRecipe
 from ...recipes.sections import InputConfig

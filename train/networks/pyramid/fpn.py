@@ -18,8 +18,8 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .layers import Conv, Norm
-from .picture_edge import every
+from ..layers import Conv, Norm
+from ..picture_edge import every
 
 STRIDES = (4, 8, 16, 32, 64)
 """Of the levels P2 to P6."""

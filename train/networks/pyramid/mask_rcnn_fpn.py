@@ -20,15 +20,14 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from ..recipes.mask_rcnn_fpn import MaskRCNNFPNConfig, MaskRCNNFPNRecipe
+from ...recipes.mask_rcnn_fpn import MaskRCNNFPNConfig, MaskRCNNFPNRecipe
+from ..boxes import anchors_for
+from ..heads import RPN, BoxPredictor, MaskHead
+from ..layers import Norm, Normalize
+from ..resnet import ResNetC5
 from .box_head import BoxHead
-from .boxes import anchors_for
 from .fpn import FPN, POOLED, STRIDES
-from .heads import RPN, BoxPredictor, MaskHead
-from .layers import Norm
-from .normalize import Normalize
-from .pyramid_roi_align import level_borders, pyramid_roi_align
-from .resnet import ResNetC5
+from .roi_align import level_borders, pyramid_roi_align
 
 
 class MaskRCNNFPN(nn.Module):

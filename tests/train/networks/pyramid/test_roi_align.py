@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from maskrt.train.networks.pyramid_roi_align import (
+from maskrt.train.networks.pyramid.roi_align import (
     _atlas_operator,
     atlas_of,
     box_levels,

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from .heads import convolutions_of
-from .layers import Norm
+from ..heads import convolutions_of
+from ..layers import Norm
 
 
 class BoxHead(nn.Module):
