@@ -1,0 +1,1 @@
+"""Other libraries' networks, run by themselves and held against ours."""

@@ -1,0 +1,150 @@
+"""A torchvision detector with random weights that find something, and what it finds in pictures.
+
+    python tools/counterparts/torchvision_reference.py FOLDER --network maskrcnn_resnet50_fpn
+
+Runs by itself where torchvision is (`pip install torch==2.14.1 torchvision==0.29.1`), without this
+package: `against_torchvision.py` calls it and compares. FOLDER holds `pictures.npz` (`picture_0`,
+..., (H, W, 3) uint8 RGB, taken at their own size); written are `weights.pth` (the state dict) and
+`found.npz` (of each picture `boxes_0` (N, 4), `scores_0`, `labels_0` from 1 on, `masks_0` (N, 28,
+28) probabilities in the boxes' frames).
+
+Untrained weights give every box the same score. So norms take the statistics of the pictures, and
+the last layers of each branch are centred and scaled until what they say differs from cell to cell.
+The first version's norms are frozen, as in its published weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torchvision  # type: ignore[import-not-found,import-untyped,unused-ignore]
+from torch import Tensor, nn
+
+CLASSES = 6
+"""With the background."""
+OBJECTNESS, DELTAS, SCORES, EDGES, MASKS = 2.0, 0.3, 2.5, 0.6, 1.5
+"""Spread of what the last layers give."""
+
+
+class FrozenNorm(torchvision.ops.misc.FrozenBatchNorm2d):  # type: ignore[misc,unused-ignore]
+    """torchvision's, made of a batch norm."""
+
+    def __init__(self, norm: nn.BatchNorm2d, eps: float) -> None:
+        super().__init__(norm.num_features, eps)
+        state = norm.state_dict()
+        self.load_state_dict({k: v for k, v in state.items() if k != "num_batches_tracked"})
+
+
+def network(name: str, seed: int, pictures: Sequence[Tensor], norm_eps: float) -> nn.Module:
+    """Torchvision's `name` with weights drawn by `seed`, calibrated on pictures (3, H, W)."""
+    torch.manual_seed(seed)
+    build = getattr(torchvision.models.detection, name)
+    model: Any = build(weights=None, weights_backbone=None, num_classes=CLASSES).eval()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.5, 1.0)
+            nn.init.normal_(module.bias, std=0.2)
+    with _measuring(model):
+        run(model, pictures)
+    _spread(model, pictures, model.rpn.head.cls_logits, OBJECTNESS)
+    _spread(model, pictures, model.rpn.head.bbox_pred, DELTAS)
+    with _measuring(model.roi_heads):
+        run(model, pictures)
+    _spread(model, pictures, model.roi_heads.box_predictor.cls_score, SCORES)
+    _spread(model, pictures, model.roi_heads.box_predictor.bbox_pred, EDGES)
+    if model.roi_heads.has_mask():
+        with _measuring(model.roi_heads.mask_head):  # of detections, which there are now
+            run(model, pictures)
+        _spread(model, pictures, model.roi_heads.mask_predictor.mask_fcn_logits, MASKS)
+    if not name.endswith("_v2"):
+        _freeze(model.backbone.body, norm_eps)
+    return model  # type: ignore[no-any-return]
+
+
+@contextmanager
+def _measuring(module: nn.Module) -> Iterator[None]:
+    """Batch norms of `module` take the mean of all statistics they see, from none on."""
+    norms = [m for m in module.modules() if isinstance(m, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the mean over all
+        norm.train()
+    yield
+    for norm in norms:
+        norm.eval()
+
+
+def _spread(model: Any, pictures: Sequence[Tensor], layer: Any, spread: float) -> None:
+    """Centre what each channel of `layer` gives, and scale it to `spread`."""
+    seen: list[Tensor] = []
+    hook = layer.register_forward_hook(
+        lambda _layer, _inputs, out: seen.append(out.transpose(0, 1).flatten(1))
+    )
+    run(model, pictures)
+    hook.remove()
+    values = torch.cat(seen, dim=1)  # (channels, all cells)
+    scale = spread / values.std(dim=1).clamp(min=1e-6)
+    with torch.no_grad():
+        layer.bias.sub_(values.mean(dim=1)).mul_(scale)
+        layer.weight.mul_(scale.reshape(-1, *[1] * (layer.weight.ndim - 1)))
+
+
+def _freeze(module: nn.Module, eps: float) -> None:
+    for name, child in module.named_children():
+        if isinstance(child, nn.BatchNorm2d):
+            setattr(module, name, FrozenNorm(child, eps))
+        else:
+            _freeze(child, eps)
+
+
+@torch.no_grad()
+def run(model: Any, pictures: Sequence[Tensor]) -> list[dict[str, Tensor]]:
+    """Detections of each (3, H, W) picture of 0 to 1, masks as the mask head gives them."""
+    found = []
+    for picture in pictures:
+        sides = picture.shape[1:]
+        model.transform.min_size, model.transform.max_size = (min(sides),), max(sides)  # as it is
+        images, _ = model.transform([picture])
+        features = model.backbone(images.tensors)
+        proposals, _ = model.rpn(images, features)
+        detections, _ = model.roi_heads(features, proposals, images.image_sizes)
+        found.append(detections[0])
+    return found
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Write weights and detections."""
+    parser = argparse.ArgumentParser(prog="python tools/counterparts/torchvision_reference.py")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--network", default="maskrcnn_resnet50_fpn")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--norm-eps", type=float, default=1e-5, help="of frozen norms")
+    parser.add_argument("--threads", type=int, default=1)
+    arguments = parser.parse_args(argv)
+    torch.set_num_threads(arguments.threads)
+    with np.load(arguments.folder / "pictures.npz") as stored:
+        pictures = [
+            torch.from_numpy(stored[f"picture_{i}"]).permute(2, 0, 1).float() / 255
+            for i in range(len(stored.files))
+        ]
+    model = network(arguments.network, arguments.seed, pictures[::2], arguments.norm_eps)
+    torch.save(model.state_dict(), arguments.folder / "weights.pth")
+    found = {
+        f"{key}_{i}": value.numpy()
+        for i, detections in enumerate(run(model, pictures))
+        for key, value in detections.items()
+    }
+    np.savez(arguments.folder / "found.npz", allow_pickle=False, **found)
+    print(f"torch {torch.__version__}, torchvision {torchvision.__version__}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
