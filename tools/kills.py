@@ -128,18 +128,19 @@ def _open_engine(path: Path) -> None:
         raise ValueError("the sidecar is another engine's")
 
 
+def _read_page(path: Path) -> None:
+    if not path.read_text().rstrip().endswith("</html>"):
+        raise ValueError(f"{path.name} has no end")
+
+
 WHOLE: dict[str, Callable[[Path], object]] = {
     ".onnx": _open_whole,
     ".engine": _open_engine,
     ".safetensors": _open_checkpoint,
     ".json": lambda path: json.loads(path.read_text()),
-    ".html": lambda path: path.read_text().rstrip().endswith("</html>") or _cut_off(path),
+    ".html": _read_page,
 }
 """By suffix: opens a file, or raises."""
-
-
-def _cut_off(path: Path) -> None:
-    raise ValueError(f"{path.name} has no end")
 
 
 def not_whole(folder: Path) -> list[str]:
