@@ -144,7 +144,8 @@ def test_import_refuses_what_holds_no_weights(refuses: Callable[..., None], box:
     file.write_text("text, renamed\n")
     out.write_text("old")
     command = ("import", file, "--format", "detectron2", "-o")
-    refuses(*command, out, words=(file, "expected"))
+    refuses(*command, out, words=(out, "is there already", "--overwrite"))
+    refuses(*command, out, "--overwrite", words=(file, "expected"))
     refuses(*command, box / "out.pt", words=(box / "out.pt", ".safetensors", "Rename it"))
 
 
