@@ -100,17 +100,18 @@ def test_a_signal_during_a_real_build_ends_it_and_writes_nothing(
 ) -> None:
     pytest.importorskip("tensorrt_rtx", reason='needs pip install ".[engines]"')
     answers = []
-    step = BuildPhases.step
+    step, once = BuildPhases.step, threading.Lock()
 
     def interrupted(self: BuildPhases, name: str, place: int) -> bool:
-        if not answers:
-            os.kill(os.getpid(), number)
-            self._stop.wait(20)  # the main thread has taken the signal
+        if not once.acquire(blocking=False):  # TensorRT steps in several threads
+            return step(self, name, place)
+        os.kill(os.getpid(), number)
+        self._stop.wait(20)  # the main thread has taken the signal
         answers.append(step(self, name, place))
         return answers[-1]
 
     monkeypatch.setattr(BuildPhases, "step", interrupted)
     engine = tiny_onnx.with_suffix(".engine")
     assert main(["build", str(tiny_onnx), "-o", str(engine)]) == 128 + number
-    assert answers[0] is False
+    assert answers == [False]
     assert list(tiny_onnx.parent.glob("*.engine*")) == []
