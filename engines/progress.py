@@ -34,12 +34,22 @@ def interruptible(work: Callable[[threading.Event], T]) -> T:
     Raises:
         KeyboardInterrupt: the user interrupted; raised when `work` has ended.
     """
-    stop = threading.Event()
+    stop, known = threading.Event(), threading.Event()
+
+    def begin() -> T:
+        known.wait()
+        if stop.is_set():
+            raise KeyboardInterrupt
+        return work(stop)
+
     with ThreadPoolExecutor(1, "build") as pool:
         try:
-            return pool.submit(work, stop).result()
+            future = pool.submit(begin)
+            known.set()  # an interrupted pool does not wait for a thread it does not know yet
+            return future.result()
         except KeyboardInterrupt:
             stop.set()
+            known.set()
             raise
 
 
