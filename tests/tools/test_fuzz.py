@@ -10,7 +10,8 @@ import pytest
 from maskrt.runtime.errors import InputError
 from maskrt.tools.fuzz import run as fuzz
 from maskrt.tools.fuzz.mutations import mutated_bytes, mutated_json
-from maskrt.tools.fuzz.readers import READERS, Reader, coco_json
+from maskrt.tools.fuzz.reader import Reader
+from maskrt.tools.fuzz.readers import READERS, coco_json
 
 
 def written(folder):

@@ -10,10 +10,10 @@ import json
 import pickle
 from collections.abc import Callable
 from pathlib import Path
-from random import Random
 from typing import Any
 
 from .mutations import mutated_bytes, mutated_json
+from .reader import Reader
 
 GRAPH = """
 <ir_version: 8, opset_import: ["" : 17]>
@@ -108,15 +108,17 @@ def _read_onnx(folder: Path) -> object:
 
 
 def _write_bundle(folder: Path) -> Path:
-    """Its index; the one graph lies beside it."""
+    """Its index; one file is all graphs, of which a landscape picture opens the first alone."""
     from ...runtime.bundle import INDEX, BundleGraph, BundleIndex
     from ...runtime.files import sha256_of
 
     graph = _write_onnx(folder)
-    entry = BundleGraph(graph.name, sha256_of(graph), graph.stat().st_size, (32, 48))
+    entry = (graph.name, sha256_of(graph), graph.stat().st_size)
+    canvases = ((32, 48), (48, 32), (48, 48), (48, 64), (64, 48), (64, 64))
+    graphs = tuple(BundleGraph(*entry, canvas_hw) for canvas_hw in canvases)
     contract = contract_json()
     same = {key: contract[key] for key in ("model", "variant", "precision", "batch")}
-    index = BundleIndex(**same, checkpoint_sha256="ab", graphs=(entry,), weights=None)
+    index = BundleIndex(**same, checkpoint_sha256="ab", graphs=graphs, weights=None)
     (folder / INDEX).write_text(index.to_json())
     return folder / INDEX
 
@@ -251,17 +253,13 @@ def _read_weights(name: str) -> Callable[[Path], object]:
     return read
 
 
-PARTS: dict[
-    str,
-    tuple[Callable[[Path], Path], Callable[[Path], object], Callable[[bytes, Random], bytes]],
-] = {
-    "onnx": (_write_onnx, _read_onnx, mutated_bytes),
-    "contract": (_write_contract, _read_contract, mutated_json),
-    "bundle": (_write_bundle, _read_bundle, mutated_json),
-    "sidecar": (_write_sidecar, _read_sidecar, mutated_json),
-    "precision": (_write_precision, _read_precision, mutated_json),
-    "caffe": (_write_caffe, _read_caffe, mutated_bytes),
-    "pickle": (_write_pickle, _read_weights("a.pkl"), mutated_bytes),
-    "torch": (_write_torch, _read_weights("a.pth"), mutated_bytes),
+READERS: dict[str, Reader] = {
+    "onnx": Reader(_write_onnx, _read_onnx, mutated_bytes),
+    "contract": Reader(_write_contract, _read_contract, mutated_json),
+    "bundle": Reader(_write_bundle, _read_bundle, mutated_json),
+    "sidecar": Reader(_write_sidecar, _read_sidecar, mutated_json),
+    "precision": Reader(_write_precision, _read_precision, mutated_json),
+    "caffe": Reader(_write_caffe, _read_caffe, mutated_bytes),
+    "pickle": Reader(_write_pickle, _read_weights("a.pkl"), mutated_bytes),
+    "torch": Reader(_write_torch, _read_weights("a.pth"), mutated_bytes),
 }
-"""By reader: what writes a whole input, reads it, and changes its bytes."""

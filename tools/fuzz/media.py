@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from random import Random
 
 from .mutations import mutated_bytes, mutated_json
+from .reader import Reader
 
 SIZE_HW = (48, 64)
 FRAMES = 5
@@ -74,15 +74,11 @@ def _read_bench(folder: Path) -> object:
     return environment_change(earlier.environment, environment())
 
 
-PARTS: dict[
-    str,
-    tuple[Callable[[Path], Path], Callable[[Path], object], Callable[[bytes, Random], bytes]],
-] = {
+READERS: dict[str, Reader] = {
     **{
-        f"picture{suffix}": (_write_picture(suffix), _read_picture(suffix), mutated_bytes)
+        f"picture{suffix}": Reader(_write_picture(suffix), _read_picture(suffix), mutated_bytes)
         for suffix in PICTURE_SUFFIXES
     },
-    "video": (_write_video, _read_video, mutated_bytes),
-    "bench": (_write_bench, _read_bench, mutated_json),
+    "video": Reader(_write_video, _read_video, mutated_bytes),
+    "bench": Reader(_write_bench, _read_bench, mutated_json),
 }
-"""By reader: what writes a whole input, reads it, and changes its bytes."""

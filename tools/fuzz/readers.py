@@ -6,31 +6,17 @@ Each module a reader needs is imported when it is first asked for.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from random import Random
 from typing import Any
 
-from .artefacts import PARTS as ARTEFACTS
-from .media import PARTS as MEDIA
+from .artefacts import READERS as ARTEFACTS
+from .media import READERS as MEDIA
 from .mutations import mutated_json
-from .training import PARTS as TRAINING
+from .reader import Reader
+from .training import READERS as TRAINING
 
 SIZE_HW = (48, 64)
 _SQUARE = [10, 5, 30, 5, 30, 25, 10, 25]
-
-
-@dataclass(frozen=True)
-class Reader:
-    """What is fuzzed."""
-
-    write: Callable[[Path], Path]
-    """Writes a whole input into an empty folder; returns the file that is to be changed."""
-    read: Callable[[Path], object]
-    """Everything maskrt does with the folder; it ends, or raises a MaskRTError."""
-    mutate: Callable[[bytes, Random], bytes]
-    """Changes the bytes of that file."""
 
 
 def coco_json() -> dict[str, Any]:
@@ -117,7 +103,7 @@ def _read_coco_train(folder: Path) -> object:
 READERS = {
     "coco-eval": Reader(_write_coco, _read_coco_eval, mutated_json),
     "coco-train": Reader(_write_coco, _read_coco_train, mutated_json),
-    **{name: Reader(*parts) for name, parts in ARTEFACTS.items()},
-    **{name: Reader(*parts) for name, parts in MEDIA.items()},
-    **{name: Reader(*parts) for name, parts in TRAINING.items()},
+    **ARTEFACTS,
+    **MEDIA,
+    **TRAINING,
 }

@@ -22,7 +22,8 @@ from pathlib import Path
 from random import Random
 
 from ...runtime.errors import MaskRTError
-from .readers import READERS, Reader
+from .reader import Reader
+from .readers import READERS
 
 LIMIT_S = 20
 LIMIT_BYTES = 4 << 30

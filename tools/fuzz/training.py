@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
 from .mutations import mutated_bytes, mutated_json
+from .reader import Reader
 
 if TYPE_CHECKING:
     from ...train.recipes.recipe import Recipe
@@ -148,14 +148,11 @@ def _mutated_safetensors(data: bytes, rng: Random) -> bytes:
     return len(text).to_bytes(8, "little") + text + data[8 + length :]
 
 
-PARTS: dict[
-    str, tuple[Callable[[Path], Path], Callable[[Path], object], Callable[[bytes, Random], bytes]]
-] = {
-    "recipe": (_write_recipe, _read_recipe, mutated_bytes),
-    "checkpoint": (_write_checkpoint, _read_checkpoint, _mutated_safetensors),
-    "checkpoint-yaml": (_write_checkpoint_recipe, _read_checkpoint, mutated_bytes),
-    "resume": (_write_state, _read_state, _mutated_safetensors),
-    "config": (_write_config, _read_config, mutated_bytes),
-    "log": (_write_log, _read_log, mutated_bytes),
+READERS: dict[str, Reader] = {
+    "recipe": Reader(_write_recipe, _read_recipe, mutated_bytes),
+    "checkpoint": Reader(_write_checkpoint, _read_checkpoint, _mutated_safetensors),
+    "checkpoint-yaml": Reader(_write_checkpoint_recipe, _read_checkpoint, mutated_bytes),
+    "resume": Reader(_write_state, _read_state, _mutated_safetensors),
+    "config": Reader(_write_config, _read_config, mutated_bytes),
+    "log": Reader(_write_log, _read_log, mutated_bytes),
 }
-"""How each is written, read and changed: the fields of a `Reader`."""
