@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from ..runtime.errors import ConfigError, InputError, TrainError
-from ..runtime.files import write_text
+from ..runtime.files import sha256_of, write_text
 from .data.batches import Batch
 from .data.dataset import CocoInstances
 from .data.epochs import endless_batches
@@ -86,7 +86,7 @@ def train(
     with locked(out) if rank == 0 else contextlib.nullcontext():
         require_run(out) if resume else require_no_run(out)
         run = new_run(recipe, device, backbone, overrides, weights)
-        run.annotations_sha256, run.ranks = dataset.annotations_sha256, ranks
+        run.annotations_sha256, run.ranks = sha256_of(dataset.annotation_file), ranks
         if resume:
             restore(run, out / STATE)
         elif rank == 0:

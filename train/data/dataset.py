@@ -22,7 +22,6 @@ from ...eval.coco.annotations import CocoSplit, read_record, read_split
 from ...eval.coco.pictures import require_pictures
 from ...eval.coco.segmentations import Segmentation
 from ...runtime.errors import InputError
-from ...runtime.files import sha256_of
 
 Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
@@ -74,7 +73,7 @@ class CocoInstances(Dataset[Sample]):
         """COCO's id of each label."""
         self.class_names: tuple[str, ...] = tuple(c.name for c in found.categories)
         """Name of each label, in order of category id."""
-        self.annotations_sha256: str = sha256_of(found.annotation_file)
+        self.annotation_file: Path = found.annotation_file
         self._images = found.images
         self._objects = _objects(found)
 
