@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -199,15 +200,16 @@ def _one_step(
 ) -> dict[str, float]:
     """Losses of a batch, by name; the network is one step further."""
     terms = _losses(run, module, batch, solver, rank)
-    total = torch.stack(list(terms.values())).sum()
-    if not torch.isfinite(total):
+    each = torch.stack(list(terms.values()))
+    values: list[float] = each.tolist()  # at once: a GPU is waited for
+    if not math.isfinite(sum(values)):
         raise TrainError(
-            f"step {run.step}: the loss is {total.item()}; training diverged. Resume from the last "
+            f"step {run.step}: the loss is {sum(values)}; training diverged. Resume from the last "
             "checkpoint with a lower solver.lr or solver.clip_norm=5."
         )
-    _descend(run, total, solver)
+    _descend(run, each.sum(), solver)
     run.step += 1
-    return {name: float(value.detach()) for name, value in terms.items()}
+    return dict(zip(terms, values, strict=True))
 
 
 def _losses(

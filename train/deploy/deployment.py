@@ -7,12 +7,12 @@ accuracy is compared with are one and the same.
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
 from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
 
+from ... import __version__
 from ...runtime.contract import Contract, ResizeRule, Task, TensorSpec
 from ...runtime.errors import ConfigError
 from ..networks.mask_rcnn import STRIDE, MaskRCNN
@@ -196,7 +196,7 @@ def _contract(
         measured=checkpoint.measured,
         origin=checkpoint.origin,
         versions={
-            "maskrt": importlib.metadata.version("maskrt"),
+            "maskrt": __version__,
             "torch": torch.__version__,
         },
     )

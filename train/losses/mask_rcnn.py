@@ -209,11 +209,9 @@ def _proposals(
     index = logits.topk(min(config.pre_nms_train, logits.shape[1]), dim=1).indices
     picked = deltas.gather(1, index[..., None].expand(-1, -1, 4))
     boxes = clip(decode(anchors[index], picked, RPN_WEIGHTS), image_sizes)
-    kept = []
-    for image in boxes:
-        real = image[(image[:, 2] > image[:, 0]) & (image[:, 3] > image[:, 1])]
-        kept.append(real[greedy_nms(real, config.nms_iou)][: config.post_nms_train])
-    return kept
+    real = (boxes[..., 2:] > boxes[..., :2]).all(dim=-1)
+    kept = greedy_nms(boxes, real, config.nms_iou)
+    return [image[keep][: config.post_nms_train] for image, keep in zip(boxes, kept, strict=True)]
 
 
 def _sample(

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ..data.target import Target
 from ..networks.boxes import RPN_WEIGHTS, clip, decode
-from ..networks.nms import greedy_nms
+from ..networks.nms import NEVER, greedy_nms
 from ..networks.pyramid.mask_rcnn_fpn import MaskRCNNFPN
 from ..recipes.mask_rcnn_fpn import PyramidProposalConfig
 from .mask_rcnn import (
@@ -95,22 +96,32 @@ def _proposals(
         best, index = scores.topk(min(config.pre_nms_train, scores.shape[1]), dim=1)
         moved = decode(boxes[index], shifts.gather(1, _as_rows(index)), RPN_WEIGHTS)
         levels.append((best, clip(moved, image_sizes)))
-    return [
-        _best_of_levels([(scores[i], boxes[i]) for scores, boxes in levels], config)
-        for i in range(len(image_sizes))
-    ]
+    return _best_of_levels(*_stacked(levels), config)
 
 
-def _best_of_levels(levels: list[tuple[Tensor, Tensor]], config: PyramidProposalConfig) -> Tensor:
-    """Scores (M,) and boxes (M, 4) of one image's levels, best first -> (K, 4)."""
-    kept = []
-    for scores, boxes in levels:
-        real = ((boxes[:, 2:] - boxes[:, :2]) > config.min_size_px).all(dim=1)
-        keep = greedy_nms(boxes[real], config.nms_iou)
-        kept.append((scores[real][keep], boxes[real][keep]))
-    scores = torch.cat([level[0] for level in kept])
-    best = scores.topk(min(config.post_nms_train, len(scores))).indices
-    return torch.cat([level[1] for level in kept])[best]
+def _stacked(levels: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """Scores (B, M) and boxes (B, M, 4) a level -> (B, L, M) and (B, L, M, 4), M the longest's.
+
+    What is new is no box and has NEVER as its score.
+    """
+    most = max(scores.shape[1] for scores, _ in levels)
+    short = [most - scores.shape[1] for scores, _ in levels]
+    scores = [F.pad(s, (0, n), value=NEVER) for (s, _), n in zip(levels, short, strict=True)]
+    boxes = [F.pad(b, (0, 0, 0, n)) for (_, b), n in zip(levels, short, strict=True)]
+    return torch.stack(scores, dim=1), torch.stack(boxes, dim=1)
+
+
+def _best_of_levels(scores: Tensor, boxes: Tensor, config: PyramidProposalConfig) -> list[Tensor]:
+    """Scores (B, L, M) and boxes (B, L, M, 4) -> the best of each image, (at most K, 4).
+
+    Levels are rows of the NMS, so that none suppresses another's.
+    """
+    real = (boxes[..., 2:] - boxes[..., :2] > config.min_size_px).all(dim=-1)
+    kept = greedy_nms(boxes.flatten(0, 1), real.flatten(0, 1), config.nms_iou)
+    scores = torch.where(kept.unflatten(0, real.shape[:2]), scores, NEVER).flatten(1)
+    best, index = scores.topk(min(config.post_nms_train, scores.shape[1]), dim=1)
+    rows = boxes.flatten(1, 2).gather(1, _as_rows(index))
+    return [image[score > NEVER / 2] for image, score in zip(rows, best, strict=True)]
 
 
 def _as_rows(index: Tensor) -> Tensor:

@@ -42,6 +42,8 @@ ROUNDS = 16
 """Rounds per block; even, so that the last one makes an upper bound."""
 BLOCK = 1500
 """Boxes per block (T)."""
+PAIRS = 2**24
+"""Of boxes that `greedy_nms` looks at together: 64 MiB for each of their overlaps' steps."""
 NEVER = -1e30
 """Score of what must not be chosen; finite, so that no arithmetic turns it into NaN."""
 
@@ -91,14 +93,23 @@ def nms_bounds(
     return bounds[:, 0], bounds[:, 1]
 
 
-def greedy_nms(boxes: Tensor, iou: float) -> Tensor:
-    """(K,) bool for boxes (K, 4) sorted by score: rounds until the bounds meet (training)."""
-    valid = torch.ones(1, boxes.shape[0], dtype=torch.bool, device=boxes.device)
+def greedy_nms(boxes: Tensor, valid: Tensor, iou: float) -> Tensor:
+    """(B, K) bool, which boxes greedy NMS keeps: rounds until the bounds meet (training).
+
+    Arguments as `nms_bounds`. As many rows at once as `PAIRS` allows: a GPU waits for the small
+    ones' launches, not for their numbers.
+    """
+    rows = max(PAIRS // max(boxes.shape[1], 1) ** 2, 1)
+    parts = zip(boxes.split(rows), valid.split(rows), strict=True)
+    return torch.cat([_until_exact(*part, iou) for part in parts])
+
+
+def _until_exact(boxes: Tensor, valid: Tensor, iou: float) -> Tensor:
     rounds = ROUNDS
     while True:
-        upper, lower = nms_bounds(boxes[None], valid, iou, rounds=rounds)
+        upper, lower = nms_bounds(boxes, valid, iou, rounds=rounds)
         if torch.equal(upper, lower):
-            return upper[0]
+            return upper
         rounds *= 2
 
 

@@ -23,7 +23,7 @@ Array = npt.NDArray[Any]
 
 LEVELS = ((20, 31), (10, 16), (5, 8), (3, 4))
 STRIDES = (4, 8, 16, 32)
-BORDERS = tuple(level_borders((2, 3, 4, 5), 4, 56, ratio_eps=1e-8))
+BORDERS = level_borders((2, 3, 4, 5), 4, 56, ratio_eps=1e-8)
 """Between levels of boxes of 14, 28 and 56 px, so that all have boxes on this canvas."""
 
 

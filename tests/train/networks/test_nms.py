@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from maskrt.train.networks import nms
 from maskrt.train.networks.nms import BLOCK, ROUNDS, fixpoint_nms, greedy_nms, nms_bounds
 
 Ints = npt.NDArray[np.int64]
@@ -113,15 +114,24 @@ def test_the_rounds_equal_the_loop_on_random_sets(block: int) -> None:
         assert suppressed > 1000  # the sets are no walk-over
 
 
-def test_greedy_nms_equals_the_loop() -> None:
+@pytest.mark.parametrize("pairs", [nms.PAIRS, 1])
+def test_greedy_nms_equals_the_loop_in_every_row(
+    pairs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nms, "PAIRS", pairs)  # of rows together: all, one
     for tenths in (3, 5, 7):
         rng = np.random.default_rng(tenths)
-        for _ in range(40):
-            boxes = clustered(rng, int(rng.integers(1, 201)))
-            one = np.zeros(len(boxes), np.int64)
-            expected = sequential(boxes, tenths, one, np.ones(len(boxes), np.bool_))
-            found = greedy_nms(torch.tensor(boxes, dtype=torch.float32), tenths / 10)
-            assert np.array_equal(found.numpy(), expected), tenths
+        for count in rng.integers(1, 201, 14).tolist():
+            boxes = np.stack([clustered(rng, count) for _ in range(3)])
+            valid = rng.random((3, count)) < 0.9
+            one = np.zeros(count, np.int64)
+            expected = [
+                sequential(row, tenths, one, here) for row, here in zip(boxes, valid, strict=True)
+            ]
+            found = greedy_nms(
+                torch.from_numpy(boxes).float(), torch.from_numpy(valid), tenths / 10
+            )
+            assert np.array_equal(found.numpy(), np.stack(expected)), tenths
 
 
 def test_more_boxes_than_a_block_of_the_shipped_size() -> None:
@@ -142,7 +152,7 @@ def test_chains_up_to_the_number_of_rounds_are_exact() -> None:
     for links in range(ROUNDS + 1):
         boxes = chain(links)
         assert fixpoint_nms(boxes, everything(boxes), 0.5)[0].tolist() == chain_kept(links)
-        assert greedy_nms(boxes[0], 0.5).tolist() == chain_kept(links)
+        assert greedy_nms(boxes, everything(boxes), 0.5)[0].tolist() == chain_kept(links)
 
 
 @pytest.mark.parametrize("labelled", [False, True], ids=["one class", "two classes"])
@@ -162,7 +172,7 @@ def test_a_chain_over_many_blocks_is_exact_when_no_block_holds_too_much_of_it(
 
 def test_past_the_limit_the_bounds_enclose_the_answer() -> None:
     boxes = chain(ROUNDS + 8)
-    exact = greedy_nms(boxes[0], 0.5)
+    exact = greedy_nms(boxes, everything(boxes), 0.5)[0]
     assert exact.tolist() == chain_kept(ROUNDS + 8)
     for rounds in range(2, ROUNDS + 8, 2):
         upper, lower = nms_bounds(boxes, everything(boxes), 0.5, rounds=rounds)
@@ -199,7 +209,7 @@ def test_what_an_overlong_chain_keeps_too_much_does_not_suppress_later_blocks() 
     links = ROUNDS + 1  # its last box is kept although greedy NMS drops it
     left = 10.0 * (links + 1)  # overlaps that last box and no other
     boxes = torch.cat((chain(links), torch.tensor([[[left, 0, left + 40, 10]]])), dim=1)
-    exact = greedy_nms(boxes[0], 0.5)
+    exact = greedy_nms(boxes, everything(boxes), 0.5)[0]
     assert exact.tolist() == [*chain_kept(links), True]
     (found,) = kept_in_blocks(boxes, everything(boxes), 0.5, block=links + 1)
     assert (found != exact).nonzero().flatten().tolist() == [links]
@@ -209,7 +219,9 @@ def test_what_an_overlong_chain_keeps_too_much_does_not_suppress_later_blocks() 
 def test_the_shortest_chain_past_the_limit_differs() -> None:
     boxes = chain(ROUNDS + 1)
     (found,) = fixpoint_nms(boxes, everything(boxes), 0.5)
-    assert (found != greedy_nms(boxes[0], 0.5)).tolist() == [False] * (ROUNDS + 1) + [True]
+    assert (found != greedy_nms(boxes, everything(boxes), 0.5)[0]).tolist() == [False] * (
+        ROUNDS + 1
+    ) + [True]
     assert found[-1]
 
 
@@ -237,7 +249,8 @@ def test_empty_boxes_suppress_nothing() -> None:
 
 
 def test_no_boxes_are_kept_of_none() -> None:
-    assert greedy_nms(torch.zeros(0, 4), 0.5).shape == (0,)
+    none = torch.zeros(2, 0, 4)
+    assert greedy_nms(none, everything(none), 0.5).shape == (2, 0)
 
 
 def exported(block: int) -> onnx.ModelProto:

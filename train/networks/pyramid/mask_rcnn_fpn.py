@@ -83,7 +83,7 @@ class MaskRCNNFPN(nn.Module):
             for hw, stride, size in zip(map_hws, STRIDES, config.anchor_sizes_px, strict=True)
         ]
 
-    def borders(self) -> list[float]:
+    def borders(self) -> tuple[float, ...]:
         """The areas at which boxes change their level, as the recipe's library has them."""
         rule, side_px = self.recipe.model.level_rule, self.recipe.model.canonical_px
         if rule == "torchvision":

@@ -17,12 +17,13 @@ Libraries compute a level by a logarithm in FP32:
 everywhere, takes the logarithm's place. Sources: Detectron2 modeling/poolers.py at 02b5c4e2,
 torchvision ops/poolers.py 0.29.1, MMDetection single_level_roi_extractor.py 3.3.0.
 
-Boxes of as many samples are sampled together, by torch's `grid_sample`; the gradient is that of the
-features alone.
+torch's `grid_sample` takes the samples: of all boxes at once from the levels in one map, or, where
+boxes differ in their samples, of those of as many; the gradient is that of the features alone.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import torch
@@ -34,14 +35,15 @@ _INFINITY_BITS = 0x7F800000
 _OUTSIDE = -2.0
 
 
+@functools.cache  # 90 steps of torch; training asks for the same at every step
 def level_borders(
-    levels: Sequence[int],
+    levels: tuple[int, ...],
     canonical_level: int,
     canonical_px: float,
     *,
     ratio_eps: float = 0.0,
     level_eps: float = 0.0,
-) -> list[float]:
+) -> tuple[float, ...]:
     """The least areas (px^2, FP32 values) of the boxes on each level but the first; L - 1, rising.
 
     Args:
@@ -64,7 +66,7 @@ def level_borders(
             middle = (below + reached) // 2
             below, reached = (below, middle) if level_of(middle) >= level else (middle, reached)
         borders.append(float(torch.tensor([reached], dtype=torch.int32).view(torch.float32)))
-    return borders
+    return tuple(borders)
 
 
 def box_levels(rois: Tensor, borders: Sequence[float]) -> Tensor:
@@ -98,24 +100,54 @@ def pyramid_roi_align(
     Returns:
         (B * K, C, P, P) of the features' dtype.
     """
-    channels, count = features[0].shape[1], rois.shape[1]
     boxes = rois.detach().float().reshape(-1, 4)
     level = box_levels(boxes, borders)
     scale = boxes.new_tensor([1 / stride for stride in strides])[level, None]
     low, extent = _on_level(boxes, scale, aligned)
-    longest = boxes.new_tensor([max(x.shape[2:]) for x in features])[level, None]
-    samples = _sample_counts(extent, longest, output_size, sampling_ratio)
-    image = torch.arange(len(boxes), device=boxes.device) // max(count, 1)
+    wide = [x.float() for x in features]
+    if sampling_ratio:
+        bins = _of_atlas(wide, level, low, extent, output_size, sampling_ratio)
+    else:
+        bins = _by_samples(wide, level, low, extent, output_size)
+    return bins.to(features[0].dtype)
+
+
+def _of_atlas(
+    features: Sequence[Tensor], level: Tensor, low: Tensor, extent: Tensor, cells: int, samples: int
+) -> Tensor:
+    """All boxes at once, from all levels in one map -> (N, C, P, P)."""
+    atlas, count = atlas_of(features), cells * samples
+    batch, channels, height, width = atlas.shape
+    sizes = level.new_tensor([x.shape[2:] for x in features])  # (L, 2)
+    tops = (sizes[:, 0] + 1).cumsum(0) - (sizes[:, 0] + 1)
+    h, w = sizes[level, :1], sizes[level, 1:]  # (N, 1)
+    x = _frame(_positions(low[:, 0], extent[:, 0], samples, w, cells), 0, width)
+    y = _frame(_positions(low[:, 1], extent[:, 1], samples, h, cells), tops[level, None], height)
+    grid = torch.stack(torch.broadcast_tensors(x[:, None, :], y[:, :, None]), dim=-1)
+    boxes = len(low) // batch
+    grid = grid.reshape(batch, boxes * count, count, 2)
+    found = F.grid_sample(atlas, grid, "bilinear", "zeros", align_corners=False)
+    bins = found.reshape(batch, channels, boxes, cells, samples, cells, samples).mean(dim=(4, 6))
+    return bins.transpose(1, 2).flatten(0, 1)
+
+
+def _by_samples(
+    features: Sequence[Tensor], level: Tensor, low: Tensor, extent: Tensor, cells: int
+) -> Tensor:
+    """Adaptive: boxes of one image, one level and as many samples together -> (N, C, P, P)."""
+    longest = low.new_tensor([max(x.shape[2:]) for x in features])[level, None]
+    samples = _sample_counts(extent, longest, cells)
+    images, channels = features[0].shape[:2]
+    image = torch.arange(len(low), device=low.device) // max(len(low) // images, 1)
     keys = torch.cat((image[:, None], level[:, None], samples), dim=1)
     groups, group_of = keys.unique(dim=0, return_inverse=True)
-    wide = [x.float() for x in features]
-    bins = [wide[0].new_zeros(0, channels, output_size, output_size)]
+    bins = [features[0].new_zeros(0, channels, cells, cells)]
     slots = [group_of.new_zeros(0)]
     for number, (b, k, columns, rows) in enumerate(groups.tolist()):
         slots.append((group_of == number).nonzero()[:, 0])
         placed = (low[slots[-1]], extent[slots[-1]], columns, rows)
-        bins.append(_bins(wide[k][b], *placed, output_size))
-    return torch.cat(bins)[torch.cat(slots).argsort()].to(features[0].dtype)
+        bins.append(_bins(features[k][b], *placed, cells))
+    return torch.cat(bins)[torch.cat(slots).argsort()]
 
 
 def _on_level(boxes: Tensor, scale: Tensor, aligned: bool) -> tuple[Tensor, Tensor]:
@@ -125,10 +157,8 @@ def _on_level(boxes: Tensor, scale: Tensor, aligned: bool) -> tuple[Tensor, Tens
     return corners[:, :2], extent if aligned else extent.clamp(min=1)
 
 
-def _sample_counts(extent: Tensor, longest: Tensor, cells: int, ratio: int) -> Tensor:
+def _sample_counts(extent: Tensor, longest: Tensor, cells: int) -> Tensor:
     """(N, 2) samples per bin along x and y, int64; not more than a box as large as the map has."""
-    if ratio:
-        return torch.full_like(extent, ratio, dtype=torch.int64)
     wanted = torch.minimum((extent / cells).ceil(), (longest / cells).ceil())
     return torch.where(extent > 0, wanted, 0).long()  # 0 for NaN
 
@@ -140,8 +170,8 @@ def _bins(
     boxes, (channels, height, width) = len(low), image.shape
     if not columns or not rows:
         return image.new_zeros(boxes, channels, cells, cells)
-    x = _positions(low[:, 0], extent[:, 0], columns, width, cells)
-    y = _positions(low[:, 1], extent[:, 1], rows, height, cells)
+    x = _frame(_positions(low[:, 0], extent[:, 0], columns, width, cells), 0, width)
+    y = _frame(_positions(low[:, 1], extent[:, 1], rows, height, cells), 0, height)
     grid = torch.stack(torch.broadcast_tensors(x[:, None, :], y[:, :, None]), dim=-1)
     grid = grid.reshape(1, boxes * cells * rows, cells * columns, 2)
     samples = F.grid_sample(image[None], grid, "bilinear", "zeros", align_corners=False)
@@ -149,14 +179,19 @@ def _bins(
     return bins.transpose(0, 1)
 
 
-def _positions(low: Tensor, extent: Tensor, samples: int, size: int, cells: int) -> Tensor:
-    """(n,) ends in cells -> (n, P * S) samples in the frame of `grid_sample`; outside at -2."""
+def _positions(low: Tensor, extent: Tensor, samples: int, size: Tensor | int, cells: int) -> Tensor:
+    """(n,) ends in cells -> (n, P * S) samples on a map of `size` cells, or (n, 1); NaN outside."""
     at = torch.arange(cells * samples, device=low.device, dtype=low.dtype)
     steps = at.div(samples, rounding_mode="floor") + (at % samples + 0.5) / samples
     at = low[:, None] + steps * (extent / cells)[:, None]
-    inside = (at >= -1) & (at <= size)
-    at = torch.where(inside, at.clamp(0, size - 1), _OUTSIDE)
-    return (2 * at + 1) / size - 1
+    outside = ~((at >= -1) & (at <= size))
+    last = torch.as_tensor(size - 1, dtype=at.dtype, device=at.device)
+    return torch.minimum(at.clamp(min=0), last).masked_fill(outside, torch.nan)
+
+
+def _frame(at: Tensor, first: Tensor | int, size: int) -> Tensor:
+    """Cells of a map at `first` of `size` cells, in the frame of `grid_sample`; NaN far outside."""
+    return ((2 * (at + first) + 1) / size - 1).nan_to_num(_OUTSIDE)
 
 
 def atlas_of(features: Sequence[Tensor]) -> Tensor:
