@@ -18,7 +18,7 @@ from ...runtime.errors import BuildError, InputError, MaskRTError, first_line
 from ...runtime.pictures.noise import noise_batch
 from ...runtime.sessions.open import ModelRef
 from ...runtime.sessions.options import SessionOptions
-from ...workflows import bench_models, new_checkpoint
+from ...workflows import bench_models
 from ...workflows.open import open_model
 from .record import Found, NotRunError, Setting
 
@@ -43,8 +43,9 @@ NETWORKS = {
     "lsc": Network("lsc_mask_rcnn_r50_512", "lsc_mask_rcnn_tiny", ("input.canvas_hw=[800,1344]",)),
     "baseline": Network("mask_rcnn_r50_c4", "mask_rcnn_tiny", ("input.canvas_hw=[800,1344]",)),
     "fastmask": Network("fastmask_r39", "fastmask_tiny"),
+    "fpn": Network("mask_rcnn_r50_fpn", "mask_rcnn_fpn_tiny", ("input.canvas_hw=[800,1344]",)),
 }
-"""By the name that its stages have: framework 1 of the paper, its baseline, FastMask."""
+"""By the name that its stages have: framework 1 of the paper, its baseline, FastMask, FPN."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,7 @@ def files_of(setting: Setting, name: str) -> Files:
 def make_onnx(name: str, setting: Setting) -> Found:
     """An untrained checkpoint, and ONNX files of it in FP32 and FP16, checked against torch."""
     from ...export.to_onnx import export
+    from ...workflows import new_checkpoint
 
     network, files = NETWORKS[name], files_of(setting, name)
     files.checkpoint.parent.mkdir(parents=True, exist_ok=True)
@@ -100,9 +102,12 @@ def make_engines(name: str, setting: Setting) -> Found:
     for engine, (runtime, operators) in files.engines.items():
         engine.unlink(missing_ok=True)  # of another TensorRT: it must not be timed as this one's
         try:
-            load_flavour(runtime)
+            flavour = load_flavour(runtime)
         except BuildError as err:
             absent[engine.name] = str(err)
+            continue
+        if operators == "portable" and not flavour.has_plugins:
+            absent[engine.name] = f"{flavour} takes no plugins: the other engine is this one"
             continue
         try:
             sentences.append(_built(files.fp16, engine, runtime, operators))

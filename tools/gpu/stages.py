@@ -24,7 +24,7 @@ from xml.etree import ElementTree
 from ...eval import Table, gpu_state, to_json
 from ...runtime.errors import MaskRTError, first_line
 from ...runtime.json_values import parse_json
-from ...workflows import OPERATOR_OPTIONS, bench_operators, diagnose, run_demo
+from ...workflows import OPERATOR_OPTIONS, bench_operators, diagnose
 from ...workflows.operators.cases import CASES, roi_align_case, window_align_case
 from .networks import NETWORKS, bench_network, make_engines, make_onnx, profile_layers
 from .record import ROOT, Found, NotRunError, Result, Setting, State, write_result
@@ -117,6 +117,8 @@ def time_operators(setting: Setting) -> Found:
 def demonstrate(setting: Setting) -> Found:
     """The whole chain with the shipped networks, its engines opened and gated."""
     pictures = REHEARSED_PICTURES if setting.rehearsal else DEMO_PICTURES
+    from ...workflows import run_demo  # which Python 3.10 refuses
+
     demo = run_demo(setting.out / "demo", pictures, on_step=functools.partial(print, flush=True))
     failures = tuple(
         f"{hop.reference} to {hop.candidate}: {text}" for hop in demo.hops for text in hop.failures
