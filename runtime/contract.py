@@ -96,13 +96,19 @@ class Contract:
     origin: str = ""
     """How the weights came about, e.g. "imported from model_final.pkl (Detectron2 Mask R-CNN C4)";
     empty in files older than the field."""
+    category_ids: tuple[int, ...] = ()
+    """Id of each label in the data set that the network was trained on; empty numbers them from 1,
+    and in files older than the field."""
     versions: dict[str, str] = field(default_factory=dict)
     """Versions of what wrote the artefact (maskrt, torch, onnx, ...)."""
     schema_version: int = SCHEMA_VERSION
 
     def to_json(self) -> str:
         """The contract as one JSON object with sorted keys."""
-        return json.dumps(dataclasses.asdict(self), sort_keys=True)
+        fields = dataclasses.asdict(self)
+        if not self.category_ids:  # so that files without any are what they were
+            del fields["category_ids"]
+        return json.dumps(fields, sort_keys=True)
 
     @property
     def gives(self) -> str:
@@ -200,3 +206,6 @@ def _check_ranges(contract: Contract) -> None:
         raise ValueError(f"dtype {min(odd)!r}; expected {', '.join(sorted(DTYPES))}")
     if not contract.class_names:
         raise ValueError("class_names is empty; expected at least one")
+    if contract.category_ids and len(contract.category_ids) != len(contract.class_names):
+        given = f"{len(contract.category_ids)} of {len(contract.class_names)} classes"
+        raise ValueError(f"category_ids are {given}; expected one of each, or none")

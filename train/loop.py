@@ -48,7 +48,7 @@ DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 def train(
     recipe: Recipe,
-    data: Path,
+    dataset: CocoInstances,
     out: Path,
     *,
     resume: bool = False,
@@ -58,11 +58,11 @@ def train(
     progress: bool = True,
     overrides: Sequence[str] = (),
 ) -> Path:
-    """Train `recipe` on the `train` split of `data` and leave a checkpoint in `out`.
+    """Train `recipe` on `dataset` and leave a checkpoint in `out`.
 
     Args:
         recipe: what to train and how.
-        data: COCO-format folder.
+        dataset: a train split; its categories are the recipe's classes, in any order.
         out: folder of the run; no other process may train in it meanwhile.
         resume: continue the run that is in `out`, which must be of this recipe but for its steps.
         workers: processes that decode pictures; 0 decodes in this one.
@@ -76,18 +76,21 @@ def train(
 
     Raises:
         ConfigError: processes that cannot share a batch, or `weights` of another network.
-        InputError: the data cannot be read, or `out` already holds a run and `resume` is not set.
+        InputError: the data has other classes, or `out` already holds a run and `resume` is not
+            set.
         TrainError: the losses are no longer finite, another process trains in `out`, or the run
             to resume is of another recipe, other annotations or another number of processes.
     """
     rank, ranks, device = _process_group()
     _check_processes(recipe, workers, ranks)
-    dataset = CocoInstances(data, "train")
-    _check_classes(dataset, recipe, data)
+    if not isinstance(recipe, FastMaskRecipe):  # whose proposals have no class
+        dataset = dataset.labelled(recipe.class_names, f"recipe {recipe.name}")
     with locked(out) if rank == 0 else contextlib.nullcontext():
         require_run(out) if resume else require_no_run(out)
         run = new_run(recipe, device, backbone, overrides, weights)
         run.annotations_sha256, run.ranks = sha256_of(dataset.annotation_file), ranks
+        if not isinstance(recipe, FastMaskRecipe):
+            run.category_ids = dataset.category_ids
         if resume:
             restore(run, out / STATE)
         elif rank == 0:
@@ -100,7 +103,7 @@ def train(
         _steps(run, module, batches, recipe, out, rank, progress and rank == 0)
         final = cast("Network", run.average.module) if run.average is not None else run.model
         if rank == 0:
-            save_checkpoint(out / RESULT, final, steps=run.step)
+            save_checkpoint(out / RESULT, final, steps=run.step, category_ids=run.category_ids)
     return out / RESULT
 
 
@@ -144,17 +147,6 @@ def _process_group() -> tuple[int, int, torch.device]:
     local = int(os.environ.get("LOCAL_RANK", "0"))
     device = torch.device("cuda", local) if cuda else torch.device("cpu")
     return int(os.environ.get("RANK", "0")), ranks, device
-
-
-def _check_classes(dataset: CocoInstances, recipe: Recipe, data: Path) -> None:
-    if isinstance(recipe, FastMaskRecipe):
-        return  # proposals have no class: every category is an object
-    if dataset.class_names != recipe.class_names:
-        raise InputError(
-            f"{data}: its {len(dataset.class_names)} categories "
-            f"are {list(dataset.class_names)[:5]}...; "
-            f"recipe {recipe.name} expects {list(recipe.class_names)[:5]}.... Set classes=[...]."
-        )
 
 
 class LossModule(nn.Module):

@@ -50,6 +50,8 @@ class Run:
     scaler: torch.amp.GradScaler
     annotations_sha256: str = ""
     """Of the annotation file that it trains on."""
+    category_ids: tuple[int, ...] = ()
+    """Of each label in the data set; empty of proposals, which have no class."""
     ranks: int = 1
     """Processes that share a batch; each draws its own random numbers."""
     step: int = 0

@@ -261,7 +261,8 @@ class _Run:
     def write_results(self) -> None:
         """Put the results file in place."""
         names = self._predictor.contract.class_names
-        categories = [{"id": label + 1, "name": name} for label, name in enumerate(names)]
+        ids = self._predictor.contract.category_ids or range(1, len(names) + 1)
+        categories = [{"id": i, "name": name} for i, name in zip(ids, names, strict=True)]
         self._results.write(categories, self._no_overlay)
 
 

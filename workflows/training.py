@@ -92,6 +92,7 @@ def train_recipe(
             another process trains in `out`.
         KeyboardInterrupt: Ctrl-C; it says how to go on.
     """
+    from ..train.data.dataset import CocoInstances
     from ..train.loop import is_first_rank, train
     from ..train.recipes.recipe import load_recipe
     from ..train.run_folder import STATE
@@ -107,7 +108,7 @@ def train_recipe(
     try:
         path = train(
             resolved,
-            data,
+            CocoInstances(data, "train"),
             out,
             resume=resume,
             workers=workers,

@@ -76,15 +76,21 @@ def category_ids_for(data: CocoData, class_names: Sequence[str], model: str) -> 
     Raises:
         InputError: the two sets of names differ.
     """
-    missing = [name for name in data.class_names if name not in class_names]
-    extra = [name for name in class_names if name not in data.class_names]
-    if missing or extra:
+    if differ := name_difference(data.class_names, class_names):
         raise InputError(
-            f"{data.folder}: its categories do not match the classes of {model}: "
-            f"only in the data: {_some(missing)}; only in the model: {_some(extra)}. "
+            f"{data.folder}: its categories do not match the classes of {model}: {differ}. "
             "Use the data set that the model was trained for, or train for this one."
         )
     return tuple(data.category_ids[data.class_names.index(name)] for name in class_names)
+
+
+def name_difference(data: Sequence[str], model: Sequence[str]) -> str:
+    """Which names only the data and only the model have, in half a sentence; "" where none."""
+    missing = [name for name in data if name not in model]
+    extra = [name for name in model if name not in data]
+    if not missing and not extra:
+        return ""
+    return f"only in the data: {_some(missing)}; only in the model: {_some(extra)}"
 
 
 def _truth(found: CocoSplit) -> Any:

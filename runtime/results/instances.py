@@ -73,6 +73,8 @@ class Instances:
     frames: npt.NDArray[np.float32] | None = None
     """(N, 4) float32 xyxy in picture pixels, where `mask_probs` live; may reach outside the
     picture. None: in the boxes. FastMask: in the windows, while boxes are the masks' own."""
+    category_ids: tuple[int, ...] = ()
+    """C ids of the labels in the data set trained on; empty numbers them from 1."""
 
     def __post_init__(self) -> None:
         """Check shapes, dtypes and ranges; ContractError names what differs."""
@@ -229,13 +231,14 @@ class Instances:
 
         Args:
             image_id: the picture's id in the annotation file.
-            category_ids: category id of each label, C long; None numbers them from 1.
+            category_ids: category id of each label, C long; None takes the network's own, or
+                numbers them from 1 where it has none.
 
         Raises:
             ContractError: `category_ids` is not C long.
             SessionError: pycocotools is not installed.
         """
-        ids = range(1, len(self.class_names) + 1) if category_ids is None else category_ids
+        ids = category_ids or self.category_ids or range(1, len(self.class_names) + 1)
         if len(ids) != len(self.class_names):
             raise ContractError(
                 f"to_coco: {len(ids)} category ids; the artefact has {len(self.class_names)} "

@@ -78,6 +78,7 @@ def _detections(
         labels=slots["labels"][keep],
         mask_probs=slots["masks"][keep] if masked else None,
         class_names=contract.class_names,
+        category_ids=contract.category_ids,
         mask_threshold=contract.mask_threshold,
         mask_upsampling=contract.mask_upsampling,
     )
@@ -99,6 +100,7 @@ def _proposals(
         labels=np.zeros(len(windows), dtype=np.int32),
         mask_probs=slots["masks"],
         class_names=contract.class_names,
+        category_ids=contract.category_ids,
         mask_threshold=contract.mask_threshold,
         mask_upsampling=contract.mask_upsampling,
     )

@@ -12,6 +12,7 @@ import torch
 
 from maskrt.runtime.errors import InputError, TrainError
 from maskrt.train import run_log
+from maskrt.train.data.dataset import CocoInstances
 from maskrt.train.loop import train
 from maskrt.train.recipes.recipe import Recipe, dump_recipe, load_recipe
 from maskrt.train.run_state import resumed_recipe
@@ -32,7 +33,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*:DeprecationWarning:tensorboar
 
 
 def run(recipe: Recipe, data: Path, out: Path, **options: object) -> Path:
-    return train(recipe, data, out, workers=0, progress=False, **options)  # type: ignore[arg-type]
+    dataset = CocoInstances(data, "train")
+    return train(recipe, dataset, out, workers=0, progress=False, **options)  # type: ignore[arg-type]
 
 
 def logged(out: Path) -> list[dict[str, str]]:
@@ -144,7 +146,9 @@ def test_a_diverged_loss_stops_the_run(
 
 
 def test_other_classes_are_refused(tiny: MakeRecipe, shapes_folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"its \d+ categories are .*expects \['cat', 'dog'\]"):
+    with pytest.raises(
+        InputError, match=r"; only in the model: cat, dog\. Leave"
+    ):
         run(tiny("classes=[cat, dog]"), shapes_folder, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
@@ -240,8 +244,9 @@ def test_a_checkpoint_of_another_origin_is_not_overwritten(
 def test_a_number_of_workers_that_cannot_be_is_refused(
     tiny: MakeRecipe, shapes_folder: Path, tmp_path: Path, workers: int
 ) -> None:
+    dataset = CocoInstances(shapes_folder, "train")
     with pytest.raises(InputError, match=f"--workers {workers}: expected 0 to 256"):
-        train(tiny(), shapes_folder, tmp_path / "run", workers=workers, progress=False)
+        train(tiny(), dataset, tmp_path / "run", workers=workers, progress=False)
     assert not (tmp_path / "run").exists()
 
 

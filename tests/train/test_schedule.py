@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from maskrt.train.data.dataset import CocoInstances
 from maskrt.train.loop import train
 from maskrt.train.networks.fastmask import FastMask
 from maskrt.train.networks.layers import BatchNorm
@@ -90,8 +91,8 @@ def test_a_step_moves_biases_by_their_own_rate(
             *("fastmask_tiny", "solver.steps=1", "solver.momentum=0", "solver.clip_norm=0"),
             *("solver.weight_decay=0", f"solver.bias_lr_factor={factor}"),
         )
-        out = tmp_path / str(factor)
-        after.append(load_tensors(train(recipe, shapes_folder, out, workers=0, progress=False))[0])
+        dataset, out = CocoInstances(shapes_folder, "train"), tmp_path / str(factor)
+        after.append(load_tensors(train(recipe, dataset, out, workers=0, progress=False))[0])
     one, two = after
     for name in ("head.score_1.bias", "head.objectness.bias"):  # from zero
         assert one[name].abs().max() > 0

@@ -7,6 +7,7 @@ Source: Wu et al., detectron2 data/ @02b5c4e, for which annotations count.
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections import defaultdict
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from pycocotools import mask as coco_mask
 from torch.utils.data import Dataset
 
 from ...eval.coco.annotations import CocoSplit, read_record, read_split
+from ...eval.coco.data import name_difference
 from ...eval.coco.pictures import require_pictures
 from ...eval.coco.segmentations import Segmentation
 from ...runtime.errors import InputError
@@ -72,10 +74,11 @@ class CocoInstances(Dataset[Sample]):
         self.category_ids: tuple[int, ...] = tuple(c.category_id for c in found.categories)
         """COCO's id of each label."""
         self.class_names: tuple[str, ...] = tuple(c.name for c in found.categories)
-        """Name of each label, in order of category id."""
+        """Name of each label, in order of category id until `labelled` gives them another."""
         self.annotation_file: Path = found.annotation_file
         self._images = found.images
         self._objects = _objects(found)
+        self._labels = np.arange(len(found.categories))  # of each category in order of id
 
     def __len__(self) -> int:
         return len(self._images)
@@ -87,11 +90,33 @@ class CocoInstances(Dataset[Sample]):
         return Sample(
             image=read_record(record),
             boxes=np.array([o.box for o in objects], np.float32).reshape(-1, 4),
-            labels=np.array([o.label for o in objects], np.int64),
+            labels=self._labels[[o.category for o in objects]],
             iscrowd=np.array([o.iscrowd for o in objects], np.bool_),
             segmentations=tuple(o.segmentation for o in objects),
             image_id=record.image_id,
         )
+
+    def labelled(self, class_names: tuple[str, ...], model: str) -> CocoInstances:
+        """The same pictures, labels 0..C-1 given in the order of `class_names`.
+
+        Args:
+            class_names: those of the categories, in any order.
+            model: whose classes they are, for the error.
+
+        Raises:
+            InputError: they are other names than the data's.
+        """
+        if differ := name_difference(self.class_names, class_names):
+            raise InputError(
+                f"{self.annotation_file}: its categories do not match the classes of {model}: "
+                f"{differ}. Leave classes= away to take those of the data."
+            )
+        order = [self.class_names.index(name) for name in class_names]
+        relabelled = copy.copy(self)
+        relabelled.class_names = class_names
+        relabelled.category_ids = tuple(self.category_ids[place] for place in order)
+        relabelled._labels = np.argsort(order)[self._labels]
+        return relabelled
 
     def size_hw(self, index: int) -> tuple[int, int]:
         """Height and width of picture `index` as annotated, without decoding it."""
@@ -104,7 +129,8 @@ class _Object:
 
     box: tuple[float, ...]
     """xyxy, inside the picture, with an area."""
-    label: int
+    category: int
+    """Its place in order of category id."""
     iscrowd: bool
     segmentation: Segmentation
 
@@ -112,7 +138,7 @@ class _Object:
 def _objects(found: CocoSplit) -> dict[int, list[_Object]]:
     """Objects and crowds by image id; refuses a split that has none, says what is left out."""
     sizes = {image.image_id: image.image_hw for image in found.images}
-    labels = {category.category_id: label for label, category in enumerate(found.categories)}
+    places = {category.category_id: place for place, category in enumerate(found.categories)}
     objects: dict[int, list[_Object]] = defaultdict(list)
     left_out = 0
     for annotation in found.annotations:
@@ -120,8 +146,8 @@ def _objects(found: CocoSplit) -> dict[int, list[_Object]]:
         if box is None:
             left_out += 1
             continue
-        label = labels[annotation.category_id]
-        known = _Object(box, label, annotation.iscrowd, annotation.segmentation)
+        place = places[annotation.category_id]
+        known = _Object(box, place, annotation.iscrowd, annotation.segmentation)
         objects[annotation.image_id].append(known)
     _say_left_out(found, left_out)
     if objects and all(one.iscrowd for several in objects.values() for one in several):

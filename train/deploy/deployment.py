@@ -179,6 +179,7 @@ def _contract(
         variant=recipe.name,
         task=task,
         class_names=recipe.class_names,
+        category_ids=checkpoint.category_ids,
         canvas_hw=canvas_hw,
         batch=batch,
         resize=ResizeRule(source.short_side_px, source.long_side_px, source.multiple_px),

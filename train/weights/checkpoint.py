@@ -18,6 +18,7 @@ import torch
 
 from ...runtime.errors import InputError
 from ...runtime.files import atomic_path, sha256_of, write_text
+from ...runtime.json_values import decoded, parse_json
 from ..networks.families import Network, new_network
 from ..recipes.recipe import Recipe, differences, dump_recipe, load_recipe, parse_recipe
 from ..recipes.values import shown
@@ -27,7 +28,7 @@ from .imported import Imported, imported_in
 from .tensors import check_tensors, load_tensors, save_tensors, write_tensors
 
 RECIPE, STEPS, MEASURED = "maskrt.yaml", "maskrt.steps", "maskrt.measured"
-IMPORTED = "maskrt.imported"
+IMPORTED, CATEGORY_IDS = "maskrt.imported", "maskrt.category_ids"
 """In the header. Checkpoints of maskrt 0.1 hold the recipe's name alone, as "maskrt.recipe"."""
 
 
@@ -45,6 +46,8 @@ class Checkpoint:
     """Accuracy written at the end of training, e.g. {"box_ap": 51.2}; empty when never measured."""
     imported: Imported | None
     """What other project's weights these are."""
+    category_ids: tuple[int, ...] = ()
+    """Of each label in the data set trained on; empty numbers them from 1."""
 
     @property
     def origin(self) -> str:
@@ -61,6 +64,7 @@ def save_checkpoint(
     steps: int = 0,
     measured: dict[str, float] | None = None,
     imported: Imported | None = None,
+    category_ids: tuple[int, ...] = (),
 ) -> None:
     """Write weights and recipe, each atomically.
 
@@ -74,6 +78,8 @@ def save_checkpoint(
     metadata = {RECIPE: text, STEPS: str(steps), MEASURED: json.dumps(measured or {})}
     if imported is not None:
         metadata[IMPORTED] = imported.to_json()
+    if category_ids not in ((), tuple(range(1, len(category_ids) + 1))):
+        metadata[CATEGORY_IDS] = json.dumps(category_ids)
     with atomic_path(path) as temporary:
         write_tensors(temporary, model.state_dict(), metadata)
         write_text(path.with_suffix(".yaml"), text)
@@ -91,12 +97,14 @@ def load_checkpoint(path: Path) -> Checkpoint:
     recipe = _recipe_beside(path, metadata.get(RECIPE))
     steps, measured = _steps(path, metadata), _measured(path, metadata)
     imported = imported_in(metadata.get(IMPORTED), path, IMPORTED)
+    category_ids = _category_ids(path, metadata, len(recipe.class_names))
     with torch.device("meta"):  # no memory for what a recipe of other weights may ask
         expected = new_network(recipe).state_dict()
     check_tensors(path, tensors, expected)
     model = new_network(recipe)
     model.load_state_dict(tensors)
-    return Checkpoint(recipe, model.eval(), sha256_of(path), steps, measured, imported)
+    found = (sha256_of(path), steps, measured, imported, category_ids)
+    return Checkpoint(recipe, model.eval(), *found)
 
 
 def _recipe_beside(path: Path, saved: str | None) -> Recipe:
@@ -146,6 +154,17 @@ def _measured(path: Path, metadata: dict[str, str]) -> dict[str, float]:
     if not isinstance(values, dict) or not all(map(_is_number, values.values())):
         raise _header_error(path, MEASURED, text, "a JSON object of numbers")
     return {name: float(value) for name, value in values.items()}
+
+
+def _category_ids(path: Path, metadata: dict[str, str], classes: int) -> tuple[int, ...]:
+    text = metadata.get(CATEGORY_IDS, "[]")
+    try:
+        ids = decoded(tuple[int, ...], parse_json(text))
+    except ValueError:
+        ids = (0, 0)
+    if ids and (len(ids) != classes or len(set(ids)) != classes):
+        raise _header_error(path, CATEGORY_IDS, text, f"{classes} whole numbers, none twice")
+    return ids
 
 
 def _is_number(value: object) -> bool:

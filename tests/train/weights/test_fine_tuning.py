@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from maskrt.runtime.errors import ConfigError
+from maskrt.train.data.dataset import CocoInstances
 from maskrt.train.loop import train
 from maskrt.train.networks.fastmask import FastMask
 from maskrt.train.recipes.fastmask import FastMaskRecipe
@@ -29,9 +30,8 @@ def test_a_run_starts_from_every_weight(
     proposer: MakeProposer, published: Path, shapes_folder: Path, tmp_path: Path
 ) -> None:
     recipe = proposer("fastmask_tiny", *ORIGINAL, "solver.lr=0", "solver.steps=1")
-    result = train(
-        recipe, shapes_folder, tmp_path / "run", workers=0, weights=published, progress=False
-    )
+    dataset = CocoInstances(shapes_folder, "train")
+    result = train(recipe, dataset, tmp_path / "run", workers=0, weights=published, progress=False)
     given, trained = (
         load_checkpoint(published).model,
         dict(load_checkpoint(result).model.named_parameters()),
