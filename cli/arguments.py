@@ -29,10 +29,14 @@ def add_verb(
 
 
 def add_recipe(sub: argparse.ArgumentParser) -> None:
-    """A recipe with its overrides and where its backbone comes from."""
+    """A recipe with its overrides and what its weights begin as."""
     sub.add_argument("recipe", help="shipped recipe name or a YAML file")
     sub.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. solver.lr=0.01")
-    sub.add_argument("--backbone", type=Path, help="checkpoint whose backbone weights are taken")
+    begin = sub.add_mutually_exclusive_group()
+    begin.add_argument(
+        "--weights", type=Path, help="checkpoint of any family to start from: all that fits"
+    )
+    begin.add_argument("--backbone", type=Path, help="the same, but its backbone or body alone")
 
 
 def add_data(sub: argparse.ArgumentParser, *, required: bool) -> None:

@@ -12,7 +12,6 @@ one GPU or machine: start it with torchrun.
 from __future__ import annotations
 
 import contextlib
-import logging
 import math
 import os
 from collections.abc import Iterator, Sequence
@@ -38,9 +37,8 @@ from .run_log import Log
 from .run_state import Run, new_run, restore, save_state
 from .schedule import learning_rate
 from .seeds import torch_seed
-from .weights.checkpoint import save_checkpoint
-
-logger = logging.getLogger(__name__)
+from .weights.checkpoint import save_checkpoint, start_from
+from .weights.fine_tuning import require_trained
 
 MOST_WORKERS = 256
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -66,8 +64,9 @@ def train(
         out: folder of the run; no other process may train in it meanwhile.
         resume: continue the run that is in `out`, which must be of this recipe but for its steps.
         workers: processes that decode pictures; 0 decodes in this one.
-        backbone: checkpoint whose backbone weights are taken.
-        weights: checkpoint of the same network, all of whose weights are taken.
+        backbone: checkpoint whose body is taken, all of it and nothing else; when resuming neither
+            is looked at.
+        weights: checkpoint of which all that fits is taken, see `fine_tuning`.
         progress: whether to show a bar.
         overrides: by which `recipe` differs from its file; kept for `run_state.resumed_recipe`.
 
@@ -75,7 +74,8 @@ def train(
         Path of the checkpoint (of the average when `solver.ema_decay` is set).
 
     Raises:
-        ConfigError: processes that cannot share a batch, or `weights` of another network.
+        ConfigError: processes that cannot share a batch, `weights` of which nothing fits, or layers
+            that are not trained and would stay random.
         InputError: the data has other classes, or `out` already holds a run and `resume` is not
             set.
         TrainError: the losses are no longer finite, another process trains in `out`, or the run
@@ -87,7 +87,11 @@ def train(
         dataset = dataset.labelled(recipe.class_names, f"recipe {recipe.name}")
     with locked(out) if rank == 0 else contextlib.nullcontext():
         require_run(out) if resume else require_no_run(out)
-        run = new_run(recipe, device, backbone, overrides, weights)
+        run = new_run(recipe, device, overrides)
+        taken = None
+        if not resume:
+            taken = start_from(run.model, backbone, weights)
+            require_trained(run.model, taken.kept if taken else (), weights or backbone)
         run.annotations_sha256, run.ranks = sha256_of(dataset.annotation_file), ranks
         if not isinstance(recipe, FastMaskRecipe):
             run.category_ids = dataset.category_ids
@@ -95,7 +99,6 @@ def train(
             restore(run, out / STATE)
         elif rank == 0:
             write_text(out / RECIPE, dump_recipe(recipe))
-            _warn_of_frozen(recipe, backbone or weights)
         module: nn.Module = LossModule(run.model)
         if ranks > 1:
             module = nn.parallel.DistributedDataParallel(module, find_unused_parameters=True)
@@ -105,18 +108,6 @@ def train(
         if rank == 0:
             save_checkpoint(out / RESULT, final, steps=run.step, category_ids=run.category_ids)
     return out / RESULT
-
-
-def _warn_of_frozen(recipe: Recipe, start: Path | None) -> None:
-    if start is not None or isinstance(recipe, FastMaskRecipe) or not recipe.model.freeze_at:
-        return
-    logger.warning(
-        "%s: %s are not trained (model.freeze_at=%d) and random without --backbone. "
-        "Give trained weights, or set model.freeze_at=0 model.norm=batch model.head_norm=true.",
-        recipe.name,
-        ", ".join(("stem", "res2", "res3", "res4")[: recipe.model.freeze_at]),
-        recipe.model.freeze_at,
-    )
 
 
 def _check_processes(recipe: Recipe, workers: int, ranks: int) -> None:

@@ -28,8 +28,6 @@ from .recipes.recipe import Recipe, differences, dump_recipe, load_recipe, parse
 from .recipes.values import shown
 from .schedule import sgd
 from .seeds import torch_seed
-from .weights.backbone import take_backbone
-from .weights.fine_tuning import take_weights
 from .weights.tensors import check_tensors, load_metadata, load_tensors, save_tensors
 
 FORMAT = "3"
@@ -58,21 +56,11 @@ class Run:
     """Steps done."""
 
 
-def new_run(
-    recipe: Recipe,
-    device: torch.device,
-    backbone: Path | None = None,
-    overrides: Sequence[str] = (),
-    weights: Path | None = None,
-) -> Run:
-    """A run at its start, seeded by the recipe; see `take_backbone` and `take_weights`."""
+def new_run(recipe: Recipe, device: torch.device, overrides: Sequence[str] = ()) -> Run:
+    """A run at its start, seeded by the recipe."""
     solver = recipe.solver
     torch.manual_seed(torch_seed(solver.seed))
     model = new_network(recipe)
-    if backbone is not None:
-        take_backbone(model, backbone)
-    if weights is not None:
-        take_weights(model, weights)
     model = model.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     average = None
     if solver.ema_decay:

@@ -26,21 +26,33 @@ class Trained:
     """On the val split; None in all processes but the first of a distributed run."""
 
 
+@dataclass(frozen=True)
+class Begun:
+    """An untrained checkpoint that was written."""
+
+    recipe: Recipe
+    """Resolved."""
+    taken: tuple[str, ...]
+    """What was taken from other weights, a few lines; empty without any."""
+
+
 def new_checkpoint(
     recipe: str | Path,
     out: Path,
     overrides: Sequence[str] = (),
     *,
     backbone: Path | None = None,
+    weights: Path | None = None,
     overwrite: bool = False,
-) -> Recipe:
-    """Write an untrained checkpoint; returns its resolved recipe.
+) -> Begun:
+    """Write a checkpoint that was not trained.
 
     Args:
         recipe: a shipped recipe's name, or a YAML file.
         out: `.safetensors` to write; its `.yaml` goes beside it.
         overrides: `key=value` each, e.g. "solver.lr=0.01".
-        backbone: checkpoint whose backbone weights are taken, a file or a shipped one's name.
+        backbone: checkpoint whose body is taken, a file or a shipped one's name.
+        weights: checkpoint of which all that fits is taken, likewise; one of the two at most.
         overwrite: replace the files where they are there.
 
     Raises:
@@ -54,8 +66,13 @@ def new_checkpoint(
     require_suffix(out)
     resolved = load_recipe(recipe, overrides)
     require_new(out, overwrite=overwrite)
-    write_untrained(resolved, out, None if backbone is None else named_file(backbone))
-    return resolved
+    taken = write_untrained(
+        resolved,
+        out,
+        None if backbone is None else named_file(backbone),
+        None if weights is None else named_file(weights),
+    )
+    return Begun(resolved, tuple(taken.lines) if taken else ())
 
 
 def train_recipe(
@@ -81,12 +98,13 @@ def train_recipe(
         resume: continue the run that is in `out`, with the recipe that it was started with: its
             overrides need not be given again, and only solver.steps may be another.
         workers: processes that decode pictures; 0 decodes in this one.
-        backbone: checkpoint whose backbone weights are taken, a file or a shipped one's name.
-        weights: checkpoint of the same network, trained or imported, all of whose weights are
-            taken; likewise.
+        backbone: checkpoint whose body is taken, a file or a shipped one's name.
+        weights: checkpoint, trained or imported, of which all that fits is taken; likewise, and one
+            of the two at most.
 
     Raises:
-        ConfigError: the recipe or an override is not valid, or `weights` are of another network.
+        ConfigError: the recipe or an override is not valid, `weights` or `backbone` do not fit, or
+            layers that are not trained would stay random.
         InputError: the data set or a file is not usable.
         TrainError: the loss became infinite or NaN, the run to resume is of another recipe, or
             another process trains in `out`.

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..arguments import Arguments, Result, add_recipe, add_verb
+from ..output import say
 
 
 def add(verbs: Any) -> None:
@@ -20,12 +21,15 @@ def run(arguments: Arguments) -> Result:
     """Write it."""
     from ...workflows import new_checkpoint
 
-    recipe = new_checkpoint(
+    begun = new_checkpoint(
         arguments.recipe,
         arguments.out,
         arguments.overrides,
         backbone=arguments.backbone,
+        weights=arguments.weights,
         overwrite=arguments.overwrite,
     )
-    print(f"{arguments.out}: untrained {recipe.name}")
+    for line in begun.taken:
+        say(line)
+    print(f"{arguments.out}: untrained {begun.recipe.name}")
     return {"checkpoint": str(arguments.out)}

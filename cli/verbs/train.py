@@ -13,9 +13,6 @@ def add(verbs: Any) -> None:
     """Its grammar."""
     sub = add_verb(verbs, "train", "train a recipe on a COCO-format data set", run)
     add_recipe(sub)
-    sub.add_argument(
-        "--weights", type=Path, help="checkpoint of the same network, all of which is taken"
-    )
     sub.add_argument("--data", type=Path, required=True, help="folder with annotations/ and train/")
     sub.add_argument("--out", type=Path, required=True, help="folder of the run")
     sub.add_argument(

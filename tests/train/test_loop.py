@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from maskrt.runtime.errors import InputError, TrainError
+from maskrt.runtime.errors import ConfigError, InputError, TrainError
 from maskrt.train import run_log
 from maskrt.train.data.dataset import CocoInstances
 from maskrt.train.loop import train
@@ -250,17 +250,17 @@ def test_a_number_of_workers_that_cannot_be_is_refused(
     assert not (tmp_path / "run").exists()
 
 
-def test_frozen_stages_without_weights_are_told(
-    tiny: MakeRecipe, shapes_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+def test_frozen_stages_without_weights_are_refused(
+    tiny: MakeRecipe, shapes_folder: Path, tmp_path: Path
 ) -> None:
     frozen = tiny("solver.steps=1", "model.freeze_at=2")
-    run(frozen, shapes_folder, tmp_path / "random")
-    assert "stem, res2 are not trained (model.freeze_at=2) and random" in caplog.text
-    caplog.clear()
+    with pytest.raises(ConfigError, match=r"stem, res2 would stay random, .*no weights were given"):
+        run(frozen, shapes_folder, tmp_path / "random")
+    assert not (tmp_path / "random").exists()
     new_checkpoint(frozen, tmp_path / "given.safetensors")
     run(frozen, shapes_folder, tmp_path / "given", backbone=tmp_path / "given.safetensors")
-    run(tiny("solver.steps=1"), shapes_folder, tmp_path / "all")
-    assert not caplog.text
+    again = tiny("solver.steps=2", "model.freeze_at=2")  # whose state has them
+    assert load_checkpoint(run(again, shapes_folder, tmp_path / "given", resume=True)).steps == 2
 
 
 @pytest.mark.parametrize("seed", [20260101, 2**70])

@@ -16,14 +16,14 @@ from pathlib import Path
 
 import torch
 
-from ...runtime.errors import InputError
+from ...runtime.errors import ConfigError, InputError
 from ...runtime.files import atomic_path, sha256_of, write_text
 from ...runtime.json_values import decoded, parse_json
 from ..networks.families import Network, new_network
 from ..recipes.recipe import Recipe, differences, dump_recipe, load_recipe, parse_recipe
 from ..recipes.values import shown
 from ..seeds import torch_seed
-from .backbone import take_backbone
+from .fine_tuning import Taken, take_weights
 from .imported import Imported, imported_in
 from .tensors import check_tensors, load_tensors, save_tensors, write_tensors
 
@@ -201,10 +201,36 @@ def record_accuracy(path: Path, measured: dict[str, float]) -> None:
     save_tensors(path, tensors, metadata | {MEASURED: json.dumps(measured)})
 
 
-def new_checkpoint(recipe: Recipe, path: Path, backbone: Path | None = None) -> None:
-    """Write an untrained network, seeded by the recipe; `backbone`: see `take_backbone`."""
+def new_checkpoint(
+    recipe: Recipe, path: Path, backbone: Path | None = None, weights: Path | None = None
+) -> Taken | None:
+    """Write an untrained network, seeded by the recipe; the rest as `start_from`."""
     torch.manual_seed(torch_seed(recipe.solver.seed))
     model = new_network(recipe)
-    if backbone is not None:
-        take_backbone(model, backbone)
+    taken = start_from(model, backbone, weights)
     save_checkpoint(path, model)
+    return taken
+
+
+def start_from(
+    model: Network, backbone: Path | None = None, weights: Path | None = None
+) -> Taken | None:
+    """Give a new network, in place, what it starts from; None where that is nothing.
+
+    Args:
+        model: of any family.
+        backbone: checkpoint whose body is taken, all of it and nothing else.
+        weights: checkpoint of which all that fits is taken.
+
+    Raises:
+        InputError, ConfigError: as `load_checkpoint` and `take_weights`, or both are given.
+    """
+    if backbone is not None and weights is not None:
+        raise ConfigError(
+            f"--backbone {backbone}: --weights {weights} found beside it, which brings a backbone "
+            "too; expected one of them. Leave the other away."
+        )
+    path = weights or backbone
+    if path is None:
+        return None
+    return take_weights(model, load_checkpoint(path), path, body_only=weights is None)

@@ -199,7 +199,7 @@ def _report(
     start = f"{len(taken)} tensors, {values:,} values of {layout.title}"
     if not layout.heads:
         settings = f" with {' '.join(layout.overrides)}" if layout.overrides else ""
-        return f"{start}; the heads are untrained: use it as --backbone{settings}"
+        return f"{start}; the heads are untrained: start from it by --weights{settings}"
     given = "numbered: --classes names them" if recipe.class_names[0] == "class_0" else "yours"
     named = "COCO's" if recipe.classes == "coco" else given
     return f"{start}, {len(recipe.class_names)} classes ({named})"

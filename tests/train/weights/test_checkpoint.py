@@ -17,12 +17,12 @@ from maskrt.train.recipes.fastmask import FastMaskRecipe
 from maskrt.train.recipes.mask_rcnn import MaskRCNNRecipe
 from maskrt.train.weights import checkpoint
 from maskrt.train.weights import tensors as tensor_files
-from maskrt.train.weights.backbone import take_backbone
 from maskrt.train.weights.checkpoint import (
     load_checkpoint,
     new_checkpoint,
     record_accuracy,
     save_checkpoint,
+    start_from,
 )
 from maskrt.train.weights.tensors import load_tensors, save_tensors
 
@@ -84,7 +84,7 @@ def test_backbone_is_taken_over_and_nothing_else(tiny: MakeRecipe, saved: Path) 
     torch.manual_seed(9)
     model = MaskRCNN(tiny())
     head = model.rpn.conv.weight.clone()
-    take_backbone(model, saved)
+    start_from(model, saved)
     given = load_checkpoint(saved).model
     assert torch.equal(model.backbone.stem.conv1.weight, given.backbone.stem.conv1.weight)
     assert torch.equal(model.rpn.conv.weight, head)
@@ -92,7 +92,7 @@ def test_backbone_is_taken_over_and_nothing_else(tiny: MakeRecipe, saved: Path) 
 
 def test_a_backbone_of_other_widths_is_refused(tiny: MakeRecipe, saved: Path) -> None:
     with pytest.raises(ConfigError, match="its backbone is not the one of recipe"):
-        take_backbone(MaskRCNN(tiny("model.stem_channels=16")), saved)
+        start_from(MaskRCNN(tiny("model.stem_channels=16")), saved)
 
 
 def part(model: MaskRCNN | FastMask, prefix: str) -> dict[str, torch.Tensor]:
@@ -111,14 +111,14 @@ def test_either_family_takes_the_others_body(
     torch.manual_seed(9)
     model = FastMask(proposer("fastmask_tiny"))
     others = {k: v.clone() for k, v in model.state_dict().items() if not k.startswith("body.")}
-    take_backbone(model, saved)
+    start_from(model, saved)
     assert same(part(model, "body."), part(detector, "backbone."))
     assert all(torch.equal(v, others[k]) for k, v in model.state_dict().items() if k in others)
 
     torch.manual_seed(10)
     save_checkpoint(tmp_path / "proposer.safetensors", FastMask(proposer("deepmask_tiny")))
     back = MaskRCNN(tiny())
-    take_backbone(back, tmp_path / "proposer.safetensors")
+    start_from(back, tmp_path / "proposer.safetensors")
     given = load_checkpoint(tmp_path / "proposer.safetensors").model
     assert same(part(back, "backbone."), part(given, "body."))
 
@@ -127,7 +127,7 @@ def test_an_untied_second_stream_starts_as_the_first(
     tiny: MakeRecipe, proposer: MakeProposer, saved: Path, tmp_path: Path
 ) -> None:
     untied = FastMask(proposer("fastmask_tiny", "model.compat=original"))
-    take_backbone(untied, saved)
+    start_from(untied, saved)
     given = part(load_checkpoint(saved).model, "backbone.res4.")
     assert same(part(untied, "body.res4."), given)
     assert same(part(untied, "body.res4_second."), given)
@@ -136,11 +136,11 @@ def test_an_untied_second_stream_starts_as_the_first(
         untied.body.res4_second[0].conv1.weight.add_(1)
     save_checkpoint(tmp_path / "untied.safetensors", untied)
     again = FastMask(proposer("fastmask_tiny", "model.compat=original"))
-    take_backbone(again, tmp_path / "untied.safetensors")
+    start_from(again, tmp_path / "untied.safetensors")
     assert same(part(again, "body."), part(untied, "body."))  # the file's own, where it has one
     tied, detector = FastMask(proposer("fastmask_tiny")), MaskRCNN(tiny())
     for model, prefix in ((tied, "body."), (detector, "backbone.")):
-        take_backbone(model, tmp_path / "untied.safetensors")
+        start_from(model, tmp_path / "untied.safetensors")
         assert same(part(model, f"{prefix}res4."), part(untied, "body.res4."))
 
 
@@ -149,7 +149,7 @@ def test_a_body_of_other_layers_is_refused(
     proposer: MakeProposer, saved: Path, override: str
 ) -> None:
     with pytest.raises(ConfigError, match="its backbone is not the one of recipe fastmask_tiny"):
-        take_backbone(FastMask(proposer("fastmask_tiny", override)), saved)
+        start_from(FastMask(proposer("fastmask_tiny", override)), saved)
 
 
 def test_a_missing_recipe_is_named(saved: Path) -> None:

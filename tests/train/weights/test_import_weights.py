@@ -17,13 +17,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from maskrt.runtime.errors import InputError
+from maskrt.runtime.errors import ConfigError, InputError
 from maskrt.train.networks.mask_rcnn import MaskRCNN
 from maskrt.train.recipes.recipe import MaskRCNNRecipe, load_recipe
 from maskrt.train.weights import import_weights
 from maskrt.train.weights.checkpoint import load_checkpoint, new_checkpoint
 from maskrt.train.weights.import_weights import import_checkpoint
 from maskrt.train.weights.tensors import load_tensors, save_tensors
+from maskrt.train.weights.torchvision_layout import TORCHVISION
 
 # ResNet-50's blocks, so that every name exists, at a sixteenth of its width.
 NARROW = """
@@ -218,7 +219,7 @@ def test_torchvision_weights_bring_backbone_res5_strides_and_colours(
     loaded = load_checkpoint(tmp_path / "m.safetensors")
     assert_holds(loaded.model.state_dict(), backbone_of(state))
     assert report.startswith("265 tensors, ")
-    assert "--backbone with model.stride_in_1x1=false input.channel_order=RGB" in report
+    assert "--weights with model.stride_in_1x1=false input.channel_order=RGB" in report
     assert not loaded.recipe.model.stride_in_1x1
     assert loaded.recipe.input.channel_order == "RGB"
     assert loaded.recipe.input.mean == (123.675, 116.28, 103.53)
@@ -245,8 +246,13 @@ def test_a_new_network_takes_over_the_imported_backbone(
     state = trained(narrow)
     torch.save(torchvision_of(state), tmp_path / "resnet50.pth")
     import_checkpoint(tmp_path / "resnet50.pth", "torchvision", tmp_path / "m.safetensors")
-    light = load_recipe(import_weights.RECIPE, ["model.subnet=light", "model.separable_channels=8"])
-    new_checkpoint(light, tmp_path / "new.safetensors", backbone=tmp_path / "m.safetensors")
+    light = ["model.subnet=light", "model.separable_channels=8"]
+    weights, new = tmp_path / "m.safetensors", tmp_path / "new.safetensors"
+    with pytest.raises(ConfigError, match="Add to the command: ") as caught:
+        new_checkpoint(load_recipe(import_weights.RECIPE, light), new, weights)
+    words = str(caught.value).partition("Add to the command: ")[2].removesuffix(".").split()
+    assert words == [*TORCHVISION.overrides[1:], TORCHVISION.overrides[0]]
+    new_checkpoint(load_recipe(import_weights.RECIPE, [*light, *words]), new, weights)
     found = load_checkpoint(tmp_path / "new.safetensors").model.state_dict()
     assert_holds(found, {k: v for k, v in state.items() if k.startswith("backbone.")})
 
