@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..shapes.scenes import CLASS_NAMES as SHAPES
+from ..shapes.outlines import CLASS_NAMES as SHAPES
 
 # COCO's 80 things in category-id order, from the annotations: https://cocodataset.org/#download.
 _COCO_NAMES = (

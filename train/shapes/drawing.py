@@ -29,7 +29,8 @@ import numpy as np
 
 from ...runtime.errors import InputError
 from ...runtime.whole_folder import whole_folder
-from .scenes import CLASS_NAMES, Bytes, draw_scene
+from .outlines import CLASS_NAMES
+from .scenes import Bytes, draw_scene
 
 SPLITS = ("train", "val")
 PARAMETERS_FILE = "shapes.json"
@@ -51,6 +52,7 @@ def draw_shapes(
     seed: int = 0,
     *,
     sizes_hw: tuple[tuple[int, int], ...] = (),
+    kinds: tuple[str, ...] = CLASS_NAMES,
     workers: int | None = None,
     progress: bool = True,
 ) -> Path:
@@ -62,6 +64,7 @@ def draw_shapes(
         val_images: number of val pictures, 0 for none.
         seed: 0 or more; another seed gives other pictures.
         sizes_hw: height and width in pixels of pictures, taken in turn; empty leaves them to seed.
+        kinds: of objects, in the order of their category ids, names of `outlines.OUTLINES`.
         workers: processes; default one per core, 8 at most.
         progress: show a progress bar on standard error.
 
@@ -80,11 +83,16 @@ def draw_shapes(
     }
     if sizes_hw:
         parameters["sizes_hw"] = [list(hw) for hw in sizes_hw]
+    if kinds != CLASS_NAMES:
+        parameters["kinds"] = list(kinds)
     if _already_there(out, parameters):
         return out
     with whole_folder(out) as temporary:
-        draw = functools.partial(_draw_picture, temporary, seed, sizes_hw)
-        _draw_splits(temporary, (images, val_images), seed, draw, workers, progress)
+        draw = functools.partial(_draw_picture, temporary, seed, sizes_hw, kinds)
+        entries = _draw_splits(temporary, (images, val_images), draw, workers, progress)
+        for name, of_split in zip(SPLITS, entries, strict=True):
+            text = json.dumps(_coco(of_split, seed, kinds), separators=(",", ":"))
+            (temporary / "annotations" / f"instances_{name}.json").write_text(text)
         (temporary / PARAMETERS_FILE).write_text(json.dumps(parameters) + "\n")
     return out
 
@@ -138,11 +146,11 @@ def _in_words(parameters: Any) -> str:
 def _draw_splits(
     folder: Path,
     counts: tuple[int, int],
-    seed: int,
     draw: functools.partial[Any],
     workers: int | None,
     progress: bool,
-) -> None:
+) -> tuple[list[Any], list[Any]]:
+    """Write all pictures; returns what `_draw_picture` does, by split."""
     (folder / "annotations").mkdir()
     tasks = [(split, index) for split, count in enumerate(counts) for index in range(count)]
     entries: tuple[list[Any], list[Any]] = ([], [])
@@ -151,9 +159,7 @@ def _draw_splits(
         (folder / name).mkdir()
     for (split, _), entry in zip(tasks, _tracked(drawn, len(tasks), progress), strict=True):
         entries[split].append(entry)
-    for name, split_entries in zip(SPLITS, entries, strict=True):
-        text = json.dumps(_coco(split_entries, seed), separators=(",", ":"))
-        (folder / "annotations" / f"instances_{name}.json").write_text(text)
+    return entries
 
 
 def _drawn(
@@ -194,12 +200,16 @@ def _tracked(items: Iterable[Any], total: int, progress: bool) -> Iterable[Any]:
 
 
 def _draw_picture(
-    folder: Path, seed: int, sizes_hw: tuple[tuple[int, int], ...], task: tuple[int, int]
+    folder: Path,
+    seed: int,
+    sizes_hw: tuple[tuple[int, int], ...],
+    kinds: tuple[str, ...],
+    task: tuple[int, int],
 ) -> Any:
     """Write one JPEG; return its size and annotations, ids still to be given."""
     split, index = task
     image_hw = sizes_hw[index % len(sizes_hw)] if sizes_hw else None
-    scene = draw_scene(np.random.default_rng([seed, split, index]), image_hw)
+    scene = draw_scene(np.random.default_rng([seed, split, index]), image_hw, kinds)
     bgr = cv2.cvtColor(scene.image, cv2.COLOR_RGB2BGR)
     _, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
     (folder / SPLITS[split] / _file_name(index)).write_bytes(data.tobytes())
@@ -251,7 +261,7 @@ def _polygons(mask: Bytes) -> list[list[float]] | None:
     return [((c.reshape(-1) + 0.5) / 2).tolist() for c in simple]
 
 
-def _coco(entries: list[Any], seed: int) -> dict[str, Any]:
+def _coco(entries: list[Any], seed: int, kinds: tuple[str, ...]) -> dict[str, Any]:
     """The annotation file; ids count from 1, category ids are labels + 1."""
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
@@ -268,7 +278,7 @@ def _coco(entries: list[Any], seed: int) -> dict[str, Any]:
             annotations.append({"id": len(annotations) + 1, "image_id": index + 1, **region})
     categories = [
         {"id": label + 1, "name": name, "supercategory": "shape"}
-        for label, name in enumerate(CLASS_NAMES)
+        for label, name in enumerate(kinds)
     ]
     info = {"description": f"maskrt shapes, seed {seed}", "version": str(DRAWING)}
     return {"info": info, "images": images, "annotations": annotations, "categories": categories}

@@ -9,27 +9,17 @@ milliseconds.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-Bytes = npt.NDArray[np.uint8]
-Floats = npt.NDArray[np.float64]
+from .outlines import CLASS_NAMES, OUTLINES, Floats
 
-CLASS_NAMES = (
-    "circle",
-    "square",
-    "triangle",
-    "pentagon",
-    "star",
-    "cross",
-    "ring",
-    "heart",
-    "crescent",
-    "arrow",
-)
+Bytes = npt.NDArray[np.uint8]
+
 PICTURE_SIDE_PX = (240, 320)
 OBJECTS = (1, 15)
 SMALLEST_PX = 12
@@ -56,17 +46,22 @@ class Scene:
     image: Bytes
     """(H, W, 3) uint8 RGB."""
     labels: tuple[int, ...]
-    """Index into `CLASS_NAMES` per object, in drawing order; never empty."""
+    """Index into the kinds per object, in drawing order; never empty."""
     owner: Bytes
     """(H, W) uint8: 0 ground, i where object i - 1 is visible."""
 
 
-def draw_scene(rng: np.random.Generator, image_hw: tuple[int, int] | None = None) -> Scene:
+def draw_scene(
+    rng: np.random.Generator,
+    image_hw: tuple[int, int] | None = None,
+    kinds: Sequence[str] = CLASS_NAMES,
+) -> Scene:
     """Draw one picture; everything in it is decided by `rng`.
 
     Args:
         rng: decides.
         image_hw: height and width in pixels; None leaves them to `rng`, 240..320 each.
+        kinds: of objects, in label order, names of `OUTLINES`.
 
     Returns:
         A `Scene` with 1..15 objects; each object shows at least two fifths
@@ -80,8 +75,8 @@ def draw_scene(rng: np.random.Generator, image_hw: tuple[int, int] | None = None
     labels: list[int] = []
     whole_px = [0]  # indexed as `owner`; entry 0 is the ground
     for side_px in _object_sides(rng, min(height, width)):
-        label = int(rng.integers(len(CLASS_NAMES)))
-        alpha = _silhouette(rng, label, side_px)
+        label = int(rng.integers(len(kinds)))
+        alpha = _silhouette(rng, OUTLINES[kinds[label]], side_px)
         corner = _free_place(rng, alpha, owner, whole_px)
         if corner is None:
             continue
@@ -90,7 +85,7 @@ def draw_scene(rng: np.random.Generator, image_hw: tuple[int, int] | None = None
         mean = ground.mean(axis=0)
         _paint(rng, image, owner, alpha, corner=corner, number=len(labels), ground=mean)
     if not labels:  # every place refused (a lone sliver of a shape); the next draw differs
-        return draw_scene(rng, image_hw)
+        return draw_scene(rng, image_hw, kinds)
     return Scene(_lit(rng, image), tuple(labels), owner)
 
 
@@ -107,62 +102,11 @@ def _object_sides(rng: np.random.Generator, picture_px: int) -> list[float]:
     return [float(v) for v in sides[order]]
 
 
-def _circle(points: int, radius: float = 1.0, start: float = 0.0) -> Floats:
-    angle = start + 2 * np.pi * np.arange(points) / points
-    return radius * np.stack([np.cos(angle), np.sin(angle)], axis=1)
-
-
-def _star() -> Floats:
-    radius = np.where(np.arange(10) % 2 == 0, 1.0, 0.42)
-    return _circle(10) * radius[:, None]
-
-
-def _cross() -> Floats:
-    w = 0.3
-    arm = np.array([[1, -w], [1, w], [w, w]])
-    turns = [np.linalg.matrix_power(np.array([[0.0, 1], [-1, 0]]), k) for k in range(4)]
-    return np.concatenate([arm @ turn for turn in turns])
-
-
-def _heart() -> Floats:
-    t = 2 * np.pi * np.arange(48) / 48
-    y = 13 * np.cos(t) - 5 * np.cos(2 * t) - 2 * np.cos(3 * t) - np.cos(4 * t)
-    return np.stack([16 * np.sin(t) ** 3, -y], axis=1) / 17
-
-
-def _crescent() -> Floats:
-    """The unit disc less a disc of radius 0.8 centred at (0.45, 0); they meet at x = 0.625."""
-    tip_y = np.sqrt(1 - 0.625**2)
-    outer = np.linspace(np.arctan2(tip_y, 0.625), 2 * np.pi - np.arctan2(tip_y, 0.625), 40)
-    half = np.arctan2(tip_y, 0.625 - 0.45)
-    inner = np.linspace(2 * np.pi - half, half, 32)[1:-1]
-    inside = 0.8 * np.stack([np.cos(inner), np.sin(inner)], axis=1) + [0.45, 0]
-    return np.concatenate([np.stack([np.cos(outer), np.sin(outer)], axis=1), inside])
-
-
-_ARROW = np.array(
-    [[-1, -0.2], [0.05, -0.2], [0.05, -0.62], [1, 0], [0.05, 0.62], [0.05, 0.2], [-1, 0.2]]
-)
-# Closed outlines per class, filled by the even-odd rule: the second one of the ring is its hole.
-_OUTLINES: dict[str, tuple[Floats, ...]] = {
-    "circle": (_circle(64),),
-    "square": (_circle(4, start=np.pi / 4),),
-    "triangle": (_circle(3),),
-    "pentagon": (_circle(5),),
-    "star": (_star(),),
-    "cross": (_cross(),),
-    "ring": (_circle(64), _circle(64, radius=0.55)),
-    "heart": (_heart(),),
-    "crescent": (_crescent(),),
-    "arrow": (_ARROW,),
-}
-
-
-def _silhouette(rng: np.random.Generator, label: int, side_px: float) -> Bytes:
+def _silhouette(rng: np.random.Generator, shape: tuple[Floats, ...], side_px: float) -> Bytes:
     """Anti-aliased coverage (h, w) uint8 of one turned and stretched shape, its window tight."""
     angle, stretch = rng.normal(0, _TILT_RAD), np.exp(rng.uniform(-0.2, 0.2))
     turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
-    outlines = [(o * [stretch, 1]) @ turn for o in _OUTLINES[CLASS_NAMES[label]]]
+    outlines = [(o * [stretch, 1]) @ turn for o in shape]
     low, high = outlines[0].min(axis=0), outlines[0].max(axis=0)
     scale = side_px / (high - low).max()
     offset = rng.uniform(0, 1, 2)  # the sub-pixel place

@@ -16,7 +16,8 @@ from pycocotools import mask as coco_mask
 from maskrt.runtime.errors import InputError
 from maskrt.train.shapes import drawing as shapes
 from maskrt.train.shapes.drawing import draw_shapes
-from maskrt.train.shapes.scenes import CLASS_NAMES, MIN_VISIBLE_PX, draw_scene
+from maskrt.train.shapes.outlines import CLASS_NAMES, NEW_NAMES, OUTLINES
+from maskrt.train.shapes.scenes import MIN_VISIBLE_PX, draw_scene
 
 # pycocotools 2.0.11 decodes through an array protocol that numpy 2 calls old.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -268,3 +269,13 @@ def test_an_interrupted_run_leaves_nothing(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(KeyboardInterrupt):
         draw_shapes(tmp_path / "out", 2, 1, progress=False)
     assert not any(tmp_path.iterdir())
+
+
+def test_other_kinds_are_drawn_on_request(tmp_path: Path) -> None:
+    out = draw_shapes(tmp_path / "out", 12, 1, SEED, kinds=NEW_NAMES, progress=False)
+    coco = read(out)
+    assert tuple(c["name"] for c in coco["categories"]) == NEW_NAMES
+    assert {a["category_id"] for a in coco["annotations"]} == {1, 2, 3}
+    assert set(OUTLINES) == {*CLASS_NAMES, *NEW_NAMES}
+    with pytest.raises(InputError, match="made with .*kinds"):
+        draw_shapes(out, 12, 1, SEED, progress=False)
