@@ -277,5 +277,5 @@ def test_other_kinds_are_drawn_on_request(tmp_path: Path) -> None:
     assert tuple(c["name"] for c in coco["categories"]) == NEW_NAMES
     assert {a["category_id"] for a in coco["annotations"]} == {1, 2, 3}
     assert set(OUTLINES) == {*CLASS_NAMES, *NEW_NAMES}
-    with pytest.raises(InputError, match="made with .*kinds"):
+    with pytest.raises(InputError, match=r"made with .*kinds"):
         draw_shapes(out, 12, 1, SEED, progress=False)
