@@ -31,7 +31,9 @@ from .seeds import torch_seed
 from .weights.tensors import check_tensors, load_metadata, load_tensors, save_tensors
 
 FORMAT = "3"
-MAY_CHANGE = "solver.steps"
+STEPS = "solver.steps"
+MAY_CHANGE = (STEPS, "solver.eval_every", "solver.patience")
+"""None of which decides a step's batch or weights, the schedule of the learning rate apart."""
 
 
 @dataclass
@@ -109,7 +111,7 @@ def resumed_recipe(path: Path, name_or_path: str | Path, overrides: Sequence[str
         InputError: no such file, or not a whole one.
         ConfigError: the recipe or an override is not valid.
         TrainError: no state of this version, or the recipe differs from the run's in more than
-            `solver.steps`.
+            `MAY_CHANGE`.
     """
     header = load_metadata(path)
     _check_format(path, header)
@@ -128,7 +130,7 @@ def restore(run: Run, path: Path) -> None:
     """
     tensors, header = load_tensors(path)
     _check_format(path, header)
-    steps = _check_agreement(path, header, run.recipe)
+    changed = _check_agreement(path, header, run.recipe)
     _check_surroundings(path, header, run)
     parts: dict[str, dict[str, Tensor]] = {"model": {}, "momentum": {}, "average": {}}
     for key, value in tensors.items():
@@ -138,8 +140,7 @@ def restore(run: Run, path: Path) -> None:
         parts[part][name] = value
     run.step = _step(path, header, run.recipe.solver.steps)
     run.overrides = _overrides(path, header)
-    if steps != run.recipe.solver.steps:
-        run.overrides += (f"{MAY_CHANGE}={run.recipe.solver.steps}",)
+    run.overrides += changed
     _restore_weights(run, path, parts["model"], parts["average"])
     _restore_momentum(run, path, parts["momentum"])
     _restore_scaler(run, path, header)
@@ -188,16 +189,17 @@ def _check_format(path: Path, header: dict[str, str]) -> None:
         )
 
 
-def _check_agreement(path: Path, header: dict[str, str], asked: Recipe) -> int:
-    """That the recipe is the saved one but for its steps; returns the saved one's."""
+def _check_agreement(path: Path, header: dict[str, str], asked: Recipe) -> tuple[str, ...]:
+    """That the recipe is the saved one but for what may change, which is returned as overrides."""
     saved = parse_recipe(header.get("recipe", ""), f"{path} (header)")
-    for key, before, now in differences(saved, asked):
-        if key != MAY_CHANGE:
+    changed = differences(saved, asked)
+    for key, before, now in changed:
+        if key not in MAY_CHANGE:
             raise TrainError(
                 f"{path}: a run with {key}={shown(before)}; found {shown(now)}. Resume without "
-                f"it (only {MAY_CHANGE} may change) or choose another --out."
+                f"it (only {', '.join(MAY_CHANGE)} may change) or choose another --out."
             )
-    return saved.solver.steps
+    return tuple(f"{key}={now or 0}" for key, _, now in changed)
 
 
 def _check_surroundings(path: Path, header: dict[str, str], run: Run) -> None:
@@ -221,7 +223,7 @@ def _step(path: Path, header: dict[str, str], steps: int) -> int:
         raise _broken(path, f"step {shown(text)}", "a number of steps")
     if int(text) > steps:
         raise TrainError(
-            f"{path}: {int(text)} steps are done; expected {MAY_CHANGE}={steps} to be more. "
+            f"{path}: {int(text)} steps are done; expected {STEPS}={steps} to be more. "
             "Resume with as many or more."
         )
     return int(text)

@@ -19,6 +19,7 @@ from ...runtime.errors import ConfigError, first_line
 from .fastmask import FastMaskRecipe, leave_second_stream
 from .mask_rcnn import MaskRCNNRecipe
 from .mask_rcnn_fpn import MaskRCNNFPNRecipe
+from .sections import LATER
 from .values import build, shown
 
 Recipe = MaskRCNNRecipe | MaskRCNNFPNRecipe | FastMaskRecipe
@@ -79,8 +80,8 @@ def parse_recipe(text: str, where: str, overrides: Sequence[str] = ()) -> Recipe
 
 
 def dump_recipe(recipe: Recipe) -> str:
-    """The resolved recipe as YAML, every key written out, class names included."""
-    plain = _plain(dataclasses.asdict(recipe))
+    """The resolved recipe as YAML, class names included, every key but unset `LATER` ones."""
+    plain = _written(recipe)
     if not isinstance(recipe, FastMaskRecipe):  # its proposals have no class
         plain["classes"] = list(recipe.class_names)
     return yaml.safe_dump(plain, sort_keys=False)
@@ -137,7 +138,14 @@ def _override(raw: dict[str, Any], text: str) -> None:
         raise ConfigError(f"'{text}': the value is not valid YAML ({first_line(err)}).") from err
 
 
+def _written(section: Any) -> dict[str, Any]:
+    values = {f.name: (f, getattr(section, f.name)) for f in dataclasses.fields(section)}
+    return {
+        name: _written(value) if dataclasses.is_dataclass(value) else _plain(value)
+        for name, (known, value) in values.items()
+        if known.metadata != LATER or value != known.default
+    }
+
+
 def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
     return [_plain(v) for v in value] if isinstance(value, (list, tuple)) else value

@@ -6,9 +6,10 @@ Defaults are those of Detectron2's Mask R-CNN R50-C4 (configs/Base-RCNN-C4.yaml 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
+from ...runtime.errors import ConfigError
 from .ranges import (
     LONGEST_SIDE_PX,
     Below1,
@@ -21,6 +22,10 @@ from .ranges import (
     Share,
     SidePx,
 )
+
+LATER = {"later": True}
+"""Metadata of keys that came after checkpoints were shipped: they are not written where they have
+their default, so that a recipe from before has the bytes it had."""
 
 CanvasSide = Annotated[int, Range(16, LONGEST_SIDE_PX)]
 
@@ -79,3 +84,15 @@ class SolverConfig:
     """Steps between resumable checkpoints."""
     seed: Annotated[int, Range(0)] = 0
     """Of any size."""
+    eval_every: CountOrNone = field(default=0, metadata=LATER)
+    """Steps between evaluations on the val split, the last included; 0 is at the end alone."""
+    patience: CountOrNone = field(default=0, metadata=LATER)
+    """Evaluations in a row without a new best after which the run ends; 0 is never."""
+
+    def __post_init__(self) -> None:
+        """Reject patience that has nothing to count."""
+        if self.patience and not self.eval_every:
+            raise ConfigError(
+                f"solver.patience={self.patience}: counts evaluations, of which "
+                "solver.eval_every=0 makes none before the end; expected both. Set solver.eval_every too."
+            )

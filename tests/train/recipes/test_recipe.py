@@ -319,3 +319,13 @@ def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no such recipe or YAML file"):
         load_recipe(tmp_path / "recipe.yaml")
+
+
+def test_keys_that_came_later_are_written_where_they_are_set() -> None:
+    plain = load_recipe(BASE)
+    assert "eval_every" not in dump_recipe(plain)
+    watched = load_recipe(BASE, ["solver.eval_every=50", "solver.patience=3"])
+    assert dump_recipe(watched).endswith("  seed: 0\n  eval_every: 50\n  patience: 3\n")
+    assert differences(plain, watched)[0] == ("solver.eval_every", None, 50)
+    with pytest.raises(ConfigError, match=r"solver\.patience=3: counts evaluations"):
+        load_recipe(BASE, ["solver.patience=3"])
