@@ -8,7 +8,6 @@ figure can be made again.
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import json
 from collections.abc import Sequence
@@ -28,6 +27,7 @@ from .latency_tables import latency_tables, phase_table, spread_table
 from .pictures import MATCHED_IOU, MATCHED_PROPOSALS, SHOWN_SCORE, Picture
 from .plain import to_json
 from .plots import latency_plot, phase_plot, recall_plot
+from .rendering import rendered
 from .table import Table, markdown
 
 SCHEMA_VERSION = 2
@@ -50,6 +50,15 @@ _PICTURE_NOTES: dict[Metric, str] = {
 
 
 @dataclass(frozen=True)
+class Figure:
+    """A drawing of whatever the report is about."""
+
+    title: str
+    svg: str
+    """Of our own making: it goes onto the page as it is."""
+
+
+@dataclass(frozen=True)
 class Report:
     """Everything one run has to say; parts that were not measured stay empty."""
 
@@ -68,7 +77,9 @@ class Report:
     tables: tuple[Table, ...] = ()
     """Of whatever else was measured, after the others."""
     details: dict[str, Any] = field(default_factory=dict)
-    """The values of these tables for the JSON, raw samples included."""
+    """The values of these tables and figures for the JSON, raw samples included."""
+    figures: tuple[Figure, ...] = ()
+    """Of a training run; on the page only."""
     pictures: tuple[Picture, ...] = ()
     """On the page only; the JSON counts them."""
     created: str = field(default_factory=lambda: f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC")
@@ -149,16 +160,8 @@ def report_json(report: Report) -> dict[str, Any]:
 
 def report_html(report: Report) -> str:
     """The page as one string that refers to nothing outside itself."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    templates = Environment(
-        loader=PackageLoader("maskrt.eval.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return templates.get_template("report.html").render(
+    return rendered(
+        "report.html",
         report=report,
         failed=[hop for hop in report.hops if hop.failures],
         tables=report_tables(report),
@@ -166,7 +169,6 @@ def report_html(report: Report) -> str:
         plots=_plots(report.latency),
         pictures=_pictures(report.pictures),
         environment=_environment_rows(report.environment),
-        data_uri=_data_uri,
     )
 
 
@@ -226,7 +228,3 @@ def _environment_rows(environment: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _is_list(value: Any) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, str)
-
-
-def _data_uri(jpeg: bytes) -> str:
-    return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii")

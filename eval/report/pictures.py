@@ -84,6 +84,23 @@ def example_pictures(
     return tuple(replace(pair, network=network) for pair in pairs)
 
 
+def drawn_jpeg(
+    image: Image,
+    masks: npt.NDArray[np.uint8],
+    boxes: npt.NDArray[Any],
+    captions: Sequence[str],
+    labels: Sequence[int],
+) -> bytes:
+    """A picture with its instances as JPEG, a colour each class.
+
+    `masks` are (N, H, W), 1 inside; `boxes` (N, 4) xyxy in pixels.
+    """
+    from pycocotools import mask as coco_mask
+
+    rles = [coco_mask.encode(np.asfortranarray(mask)) for mask in masks]
+    return _jpeg(_draw(image, rles, boxes, captions, [_colour(label) for label in labels]))
+
+
 def _pair(
     data: CocoData, record: ImageRecord, prediction: Prediction, class_names: Sequence[str]
 ) -> Picture:

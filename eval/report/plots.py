@@ -20,8 +20,8 @@ from ..timing.latency import PHASES, BackendLatency, Bench
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_INK = "#010203"  # replaced by currentColor; no other mark uses it
-_HUES = ("#4c8eda", "#e0803a", "#43a66b", "#c95d8b", "#8b7bd8", "#b59a2b")
+INK = "#010203"  # replaced by currentColor; no other mark uses it
+HUES = ("#4c8eda", "#e0803a", "#43a66b", "#c95d8b", "#8b7bd8", "#b59a2b")
 _PHASE_HUES = dict(zip(PHASES, ("#43a66b", "#4c8eda", "#e0803a"), strict=True))
 _WIDTH_IN, _ROW_IN, _FRAME_IN = 5.0, 0.62, 0.75
 _CURVES_HEIGHT_IN = 2.9
@@ -38,7 +38,7 @@ def latency_plot(result: Bench, scope: str) -> str:
     for row, backend in enumerate(shown):
         _latency_row(axes, row, backend, scope, top)
     _finish(axes, [_name(backend) for backend in shown], top)
-    return _svg(figure, f"latency-{scope}")
+    return svg_text(figure, f"latency-{scope}")
 
 
 def phase_plot(result: Bench) -> str:
@@ -53,8 +53,8 @@ def phase_plot(result: Bench) -> str:
             start += median_ms
         top = max(top, start * 1.04)
     _finish(axes, [_name(backend) for backend in result.backends], top)
-    _legend(axes, {"loc": "lower right", "bbox_to_anchor": (1.0, 1.0), "ncols": 3})
-    return _svg(figure, "phases")
+    legend(axes, {"loc": "lower right", "bbox_to_anchor": (1.0, 1.0), "ncols": 3})
+    return svg_text(figure, "phases")
 
 
 def recall_plot(accuracies: Sequence[Accuracy], name: str) -> str:
@@ -63,9 +63,9 @@ def recall_plot(accuracies: Sequence[Accuracy], name: str) -> str:
     Artefacts that agree lie on each other, as hops should, so each line is thinner than the last.
     """
     height = _CURVES_HEIGHT_IN + 0.4 * len(accuracies)  # two lines of legend each
-    figure, axes = _figure(height)
+    figure, axes = new_figure(height)
     for row, accuracy in enumerate(accuracies):
-        line: dict[str, Any] = {"color": _HUES[row % len(_HUES)], "linewidth": 1 + 4 * 0.6**row}
+        line: dict[str, Any] = {"color": HUES[row % len(HUES)], "linewidth": 1 + 4 * 0.6**row}
         for kind, dashes in (("mask", "-"), ("box", (0, (4, 3)))):
             curve = accuracy.recalls.get(kind, {}).get(name, [])
             axes.plot(RECALL_IOUS[: len(curve)], curve, linestyle=dashes, **line)
@@ -73,13 +73,14 @@ def recall_plot(accuracies: Sequence[Accuracy], name: str) -> str:
         axes.plot([], [], label=label, **line)
     axes.set_xlim(RECALL_IOUS[0], RECALL_IOUS[-1])
     axes.set_ylim(0, 100)
-    axes.set_ylabel("recall, %", color=_INK)
-    _style(axes, "IoU", ("bottom", "left"))
-    _legend(axes, {"loc": "lower left", "bbox_to_anchor": (0.0, 1.0)})
-    return _svg(figure, f"recall-{name}")
+    axes.set_ylabel("recall, %", color=INK)
+    style(axes, "IoU", ("bottom", "left"))
+    legend(axes, {"loc": "lower left", "bbox_to_anchor": (0.0, 1.0)})
+    return svg_text(figure, f"recall-{name}")
 
 
-def _figure(height_in: float) -> tuple[Any, Axes]:
+def new_figure(height_in: float) -> tuple[Any, Axes]:
+    """An empty figure as wide as the others."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(_WIDTH_IN, height_in), layout="constrained")
@@ -87,43 +88,44 @@ def _figure(height_in: float) -> tuple[Any, Axes]:
 
 
 def _rows_figure(rows: int) -> tuple[Any, Axes]:
-    return _figure(_FRAME_IN + _ROW_IN * rows)
+    return new_figure(_FRAME_IN + _ROW_IN * rows)
 
 
 def _latency_row(axes: Axes, row: int, backend: BackendLatency, scope: str, top: float) -> None:
-    hue, flat = _HUES[row % len(_HUES)], backend.samples_ms[scope].ravel()
+    hue, flat = HUES[row % len(HUES)], backend.samples_ms[scope].ravel()
     dots = flat[np.linspace(0, flat.size - 1, min(_DOTS, flat.size)).round().astype(int)]
     jitter = np.random.default_rng(row).uniform(-0.16, 0.16, dots.size)
     axes.scatter(dots.clip(max=top), row + jitter, s=7, color=hue, alpha=0.45, linewidths=0)
     summary = backend.summaries[scope]
-    axes.vlines(summary.p50_ms, row - 0.24, row + 0.24, color=_INK, linewidth=2)
-    axes.vlines([summary.p90_ms, summary.p99_ms], row - 0.12, row + 0.12, color=_INK, linewidth=1)
+    axes.vlines(summary.p50_ms, row - 0.24, row + 0.24, color=INK, linewidth=2)
+    axes.vlines([summary.p90_ms, summary.p99_ms], row - 0.12, row + 0.12, color=INK, linewidth=1)
 
 
 def _finish(axes: Axes, names: list[str], top: float) -> None:
     """Names above their rows, first row on top, a zero-based axis in milliseconds."""
     for row, name in enumerate(names):
-        axes.text(0, row - 0.3, name, color=_INK, va="bottom", parse_math=False)
+        axes.text(0, row - 0.3, name, color=INK, va="bottom", parse_math=False)
     axes.set_ylim(len(names) - 0.6, -0.75)
     axes.set_xlim(0, top)
     axes.set_yticks([])
-    _style(axes, "ms", ("bottom",))
+    style(axes, "ms", ("bottom",))
 
 
-def _style(axes: Axes, unit: str, sides: tuple[str, ...]) -> None:
+def style(axes: Axes, unit: str, sides: tuple[str, ...]) -> None:
     """Ink and axis lines as every figure has them."""
-    axes.set_xlabel(unit, color=_INK)
-    axes.tick_params(colors=_INK)
+    axes.set_xlabel(unit, color=INK)
+    axes.tick_params(colors=INK)
     axes.patch.set_visible(False)
     for side, spine in axes.spines.items():
         spine.set_visible(side in sides)
-        spine.set_color(_INK)
+        spine.set_color(INK)
 
 
-def _legend(axes: Axes, place: dict[str, Any]) -> None:
-    legend = axes.legend(frameon=False, **place)
-    for text in legend.get_texts():
-        text.set_color(_INK)
+def legend(axes: Axes, place: dict[str, Any]) -> None:
+    """Names of the lines in ink, without a frame."""
+    box = axes.legend(frameon=False, **place)
+    for text in box.get_texts():
+        text.set_color(INK)
         text.set_parse_math(False)
 
 
@@ -139,7 +141,8 @@ def _fitting(name: str) -> str:
     return f"{name[:half]}…{name[-half:]}"
 
 
-def _svg(figure: Any, salt: str) -> str:
+def svg_text(figure: Any, salt: str) -> str:
+    """The figure as it goes into a page; `salt` makes its ids the same each time."""
     import matplotlib as mpl
 
     figure.patch.set_visible(False)
@@ -148,4 +151,4 @@ def _svg(figure: Any, salt: str) -> str:
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": salt, "font.size": 10}):
         figure.savefig(text, format="svg", metadata=silent)
     svg = text.getvalue()
-    return svg[svg.index("<svg") :].replace(_INK, "currentColor")
+    return svg[svg.index("<svg") :].replace(INK, "currentColor")
