@@ -93,6 +93,6 @@ class SolverConfig:
         """Reject patience that has nothing to count."""
         if self.patience and not self.eval_every:
             raise ConfigError(
-                f"solver.patience={self.patience}: counts evaluations, of which "
-                "solver.eval_every=0 makes none before the end; expected both. Set solver.eval_every too."
+                f"solver.patience={self.patience}: counts evaluations, and solver.eval_every=0 "
+                "makes one alone, at the end; expected both. Set solver.eval_every too."
             )
