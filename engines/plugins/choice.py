@@ -20,6 +20,7 @@ from ...runtime.gpu.cuda import device_info, missing_device
 from ...runtime.gpu.kernels.shipped import Kernel, file_name, load_kernel
 from ..flavours import FIRST_WITH_PLUGINS, Flavour
 from ..inline import plugin_model, portable_model, tensor_specs
+from ..older_parser import in_older_words
 from .operator_config import NAMESPACE, PARSERS, WINDOW_ALIGN, require_types, require_words
 
 OPERATORS = ("auto", "plugin", "portable")
@@ -55,7 +56,10 @@ def prepare_operators(
     """
     operators, reason = choose_operators(asked, flavour, exported, against)
     if operators == "portable":
-        return Prepared(operators, reason, portable_model(exported, where))
+        model = portable_model(exported, where)
+        return Prepared(
+            operators, reason, model if flavour.strongly_typed else in_older_words(model)
+        )
     try:
         register_plugins(flavour)
         model = plugin_model(exported, where)
