@@ -5,7 +5,12 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from ..eval import CocoData, DataSource
+
+T = TypeVar("T")
 
 Arguments = argparse.Namespace
 Result = dict[str, Any]
@@ -39,11 +44,89 @@ def add_recipe(sub: argparse.ArgumentParser) -> None:
     begin.add_argument("--backbone", type=Path, help="the same, but its backbone or body alone")
 
 
-def add_data(sub: argparse.ArgumentParser, *, required: bool) -> None:
-    """Pictures with ground truth."""
-    sub.add_argument("--data", type=Path, required=required, help="COCO-format folder")
-    sub.add_argument("--split", choices=["val", "train"], default="val")
-    sub.add_argument("--images", type=int, help="only so many pictures, those of smallest id")
+def add_source(sub: argparse.ArgumentParser) -> None:
+    """Labelled pictures: a folder, or a pair."""
+    sub.add_argument(
+        "--data",
+        type=Path,
+        metavar="DIR",
+        help="labelled pictures: COCO, Roboflow, CVAT, labelme, YOLO, one JSON",
+    )
+    sub.add_argument(
+        "--images", type=Path, metavar="DIR", help="instead of --data: pictures of --annotations"
+    )
+    sub.add_argument("--annotations", type=Path, metavar="FILE", help="COCO JSON of --images")
+    sub.add_argument(
+        "--val-share",
+        type=float,
+        metavar="SHARE",
+        help="of the pictures, that is the val split where there is none (default 0.1)",
+    )
+
+
+def add_data(sub: argparse.ArgumentParser) -> None:
+    """Pictures with ground truth to measure on."""
+    add_source(sub)
+    sub.add_argument("--split", choices=["val", "train", "test"], default="val")
+    sub.add_argument(
+        "--first", type=int, metavar="N", help="only so many pictures, those of smallest id"
+    )
+
+
+def data_source(arguments: Arguments) -> DataSource | None:
+    """What the options of `add_source` name; None where they name nothing.
+
+    Raises:
+        InputError: half a pair, or a folder and a pair.
+    """
+    from ..eval.datasets.source import DataSource
+    from ..runtime.errors import InputError
+
+    folder, images, file = arguments.data, arguments.images, arguments.annotations
+    if (images is None) != (file is None) or (folder is not None and images is not None):
+        given = {"--data": folder, "--images": images, "--annotations": file}
+        found = " and ".join(name for name, value in given.items() if value is not None)
+        number = images is not None and str(images).isdigit()
+        more = f" A number of pictures is --first {images}." if number else ""
+        raise InputError(
+            f"{arguments.verb}: {found} found; expected --data DIR, or --images DIR and "
+            f"--annotations FILE.{more or ' Name one or the other.'}"
+        )
+    named = folder or images
+    return None if named is None else DataSource(named, file, arguments.val_share)
+
+
+def read_data(arguments: Arguments) -> CocoData | None:
+    """The pictures that the options of `add_data` name, said in a line; None where none are.
+
+    Raises:
+        InputError: as `load_data`.
+    """
+    from ..workflows import load_data
+    from .output import say
+
+    source = data_source(arguments)
+    if source is None:
+        return None
+    data = load_data(source, arguments.split, arguments.first)
+    say(data.told)
+    return data
+
+
+def required(value: T | None, arguments: Arguments) -> T:
+    """What `data_source` or `read_data` gave a verb that cannot do without.
+
+    Raises:
+        InputError: it is None.
+    """
+    from ..runtime.errors import InputError
+
+    if value is None:
+        raise InputError(
+            f"{arguments.verb}: no pictures found; expected --data DIR, or --images DIR and "
+            "--annotations FILE. Name labelled ones."
+        )
+    return value
 
 
 def model(text: str) -> Any:

@@ -15,6 +15,7 @@ from .coco.ap import CocoPrecision, coco_ap
 from .coco.ar import CocoRecall, coco_ar
 from .coco.data import CocoData, load_coco
 from .coco.predictions import Prediction, coco_rows, predict_data, prediction_from_instances
+from .datasets.source import DataSource
 from .machine.environment import environment, has_gpu
 from .machine.gpu import gpu_state
 from .parity.comparison import Parity, compare
@@ -57,6 +58,7 @@ __all__ = [
     "CocoData",
     "CocoPrecision",
     "CocoRecall",
+    "DataSource",
     "Floor",
     "Hop",
     "ImageRecord",

@@ -98,7 +98,7 @@ def _tried(extra: str, files: Path) -> Iterator[str]:
 
 def _commands(files: Path, out: Path) -> dict[str, list[str]]:
     val, onnx, half = files / "shapes" / "val", files / "a.onnx", files / "half.onnx"
-    data = ["--data", files / "shapes", "--images", 1]
+    data = ["--data", files / "shapes", "--first", 1]
     predict = [val, "--out", out / "predicted"]
     checkpoint = out / "new.safetensors"
     openvino = f"{onnx}@openvino"

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from ..runtime.errors import ConfigError, InputError, TrainError
-from ..runtime.files import sha256_of, write_text
+from ..runtime.files import write_text
 from .data.batches import Batch
 from .data.dataset import CocoInstances
 from .data.epochs import endless_batches
@@ -92,7 +92,7 @@ def train(
         if not resume:
             taken = start_from(run.model, backbone, weights)
             require_trained(run.model, taken.kept if taken else (), weights or backbone)
-        run.annotations_sha256, run.ranks = sha256_of(dataset.annotation_file), ranks
+        run.annotations_sha256, run.ranks = dataset.sha256(), ranks
         if not isinstance(recipe, FastMaskRecipe):
             run.category_ids = dataset.category_ids
         if resume:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from ..runtime.errors import InputError
 
 if TYPE_CHECKING:
-    from ..eval import CocoData
-    from ..eval.coco.annotations import Split
+    from ..eval import CocoData, DataSource
+    from ..eval.datasets.source import Split
 
 
 def draw_data(out: str | Path, images: int = 2000, val_images: int = 200, seed: int = 0) -> Path:
@@ -24,19 +24,25 @@ def draw_data(out: str | Path, images: int = 2000, val_images: int = 200, seed: 
     return draw_shapes(Path(out), images, val_images, seed)
 
 
-def load_data(folder: str | Path, split: Split = "val", images: int | None = None) -> CocoData:
-    """Read a split of a COCO-format folder, or only the first `images` pictures of it.
+def load_data(
+    data: str | Path | DataSource, split: Split = "val", first: int | None = None
+) -> CocoData:
+    """Read a split of labelled pictures, or only the `first` ones of it.
+
+    Args:
+        data: a folder in a known layout, or a `DataSource`.
+        split: `train`, `val` or `test`; where there is no val split, a share of the others is it.
+        first: so many pictures, those of smallest id.
 
     Raises:
-        InputError: the folder is not usable, or `images` is below 1.
+        InputError: the data is not usable, or `first` is below 1.
     """
     from ..eval import load_coco
+    from ..eval.datasets.source import source_of
 
-    data = load_coco(Path(folder), split)
-    if images is None:
-        return data
-    require_at_least_one(images=images)
-    return data.first(images)
+    if first is not None:
+        require_at_least_one(first=first)
+    return load_coco(source_of(data), split).first(first)
 
 
 def require_at_least_one(**counts: int) -> None:

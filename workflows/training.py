@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +14,9 @@ from .measure import measured
 from .shipped import named_file
 
 if TYPE_CHECKING:
-    from ..eval import Accuracy
+    from ..eval import Accuracy, DataSource
+    from ..eval.datasets.source import Split
+    from ..train.data.dataset import CocoInstances
     from ..train.recipes.recipe import Recipe
 
 
@@ -77,7 +80,7 @@ def new_checkpoint(
 
 def train_recipe(
     recipe: str | Path,
-    data: Path,
+    data: str | Path | DataSource,
     out: Path,
     overrides: Sequence[str] = (),
     *,
@@ -85,6 +88,7 @@ def train_recipe(
     workers: int = 1,
     backbone: Path | None = None,
     weights: Path | None = None,
+    on_step: Callable[[str], None] | None = None,
 ) -> Trained:
     """Train a recipe and measure the result on the data set's val split.
 
@@ -92,7 +96,8 @@ def train_recipe(
 
     Args:
         recipe: a shipped recipe's name, or a YAML file.
-        data: COCO-format folder with a train and a val split.
+        data: labelled pictures; where they have no val split, a share of them is it. Classes that
+            neither the recipe nor an override spells out are the data's, in order of id.
         out: folder of the run.
         overrides: `key=value` each.
         resume: continue the run that is in `out`, with the recipe that it was started with: its
@@ -101,6 +106,7 @@ def train_recipe(
         backbone: checkpoint whose body is taken, a file or a shipped one's name.
         weights: checkpoint, trained or imported, of which all that fits is taken; likewise, and one
             of the two at most.
+        on_step: told what was found.
 
     Raises:
         ConfigError: the recipe or an override is not valid, `weights` or `backbone` do not fit, or
@@ -110,6 +116,7 @@ def train_recipe(
             another process trains in `out`.
         KeyboardInterrupt: Ctrl-C; it says how to go on.
     """
+    from ..eval.datasets.source import source_of
     from ..train.data.dataset import CocoInstances
     from ..train.loop import is_first_rank, train
     from ..train.recipes.recipe import load_recipe
@@ -117,16 +124,23 @@ def train_recipe(
     from ..train.run_state import resumed_recipe
     from ..train.weights.checkpoint import record_accuracy
 
-    state = out / STATE
-    going_on = resume and state.exists()
-    resolved = (
-        resumed_recipe(state, recipe, overrides) if going_on else load_recipe(recipe, overrides)
-    )
-    val = load_data(data)  # before the hours of training, not after them
+    state, source = out / STATE, source_of(data)
+    if resume and state.exists():
+        resolved = resumed_recipe(state, recipe, overrides)
+        dataset = CocoInstances(source, "train")
+    else:
+        asked = load_recipe(recipe, overrides)  # whose faults are told before any data is read
+        dataset = CocoInstances(source, "train")
+        overrides = [*overrides, *_classes_of(dataset, asked, overrides)]
+        resolved = load_recipe(recipe, overrides)
+    val = load_data(source)  # before the hours of training, not after them
+    if on_step is not None and is_first_rank():
+        counts: dict[Split, int] = {"train": len(dataset), "val": len(val.images)}
+        on_step(dataset.found.told(counts, len(dataset.class_names)))
     try:
         path = train(
             resolved,
-            CocoInstances(data, "train"),
+            dataset,
             out,
             resume=resume,
             workers=workers,
@@ -143,10 +157,23 @@ def train_recipe(
     except KeyboardInterrupt as err:
         raise KeyboardInterrupt(
             f"stopped while the result was measured; {path} is whole. Measure it with: maskrt eval "
-            f"{path} --data {data}"
+            f"{path} {source.words}"
         ) from err
     record_accuracy(path, accuracy.measured)
     return Trained(path, accuracy)
+
+
+def _classes_of(
+    dataset: CocoInstances, recipe: Recipe, overrides: Sequence[str]
+) -> tuple[str, ...]:
+    """The override by which a recipe that names no classes of its own gets the data's."""
+    from ..train.recipes.fastmask import FastMaskRecipe
+
+    if isinstance(recipe, FastMaskRecipe) or recipe.class_names == dataset.class_names:
+        return ()
+    if isinstance(recipe.classes, tuple) or any(o.startswith("classes=") for o in overrides):
+        return ()
+    return (f"classes={json.dumps(dataset.class_names, ensure_ascii=False)}",)
 
 
 def _how_to_go_on(state: Path) -> str:

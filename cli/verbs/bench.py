@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..arguments import MODEL_HELP, Arguments, Result, add_data, add_verb, batches, model
+from ..arguments import MODEL_HELP, Arguments, Result, add_data, add_verb, batches, model, read_data
 from ..output import print_tables, progress_bar, say
 
 
@@ -17,7 +17,7 @@ def add(verbs: Any) -> None:
     sub.add_argument(
         "--operators", action="store_true", help="time the custom operators instead, without MODEL"
     )
-    add_data(sub, required=False)
+    add_data(sub)
     sub.add_argument(
         "--samples",
         type=int,
@@ -48,16 +48,14 @@ def run(arguments: Arguments) -> Result:
 def _models(arguments: Arguments, asked: dict[str, Any]) -> Result:
     from ...eval import BenchOptions
     from ...runtime.errors import InputError
-    from ...workflows import bench_models, load_data
+    from ...workflows import bench_models
 
     if not arguments.models:
         raise InputError(
             "bench: no MODEL found; expected at least one checkpoint, .onnx or .engine. Name it, or"
             " ask for --operators, which needs none."
         )
-    data = None
-    if arguments.data is not None:
-        data = load_data(arguments.data, arguments.split, arguments.images)
+    data = read_data(arguments)
     with progress_bar() as tell:
         bench = bench_models(
             arguments.models,
@@ -86,7 +84,10 @@ def _operators(arguments: Arguments, asked: dict[str, Any]) -> Result:
     from ...runtime.errors import InputError
     from ...workflows import OPERATOR_OPTIONS, bench_operators
 
-    others = (arguments.data, arguments.html, arguments.streams, arguments.batch, arguments.against)
+    others = (
+        *(arguments.data, arguments.images, arguments.annotations),
+        *(arguments.html, arguments.streams, arguments.batch, arguments.against),
+    )
     if arguments.models or any(other is not None for other in others):
         raise InputError(
             "bench: --operators together with MODEL, --data or --html, or with an option for them, "

@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..arguments import Arguments, Result, add_data, add_verb
+from ..arguments import Arguments, Result, add_data, add_verb, read_data, required
 from ..output import say
 
 if TYPE_CHECKING:
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 def add(verbs: Any) -> None:
     """Its grammar."""
-    text = "which node groups must stay FP32, judged on 20 pictures or --images"
+    text = "which node groups must stay FP32, judged on 20 pictures or --first"
     sub = add_verb(verbs, "bisect", text, run)
     sub.add_argument("checkpoint", type=Path, help="or its FP32 export: .onnx or a bundle's folder")
-    add_data(sub, required=True)
-    sub.set_defaults(images=20)
+    add_data(sub)
+    sub.set_defaults(first=20)
     sub.add_argument(
         "--metric",
         choices=["instances", "ap"],
@@ -36,9 +36,9 @@ def add(verbs: Any) -> None:
 
 def run(arguments: Arguments) -> Result:
     """Search, and print what was found."""
-    from ...workflows import bisect_precision, load_data
+    from ...workflows import bisect_precision
 
-    data = load_data(arguments.data, arguments.split, arguments.images)
+    data = required(read_data(arguments), arguments)
     done = bisect_precision(
         arguments.checkpoint, arguments.out, data, arguments.metric, arguments.gate, on_step=say
     )

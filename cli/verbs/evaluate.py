@@ -5,7 +5,16 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from ..arguments import MODEL_HELP, Arguments, Result, add_data, add_verb, model
+from ..arguments import (
+    MODEL_HELP,
+    Arguments,
+    Result,
+    add_data,
+    add_verb,
+    model,
+    read_data,
+    required,
+)
 from ..output import print_tables
 
 
@@ -13,16 +22,16 @@ def add(verbs: Any) -> None:
     """Its grammar."""
     sub = add_verb(verbs, "eval", "COCO AP or AR of a model; with --against, the parity gate", run)
     sub.add_argument("model", type=model, help=MODEL_HELP)
-    add_data(sub, required=True)
+    add_data(sub)
     sub.add_argument("--against", type=model, help="reference model: exit code 1 when a gate fails")
 
 
 def run(arguments: Arguments) -> Result:
     """Measure, print, and exit with what the gate says."""
     from ...eval import accuracy_tables, hop_tables, to_json
-    from ...workflows import evaluate, load_data
+    from ...workflows import evaluate
 
-    data = load_data(arguments.data, arguments.split, arguments.images)
+    data = required(read_data(arguments), arguments)
     found = evaluate(arguments.model, data, arguments.against)
     print_tables(accuracy_tables(found.accuracies))
     headroom = None if found.headroom is None else dataclasses.asdict(found.headroom)

@@ -1,19 +1,27 @@
-"""`maskrt train`: a recipe on a COCO-format data set; the result is measured on its val split."""
+"""`maskrt train`: a recipe on labelled pictures; the result is measured on its val split."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from ..arguments import Arguments, Result, add_recipe, add_verb
-from ..output import print_tables
+from ..arguments import (
+    Arguments,
+    Result,
+    add_recipe,
+    add_source,
+    add_verb,
+    data_source,
+    required,
+)
+from ..output import print_tables, say
 
 
 def add(verbs: Any) -> None:
     """Its grammar."""
-    sub = add_verb(verbs, "train", "train a recipe on a COCO-format data set", run)
+    sub = add_verb(verbs, "train", "train a recipe on labelled pictures", run)
     add_recipe(sub)
-    sub.add_argument("--data", type=Path, required=True, help="folder with annotations/ and train/")
+    add_source(sub)
     sub.add_argument("--out", type=Path, required=True, help="folder of the run")
     sub.add_argument(
         "--resume",
@@ -30,13 +38,14 @@ def run(arguments: Arguments) -> Result:
 
     trained = train_recipe(
         arguments.recipe,
-        arguments.data,
+        required(data_source(arguments), arguments),
         arguments.out,
         arguments.overrides,
         resume=arguments.resume,
         workers=arguments.workers,
         backbone=arguments.backbone,
         weights=arguments.weights,
+        on_step=say,
     )
     result = {"checkpoint": str(trained.checkpoint)}
     if trained.accuracy is None:

@@ -1,5 +1,6 @@
-"""The one reader of COCO-format files: pictures, annotations and categories as typed records.
+"""The one reader of labelled pictures: pictures, annotations and categories as typed records.
 
+Whatever layout and format `datasets` finds becomes COCO's three lists, and these are read here.
 Training, metrics, calibration and drawing stand on it, so a file that one of them takes the others
 take too. Every value is checked here, and the sentence of a refusal names section, index and field.
 
@@ -10,26 +11,32 @@ Source: cocodataset.org, Data format.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import Literal
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from ...runtime.errors import InputError
+from ...runtime.files import sha256_of
 from ...runtime.pictures.preprocess import read_image
-from .layout import locate, read_rows
-from .rows import REMEDY, Row, is_number
+from ..datasets.finding import Found, find_split, names_of_split
+from ..datasets.labelme import labelme_sections
+from ..datasets.layout import CocoPart, YoloPart
+from ..datasets.picture_files import PictureFiles
+from ..datasets.source import DataSource, Split, source_of
+from ..datasets.yolo import yolo_sections
+from .categories import Category, read_categories
+from .rows import REMEDY, Row, is_number, shown
+from .sections import Sections, read_rows
 from .segmentations import Segmentation, checked_segmentation, mask_area, reach
 
-Split = Literal["train", "val"]
 Box = tuple[float, float, float, float]
 
 _LONGEST_SIDE_PX, _MOST_PIXELS = 2**20, 2**30  # what OpenCV decodes
-_GROUND_NAMES = ("_background_", "__background__", "background")
 
 _LOG = logging.getLogger(__name__)
 
@@ -61,50 +68,91 @@ class Annotation:
 
 
 @dataclass(frozen=True)
-class Category:
-    """A class by COCO's id."""
-
-    category_id: int
-    name: str
-
-
-@dataclass(frozen=True)
 class CocoSplit:
-    """One split as it is in its file."""
+    """One split as it is in its files."""
 
     annotation_file: Path
+    """The COCO JSON, YOLO's `data.yaml`, or the folder of labelme's files."""
     images: tuple[ImageRecord, ...]
     """In order of increasing id, at least one; whether they exist is not checked."""
     annotations: tuple[Annotation, ...]
     """In the file's order; their pictures and categories are listed."""
     categories: tuple[Category, ...]
     """In order of increasing id, which is that of labels; at least one, each of another name."""
+    found: Found
+    """Where the split is, and in which layout."""
+
+    def sha256(self) -> str:
+        """Of the COCO JSON where that is the split, else of what was read: names, objects."""
+        if isinstance(self.found.part, CocoPart) and self.found.share is None:
+            return sha256_of(self.annotation_file)
+        names = [image.path.name for image in self.images]
+        return hashlib.sha256(repr((names, self.annotations, self.categories)).encode()).hexdigest()
 
 
-def read_split(folder: Path, split: str) -> CocoSplit:
-    """Read the annotations of `split` (`train` or `val`) of a COCO-format data set.
+def read_split(data: Path | DataSource, split: Split) -> CocoSplit:
+    """Read the annotations of a split of labelled pictures.
 
-    How many objects have no mask and are left out, boxes that look like two corners, and a class
-    for the background are logged as warnings.
+    How many objects have no mask and are left out, boxes that look like two corners, categories
+    that are no classes, and pictures found elsewhere than said are logged as warnings.
 
     Raises:
-        InputError: the folder, its annotation file or its picture folder is missing, the file is
-            not COCO JSON, a value in it is impossible, or no object has a mask.
+        InputError: the folder, its annotations or its pictures' folder is missing, a file is not
+            what its layout says, a value in it is impossible, or no object has a mask.
     """
-    path, image_folder = locate(folder, split)
-    rows = read_rows(path)
-    images = _images(rows["images"], image_folder)
-    categories = _categories(rows["categories"])
-    found = [_annotation(row, images, categories) for row in rows["annotations"]]
-    annotations = _with_masks(path, found)
-    _say_corners(path, annotations, images)
-    _say_ground(path, annotations, categories)
+    found = find_split(source_of(data), split)
+    path, folder, rows = _sections(found)
+    pictures = PictureFiles(folder)
+    images = _images(rows["images"], pictures)
+    _say_moved(path, pictures, len(images))
+    used = {_hashable(row.values["category_id"]) for row in rows["annotations"]}
+    categories = read_categories(path, rows["categories"], used)
+    kept = images if found.share is None else _share_of(path, images, split, found.share)
+    annotations = _annotations(path, rows["annotations"], images, kept, categories)
     return CocoSplit(
         annotation_file=path,
-        images=tuple(images[image_id] for image_id in sorted(images)),
+        images=tuple(kept[image_id] for image_id in sorted(kept)),
         annotations=tuple(annotations),
         categories=tuple(Category(*pair) for pair in sorted(categories.items())),
+        found=found,
     )
+
+
+def _sections(found: Found) -> tuple[Path, Path, Sections]:
+    """The file that errors name, the folder of the pictures, and COCO's three lists."""
+    part = found.part
+    if isinstance(part, CocoPart):
+        if not part.pictures.is_dir():
+            raise InputError(
+                f"{part.pictures}: no such folder; {part.file.name} lists pictures in it. "
+                "Put the pictures there."
+            )
+        return part.file, part.pictures, read_rows(part.file)
+    if isinstance(part, YoloPart):
+        return part.settings, *yolo_sections(part)
+    return part.folder, *labelme_sections(part)
+
+
+def _share_of(
+    path: Path, images: dict[int, ImageRecord], split: Split, share: float
+) -> dict[int, ImageRecord]:
+    names = names_of_split((image.path.name for image in images.values()), split, share)
+    kept = {number: image for number, image in images.items() if image.path.name in names}
+    if not kept:
+        raise InputError(
+            f"{path}: {len(images)} pictures, of which a share of {share:g} is val; expected some "
+            f"for {split} too. Lower --val-share, or add pictures."
+        )
+    return kept
+
+
+def _say_moved(path: Path, pictures: PictureFiles, total: int) -> None:
+    if pictures.moved:
+        name, place = pictures.moved[0]
+        _LOG.warning(
+            "%s: %d of %d pictures are not where file_name says: found by name, e.g. %s is %s.",
+            *(path, len(pictures.moved), total, name, place),
+        )
 
 
 def read_record(record: ImageRecord) -> npt.NDArray[np.uint8]:
@@ -126,12 +174,12 @@ def size_error(record: ImageRecord, found_hw: tuple[int, int]) -> InputError:
     )
 
 
-def _images(rows: Sequence[Row], folder: Path) -> dict[int, ImageRecord]:
+def _images(rows: Sequence[Row], pictures: PictureFiles) -> dict[int, ImageRecord]:
     """By id; no id and no file is listed twice."""
     images: dict[int, ImageRecord] = {}
     places: dict[Path, int] = {}
     for row in rows:
-        record = _image(row, folder)
+        record = _image(row, pictures)
         if record.image_id in images:
             other = images[record.image_id].path.name
             found = f"{record.image_id} is given to {other} and to {record.path.name}"
@@ -143,10 +191,13 @@ def _images(rows: Sequence[Row], folder: Path) -> dict[int, ImageRecord]:
     return images
 
 
-def _image(row: Row, folder: Path) -> ImageRecord:
-    name = PurePosixPath(row.text("file_name"))
-    if name.is_absolute() or ".." in name.parts:
-        raise row.refused("file_name", f"a name inside {folder.name}/")
+def _image(row: Row, pictures: PictureFiles) -> ImageRecord:
+    name = row.text("file_name")
+    try:
+        path = pictures.find(name)
+    except LookupError as err:
+        found = f"is {shown(name)}, which {err}"
+        raise row.refused("file_name", "a name that fits one picture", found) from err
     height, width = (
         row.whole("height", 1, _LONGEST_SIDE_PX),
         row.whole("width", 1, _LONGEST_SIDE_PX),
@@ -154,43 +205,51 @@ def _image(row: Row, folder: Path) -> ImageRecord:
     if height * width > _MOST_PIXELS:
         found = f"and width make {height * width} pixels"
         raise row.refused("height", f"at most {_MOST_PIXELS}, which OpenCV reads", found)
-    return ImageRecord(row.whole("id"), folder / name, (height, width))
+    return ImageRecord(row.whole("id"), path, (height, width))
 
 
-def _categories(rows: Sequence[Row]) -> dict[int, str]:
-    """Names by id; neither is listed twice."""
-    categories: dict[int, str] = {}
-    names = set()
-    for row in rows:
-        number, name = row.whole("id"), row.text("name")
-        if number in categories:
-            raise row.refused("id", "an id of its own for each category")
-        if name in names:
-            raise row.refused("name", "names that tell the categories apart")
-        categories[number] = name
-        names.add(name)
-    return categories
+def _annotations(
+    path: Path,
+    rows: Sequence[Row],
+    images: dict[int, ImageRecord],
+    kept: dict[int, ImageRecord],
+    categories: dict[int, str],
+) -> list[Annotation]:
+    """Those of the pictures `kept`, each checked; what is odd about many is said."""
+    mine = [row for row in rows if _image_of(row, images).image_id in kept]
+    annotations = _with_masks(path, [_annotation(row, images, categories) for row in mine])
+    _say_corners(path, annotations, images)
+    return annotations
+
+
+def _image_of(row: Row, images: dict[int, ImageRecord]) -> ImageRecord:
+    image_id = row.whole("image_id")
+    if image_id not in images:
+        raise row.refused("image_id", "the id of a picture that images lists")
+    return images[image_id]
 
 
 def _annotation(
     row: Row, images: dict[int, ImageRecord], categories: dict[int, str]
 ) -> Annotation | None:
     """One checked annotation; None without a mask."""
-    image_id, category_id = row.whole("image_id"), row.whole("category_id")
-    if image_id not in images:
-        raise row.refused("image_id", "the id of a picture that images lists")
+    image, category_id = _image_of(row, images), row.whole("category_id")
     if category_id not in categories:
         raise row.refused("category_id", "an id that categories lists")
     if row.values.get("id") is not None:
         row.whole("id")
-    image_hw = images[image_id].image_hw
+    image_hw = image.image_hw
     bbox, iscrowd = _bbox(row, max(image_hw)), row.flag("iscrowd")
     area = row.number("area", 0, float(9 * max(image_hw) ** 2))
     segmentation = checked_segmentation(row, image_hw)
     if segmentation is None:
         return None
     area = area or mask_area(segmentation, image_hw)
-    return Annotation(image_id, category_id, bbox, segmentation, iscrowd, area)
+    return Annotation(image.image_id, category_id, bbox, segmentation, iscrowd, area)
+
+
+def _hashable(value: object) -> object:
+    return value if isinstance(value, str | int | float) else None
 
 
 def _bbox(row: Row, side_px: int) -> Box:
@@ -236,13 +295,3 @@ def _say_corners(
             "corners. If they are corners, write x1 - x0 and y1 - y0 instead.",
             *(path, suspect, len(annotations)),
         )
-
-
-def _say_ground(path: Path, annotations: Sequence[Annotation], categories: dict[int, str]) -> None:
-    used = {annotation.category_id for annotation in annotations}
-    for category_id, name in categories.items():
-        if name in _GROUND_NAMES and category_id not in used:
-            _LOG.warning(
-                "%s: category %r has no object and becomes a class. Remove it from categories.",
-                *(path, name),
-            )

@@ -1,4 +1,4 @@
-"""One split of a COCO-format data set as metrics need it: ground truth, and categories as labels.
+"""One split of labelled pictures as metrics need it: ground truth, and categories as labels.
 
 Separate from the metric because predicting, timing and drawing need the pictures too.
 """
@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from ...runtime.errors import InputError
-from .annotations import CocoSplit, ImageRecord, Split, read_split
+from ..datasets.finding import Found
+from ..datasets.source import DataSource, Split, source_of
+from .annotations import CocoSplit, ImageRecord, read_split
 from .pictures import require_pictures
 
 
@@ -23,13 +25,20 @@ class CocoData:
     """One split of a data set. Category `category_ids[label]` is called `class_names[label]`."""
 
     folder: Path
-    split: str
+    split: Split
     images: tuple[ImageRecord, ...]
     truth: Any
     """`pycocotools.coco.COCO` with the ground truth; annotation ids are renumbered from 1."""
     class_names: tuple[str, ...]
     """By label 0..C-1, which is the order of increasing category id."""
     category_ids: tuple[int, ...]
+    found: Found
+    """Where it was found, and in which layout."""
+
+    @property
+    def told(self) -> str:
+        """What was found, in a line."""
+        return self.found.told({self.split: len(self.images)}, len(self.class_names))
 
     def label_of(self, category_id: int) -> int:
         """Contiguous label of a COCO category id."""
@@ -43,25 +52,26 @@ class CocoData:
         return dataclasses.replace(self, images=self.images[:limit])
 
 
-def load_coco(folder: Path, split: Split = "val") -> CocoData:
-    """Read and check one split of a COCO-format data set.
+def load_coco(data: Path | DataSource, split: Split = "val") -> CocoData:
+    """Read and check one split of labelled pictures.
 
     Args:
-        folder: holds `annotations/` and the picture folder (see `annotations`).
-        split: `train` or `val`.
+        data: a folder in a layout that `eval.datasets` knows, or a pair of pictures and JSON.
+        split: `train`, `val` or `test`.
 
     Raises:
         InputError: as `read_split`, or a listed picture is missing or of another size.
     """
-    found = read_split(folder, split)
+    found = read_split(data, split)
     require_pictures(found)
     return CocoData(
-        folder=folder,
+        folder=source_of(data).folder,
         split=split,
         images=found.images,
         truth=_truth(found),
         class_names=tuple(category.name for category in found.categories),
         category_ids=tuple(category.category_id for category in found.categories),
+        found=found.found,
     )
 
 

@@ -435,7 +435,7 @@ def test_export_refuses_empty_shapes(
         (["data", "shapes", "--out", "OUT", "--images", 0], ("--images 0", "at least 1")),
         (["data", "shapes", "--out", "OUT", "--seed", -1], ("seed -1", "0 or more")),
         (["predict", "ONNX", "VAL", "--out", "OUT", "--score", 2], ("--score", "from 0 to 1")),
-        (["eval", "ONNX", "--data", "DATA", "--images", 0], ("--images 0", "at least 1")),
+        (["eval", "ONNX", "--data", "DATA", "--first", 0], ("--first 0", "at least 1")),
         (["bench", "ONNX", "--samples", 0], ("samples=0", "at least one sample")),
         (["bench", "ONNX", "--seconds", -1], ("seconds=-1.0", "a time above 0")),
         (["build", "ONNX", "-o", "OUT.engine", "--min-fp16", 2], ("min_fp16", "from 0 to 1")),

@@ -135,7 +135,7 @@ def test_eval_emulates_an_fp16_bundle(maskrt: Run, chain: Any, tmp_path: Path) -
 
 
 def test_bench_times_each_graph(maskrt: Run, chain: Any, bundle: Path) -> None:
-    words = ("bench", bundle, chain.onnx, "--samples", 1, "--data", chain.data, "--images", 2)
+    words = ("bench", bundle, chain.onnx, "--samples", 1, "--data", chain.data, "--first", 2)
     ran = maskrt(*words, "--json")
     assert ran.code == 0, ran.err
     names = [backend["name"] for backend in ran.json["backends"]]
@@ -182,7 +182,7 @@ def test_build_makes_a_bundle_of_engines(maskrt: Run, bundle: Path, tmp_path: Pa
 
 def test_bisect_takes_an_export(maskrt: Run, chain: Any, shipped: Path, tmp_path: Path) -> None:
     out = tmp_path / "keep.json"
-    ran = maskrt("bisect", shipped, "--data", chain.data, "--images", 2, "-o", out, "--json")
+    ran = maskrt("bisect", shipped, "--data", chain.data, "--first", 2, "-o", out, "--json")
     assert ran.code == 0, ran.err
     words = ("export", "lsc_mask_rcnn_tiny", "-o", tmp_path / "a.onnx", "--precision", "fp16")
     assert maskrt(*words, "--keep-fp32", out).code == 0

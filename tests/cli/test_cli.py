@@ -189,7 +189,7 @@ def test_a_comparison_of_nothing_does_not_pass(maskrt: Run, chain: Any) -> None:
 
 
 def test_eval_measures_box_and_mask_ap(maskrt: Run, chain: Any) -> None:
-    ran = maskrt("eval", chain.onnx, "--data", chain.data, "--images", 2, "--json")
+    ran = maskrt("eval", chain.onnx, "--data", chain.data, "--first", 2, "--json")
     assert ran.code == 0, ran.err
     assert set(ran.json) == {"box", "mask", "headroom", "lost"}
     assert ran.json["headroom"] is None
@@ -199,7 +199,7 @@ def test_eval_measures_box_and_mask_ap(maskrt: Run, chain: Any) -> None:
 def test_eval_and_export_of_fp16_name_the_fullest_tensors(
     maskrt: Run, chain: Any, tmp_path: Path
 ) -> None:
-    words = ("eval", chain.onnx_fp16, "--data", chain.data, "--images", 2, "--json")
+    words = ("eval", chain.onnx_fp16, "--data", chain.data, "--first", 2, "--json")
     measured = maskrt(*words).json["headroom"]
     assert measured["pictures"] == 2
     picture = chain.data / "val" / "000001.jpg"
@@ -245,7 +245,7 @@ def test_one_broken_weight_fails_the_gate(maskrt: Run, tmp_path: Path, changed_c
 def test_bench_times_models_and_writes_its_report(maskrt: Run, chain: Any, tmp_path: Path) -> None:
     page = tmp_path / "bench.html"
     ran = maskrt(
-        *("bench", chain.onnx, chain.onnx_fp16, "--data", chain.data, "--images", 2),
+        *("bench", chain.onnx, chain.onnx_fp16, "--data", chain.data, "--first", 2),
         *("--samples", 3, "--html", page, "--json"),
     )
     assert ran.code == 0, ran.err

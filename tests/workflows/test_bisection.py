@@ -78,7 +78,7 @@ def test_an_unsafe_layer_is_found_and_the_repaired_model_passes_its_gate(
     assert refused.code == 2, "export verifies what it writes"
     assert not repaired.exists()
 
-    words = ("bisect", checkpoint, "--data", pictures.folder, "--images", 2, "-o", precision)
+    words = ("bisect", checkpoint, "--data", pictures.folder, "--first", 2, "-o", precision)
     ran = maskrt(*words, "--json")
     assert ran.code == 0, ran.err
     assert set(ran.json["groups"]) == unsafe.groups
@@ -152,7 +152,7 @@ def test_an_interrupt_leaves_no_file(
         (("-o", "p.json", "--gate", "1.5"), "--gate 1.5: expected a matched share above 0"),
         (("-o", "p.json", "--metric", "ap", "--gate", "-1"), "expected a change in points"),
         (("-o", "p.json", "--gate", "nan"), "--gate nan: expected"),
-        (("-o", "p.json", "--images", "0"), "--images 0: expected at least 1"),
+        (("-o", "p.json", "--first", "0"), "--first 0: expected at least 1"),
     ],
 )
 def test_bad_usage_is_refused_before_anything_runs(

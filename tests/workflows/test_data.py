@@ -18,7 +18,7 @@ SQUARE = [10, 5, 30, 5, 30, 25, 10, 25]
 BAD = {
     "NaN": ([[float("nan"), *SQUARE[1:]]], "segmentation[0] holds nan; expected pixels from"),
     "beyond": ([[1e9, 1e9, -1e9, 1e9, 1, 1]], "segmentation[0] holds 1000000000.0"),
-    "flat": (SQUARE, "expected a list of polygons"),
+    "a list of points": ([[[10, 5], [30, 5], [30, 25]]], "segmentation[0] is [[10, 5], [30, 5]"),
     "endless": ({"size": None, "counts": "zzzzzzzzzzzz"}, "counts is 'zzzzzzzzzzzz'"),
     "short runs": ({"size": None, "counts": [970, 28]}, "adds up to 998"),
 }
@@ -87,4 +87,4 @@ def test_what_is_left_out_is_told_on_standard_error(data):
 
 def test_the_first_pictures_are_those_of_smallest_id(data):
     change(data, "val", lambda raw: raw["images"].reverse())
-    assert [image.image_id for image in load_data(data, images=2).images] == [1, 2]
+    assert [image.image_id for image in load_data(data, first=2).images] == [1, 2]

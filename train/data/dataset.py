@@ -23,6 +23,8 @@ from ...eval.coco.annotations import CocoSplit, read_record, read_split
 from ...eval.coco.data import name_difference
 from ...eval.coco.pictures import require_pictures
 from ...eval.coco.segmentations import Segmentation
+from ...eval.datasets.finding import Found
+from ...eval.datasets.source import DataSource, Split
 from ...runtime.errors import InputError
 
 Bytes = npt.NDArray[np.uint8]
@@ -60,8 +62,8 @@ class Sample:
 class CocoInstances(Dataset[Sample]):
     """The pictures of one split, in order of image id; `dataset[i]` decodes a `Sample`."""
 
-    def __init__(self, data: Path, split: str) -> None:
-        """Read the annotations of `split` (`train` or `val`) under `data` and look at its pictures.
+    def __init__(self, data: Path | DataSource, split: Split) -> None:
+        """Read the annotations of `split` of `data` and look at its pictures.
 
         Objects without a box inside their picture are left out, and how many is logged.
 
@@ -76,6 +78,9 @@ class CocoInstances(Dataset[Sample]):
         self.class_names: tuple[str, ...] = tuple(c.name for c in found.categories)
         """Name of each label, in order of category id until `labelled` gives them another."""
         self.annotation_file: Path = found.annotation_file
+        self.found: Found = found.found
+        """Where the split is, and in which layout."""
+        self._split = found
         self._images = found.images
         self._objects = _objects(found)
         self._labels = np.arange(len(found.categories))  # of each category in order of id
@@ -96,6 +101,10 @@ class CocoInstances(Dataset[Sample]):
             image_id=record.image_id,
         )
 
+    def sha256(self) -> str:
+        """Of the annotations, as `CocoSplit.sha256`."""
+        return self._split.sha256()
+
     def labelled(self, class_names: tuple[str, ...], model: str) -> CocoInstances:
         """The same pictures, labels 0..C-1 given in the order of `class_names`.
 
@@ -109,7 +118,7 @@ class CocoInstances(Dataset[Sample]):
         if differ := name_difference(self.class_names, class_names):
             raise InputError(
                 f"{self.annotation_file}: its categories do not match the classes of {model}: "
-                f"{differ}. Leave classes= away to take those of the data."
+                f"{differ}. Leave classes away, in the recipe too, to take those of the data."
             )
         order = [self.class_names.index(name) for name in class_names]
         relabelled = copy.copy(self)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from ...eval.coco.layout import read_rows
+from ...eval.coco.sections import read_rows
 from ...runtime.errors import InputError
 from ...runtime.files import require_file
 from ..recipes.ranges import Items

@@ -1,17 +1,15 @@
-"""Where a data set keeps a split, and its annotation file as three lists of objects."""
+"""An annotation file as three lists of objects."""
 
 from __future__ import annotations
 
 import json
-import os.path
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ...runtime.errors import InputError, first_line
+from .respelling import respell
 from .rows import REMEDY, Row
-
-NAMES = ("{split}", "{split}2017", "{split}2014")
-"""The project's own, which `maskrt data shapes` writes, and COCO's as they are downloaded."""
 
 _KEYS = {
     "images": ("id", "file_name", "height", "width"),
@@ -20,38 +18,14 @@ _KEYS = {
 }
 
 
-def locate(folder: Path, split: str) -> tuple[Path, Path]:
-    """Annotation file and picture folder of `split`.
-
-    Raises:
-        InputError: the data set, or either of them, is missing.
-    """
-    if not os.path.isdir(folder):  # pathlib's own raises for a name that is too long
-        raise InputError(
-            f"{folder}: no such folder; expected a COCO-format data set. "
-            "Check the path, or draw one with `maskrt data shapes --out DIR`."
-        )
-    names = [name.format(split=split) for name in NAMES]
-    pairs = [(folder / "annotations" / f"instances_{name}.json", folder / name) for name in names]
-    files = [pair for pair in pairs if os.path.isfile(pair[0])]
-    for annotation_file, image_folder in files:
-        if image_folder.is_dir():
-            return annotation_file, image_folder
-    if files:
-        annotation_file, image_folder = files[0]
-        raise InputError(
-            f"{image_folder}: no such folder; {annotation_file.name} lists pictures in it. "
-            "Put the pictures there."
-        )
-    raise InputError(
-        f"{folder}: no '{split}' split of a COCO-format data set; expected {split}/ with "
-        f"annotations/instances_{split}.json, or both named {split}2017 or {split}2014. "
-        "Check the folder, or draw a data set with `maskrt data shapes --out DIR`."
-    )
+Sections = Mapping[str, list[Row]]
+"""`images`, `annotations` and `categories`."""
 
 
-def read_rows(path: Path) -> dict[str, list[Row]]:
-    """`images`, `annotations` and `categories`, every row with the keys that each must have.
+def read_rows(path: Path) -> Sections:
+    """The three lists of a file, every row with the keys that each must have.
+
+    What VIA spells in its own way is respelled, and a warning says so.
 
     Raises:
         InputError: the file is not COCO JSON, or lists no picture or no category.
@@ -67,6 +41,7 @@ def read_rows(path: Path) -> dict[str, list[Row]]:
     if not isinstance(raw, dict):
         raise _unreadable(path, "the JSON is no object")
     sections = {name: _rows(path, name, raw.get(name, [])) for name in _KEYS}
+    respell(path, sections)
     if not sections["images"] or not sections["categories"]:
         raise InputError(
             f"{path}: {len(sections['images'])} images and {len(sections['categories'])} "

@@ -1,0 +1,52 @@
+"""Spellings of COCO's format that have one meaning only, as the VGG Image Annotator writes them.
+
+Ids are texts of digits, and a mask of one polygon is that polygon's list of numbers itself.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from .rows import Row, is_number
+
+_IDS = ("id", "image_id", "category_id")
+_WHOLE = re.compile(r"-?[0-9]{1,18}")
+_FEWEST = 6  # numbers of a polygon
+
+_LOG = logging.getLogger(__name__)
+
+
+def respell(file: Path, sections: Mapping[str, list[Row]]) -> None:
+    """Put COCO's spelling into the rows, in place; a warning says how often."""
+    rows = [row.values for section in sections.values() for row in section]
+    ids = sum(_respell_ids(values) for values in rows)
+    flat = sum(_respell_flat(row.values) for row in sections["annotations"])
+    if ids:
+        _LOG.warning("%s: %d ids are text, as VIA writes them: read as numbers.", file, ids)
+    if flat:
+        _LOG.warning(
+            "%s: %d segmentations are one list of numbers, as VIA writes them: read as a polygon.",
+            *(file, flat),
+        )
+
+
+def _respell_ids(values: dict[str, Any]) -> int:
+    texts = [key for key in _IDS if type(values.get(key)) is str]
+    whole = [key for key in texts if _WHOLE.fullmatch(values[key])]
+    for key in whole:
+        values[key] = int(values[key])
+    return len(whole)
+
+
+def _respell_flat(values: dict[str, Any]) -> bool:
+    value = values.get("segmentation")
+    if not isinstance(value, list) or len(value) < _FEWEST or len(value) % 2:
+        return False
+    if not all(map(is_number, value)):
+        return False
+    values["segmentation"] = [value]
+    return True
