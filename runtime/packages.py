@@ -27,7 +27,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "safetensors": ("train", "export", "demo"),
     "tensorboard": ("tensorboard",),
     "torch": ("train", "export", "demo"),
-    "yaml": ("train", "export", "demo"),
+    "yaml": (*("cpu", "train", "export", "openvino", "gpu", "onnxruntime-gpu", "demo"),),
 }
 """By the name that is imported; the first is proposed where the work names none that has it."""
 

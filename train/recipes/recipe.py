@@ -132,6 +132,9 @@ def _override(raw: dict[str, Any], text: str) -> None:
         raw = raw.setdefault(parent, {})
         if not isinstance(raw, dict):
             raise ConfigError(f"'{text}': '{parent}' is a value, not a section.")
+    if _names_classes(leaf, value):
+        raw[leaf] = [name.strip() for name in value.strip(",").split(",")]
+        return
     try:
         raw[leaf] = yaml.safe_load(value)
     except YAML_ERRORS as err:
@@ -145,6 +148,11 @@ def _written(section: Any) -> dict[str, Any]:
         for name, (known, value) in values.items()
         if known.metadata != LATER or value != known.default
     }
+
+
+def _names_classes(key: str, value: str) -> bool:
+    """Whether an override's value is class names with commas, which no shell wants quoted."""
+    return key == "classes" and "," in value and not value.lstrip().startswith("[")
 
 
 def _plain(value: Any) -> Any:

@@ -60,13 +60,15 @@ def value_of(hint: Any, value: Any, where: str, key: str) -> Any:
     """One value as the type that `hint` states; arguments and errors as `build`, `key` its name."""
     if dataclasses.is_dataclass(hint):
         return build(typing.cast("type[Any]", hint), value, where, f"{key}.")
+    other = ""
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        options = typing.get_args(hint)
-        chosen = options[0] if isinstance(value, list) else options[1]
-        return value_of(chosen, value, where, key)
+        several, one = typing.get_args(hint)
+        if isinstance(value, list):
+            return value_of(several, value, where, key)
+        hint, other = one, f", or a list as in {key}=a,b,c"
     checked = _converted(hint, value)
     if checked is None:
-        raise ConfigError(f"{where}: {key}={shown(value)}; expected {_spoken(hint)}.")
+        raise ConfigError(f"{where}: {key}={shown(value)}; expected {_spoken(hint)}{other}.")
     return checked
 
 

@@ -140,7 +140,10 @@ def test_class_lists_are_resolved() -> None:
     assert len(COCO) == 80
     assert load_recipe("mask_rcnn_r50_c4").class_names == COCO
     assert load_recipe(BASE).class_names == SHAPES
-    assert load_recipe(BASE, ["classes=[cat, dog]"]).class_names == ("cat", "dog")
+    for words in ("[cat, dog]", "cat,dog", "cat, dog,", '["cat", "dog"]'):
+        assert load_recipe(BASE, [f"classes={words}"]).class_names == ("cat", "dog")
+    assert load_recipe(BASE, ["classes=no,1"]).class_names == ("no", "1")
+    assert load_recipe(BASE, ["classes=cat,"]).class_names == ("cat",)
 
 
 def test_overrides_replace_values() -> None:
@@ -185,7 +188,8 @@ def test_an_override_makes_a_section_the_file_leaves_out(tmp_path: Path) -> None
         ("input.canvas_hw=[384]", r"canvas_hw=\[384\]; expected a list of 2, each a whole number"),
         ("input.mean=[1.0, 2.0]", r"mean=\[1\.0, 2\.0\]; expected a list of 3, each a number"),
         ("solver.schedule=linear", r"schedule='linear'; expected 'step' or 'cosine'"),
-        ("classes=cocoa", r"classes='cocoa'; expected 'coco' or 'shapes'"),
+        ("classes=cocoa", r"expected 'coco' or 'shapes', or a list as in classes=a,b,c"),
+        ("classes=cat,,dog", r"classes=\['cat', '', 'dog'\]; expected a list of text"),
         ("classes=[]", "at least one name"),
         ("classes=[cat, cat]", "none twice"),
         ("model=3", "'model' is 3; expected a section"),
