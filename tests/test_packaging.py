@@ -27,7 +27,8 @@ PUBLIC = {
     "maskrt": {"InputError", "Instances", "Predictor", "__version__", "load", "read_image"},
     "maskrt.workflows": {
         *("OPERATOR_OPTIONS", "bench_models", "bench_operators", "bisect_precision"),
-        *("build_bundle", "build_engine", "diagnose", "draw_data", "evaluate", "export_checkpoint"),
+        *("DataSource", "build_bundle", "build_engine", "diagnose", "draw_data", "evaluate"),
+        "export_checkpoint",
         *("import_checkpoint", "inspect_file", "load", "load_data", "new_checkpoint"),
         *("predict_files", "run_demo", "train_recipe"),
     },

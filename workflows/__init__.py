@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ..engines.bundle import build_bundle
     from ..engines.compatibility import Compatibility
     from ..engines.doctor import diagnose
+    from ..eval.datasets.source import DataSource
     from ..train.weights.import_weights import import_checkpoint
     from .bisection import bisect_precision
     from .data import draw_data, load_data
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = [
     "OPERATOR_OPTIONS",
     "Compatibility",
+    "DataSource",
     "bench_models",
     "bench_operators",
     "bisect_precision",
@@ -55,6 +57,7 @@ __all__ = [
 _MODULES = {
     "OPERATOR_OPTIONS": ".operators.bench",
     "Compatibility": "..engines.compatibility",
+    "DataSource": "..eval.datasets.source",
     "bench_models": ".latency.bench",
     "bench_operators": ".operators.bench",
     "bisect_precision": ".bisection",

@@ -80,7 +80,7 @@ def _read(file: Path) -> Any:
 
 
 def _shapes(file: Path, raw: dict[str, Any]) -> list[dict[str, Any]]:
-    """The shapes, each known to have a label and points."""
+    """The shapes, each known to have a label and a type or none."""
     shapes = raw["shapes"]
     if not isinstance(shapes, list):
         raise InputError(f"{file}: shapes is {shown(shapes)}; expected a list. {_REMEDY}")
@@ -89,6 +89,11 @@ def _shapes(file: Path, raw: dict[str, Any]) -> list[dict[str, Any]]:
         if not isinstance(label, str) or not label.strip():
             raise InputError(
                 f"{file}: shapes[{place}].label is {shown(label)}; expected a name. {_REMEDY}"
+            )
+        if not isinstance(kind := shape.get("shape_type"), str | None):
+            raise InputError(
+                f"{file}: shapes[{place}].shape_type is {shown(kind)}; expected a word like "
+                f"polygon. {_REMEDY}"
             )
     return shapes
 
@@ -112,22 +117,8 @@ def labelme_sections(part: LabelmePart) -> tuple[Path, Sections]:
         InputError: a file or a shape in it is not as labelme writes it.
     """
     pictures = PictureFiles(part.folder)
-    images: list[Row] = []
-    objects: list[Row] = []
-    turned = 0
-    for number, file in enumerate(part.files, 1):
-        raw = _read(file)
-        picture = _picture(file, raw, pictures)
-        labelled_hw, image_hw, turn = _sizes(file, raw, picture)
-        turned += turn != _UPRIGHT
-        name = picture.relative_to(part.folder).as_posix()
-        values = {"id": number, "file_name": name, "height": image_hw[0], "width": image_hw[1]}
-        images.append(Row(file, "images", number - 1, values))
-        for place, (label, shape) in enumerate(
-            objects_of(file, _shapes(file, raw), labelled_hw, turn)
-        ):
-            ids = {"image_id": number, "category_id": part.names.index(label) + 1}
-            objects.append(Row(file, "objects", place, {**ids, **shape}))
+    read = [_read_picture(part, place, pictures) for place in range(len(part.files))]
+    turned = sum(turn != _UPRIGHT for _, _, turn in read)
     if turned:
         _LOG.warning(
             "%s: %d pictures were labelled before their EXIF turn: labels are turned with them.",
@@ -137,7 +128,32 @@ def labelme_sections(part: LabelmePart) -> tuple[Path, Sections]:
         Row(part.folder, "labels", place, {"id": place + 1, "name": name})
         for place, name in enumerate(part.names)
     ]
+    objects = [row for _, several, _ in read for row in several]
+    images = [image for image, _, _ in read]
     return part.folder, {"images": images, "annotations": objects, "categories": categories}
+
+
+def _read_picture(
+    part: LabelmePart, place: int, pictures: PictureFiles
+) -> tuple[Row, list[Row], int]:
+    """A picture, its objects, and the EXIF orientation by which these were turned with it."""
+    file, image_id = part.files[place], place + 1
+    raw = _read(file)
+    picture = _picture(file, raw, pictures)
+    labelled_hw, (height, width), turn = _sizes(file, raw, picture)
+    name = picture.relative_to(part.folder).as_posix()
+    values = {"id": image_id, "file_name": name, "height": height, "width": width}
+    # of an absent picture, which is refused later, the size may be any number
+    shapes = _shapes(file, raw) if picture.is_file() else []
+    objects = [
+        Row(file, "objects", number, {"image_id": image_id, **_with_id(part, label, shape)})
+        for number, (label, shape) in enumerate(objects_of(file, shapes, labelled_hw, turn))
+    ]
+    return Row(file, "images", place, values), objects, turn
+
+
+def _with_id(part: LabelmePart, label: str, shape: dict[str, Any]) -> dict[str, Any]:
+    return {"category_id": part.names.index(label) + 1, **shape}
 
 
 def _picture(file: Path, raw: dict[str, Any], pictures: PictureFiles) -> Path:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import math
+import struct
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -136,19 +137,38 @@ def _of_mask(
 
 def _put(mask: Mask, file: Path, place: int, shape: dict[str, Any]) -> None:
     """Set what the bitmap of a shape covers: a PNG from the first of its two points on."""
-    import cv2
-
-    points = _points(file, place, shape, (mask.shape[0], mask.shape[1]))
-    try:
-        data = np.frombuffer(base64.b64decode(shape["mask"]), np.uint8)
-        bitmap = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE)
-    except (KeyError, TypeError, ValueError, cv2.error):
-        bitmap = None
+    height, width = mask.shape
+    points = _points(file, place, shape, (height, width))
+    bitmap = _decoded(shape.get("mask"), (height, width))
     if bitmap is None or len(points) != 2:
         raise _refused(file, place, "a mask that does not decode", "a PNG and two points")
     x, y = (max(round(value), 0) for value in points[0])
     part = mask[y : y + bitmap.shape[0], x : x + bitmap.shape[1]]
     part |= bitmap[: part.shape[0], : part.shape[1]] > 0
+
+
+def _decoded(text: Any, most_hw: Size) -> npt.NDArray[Any] | None:
+    """(h, w) uint8 of a PNG in base 64; None where it is none, or larger than the picture."""
+    import cv2
+
+    try:
+        data = base64.b64decode(text)
+        width, height = struct.unpack(">II", data[16:24])
+        # before OpenCV takes as much memory as the file says
+        if height > most_hw[0] or width > most_hw[1] or not _has_whole_chunks(data):
+            return None
+        return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE)
+    except (TypeError, ValueError, struct.error, cv2.error):
+        return None
+
+
+def _has_whole_chunks(png: bytes) -> bool:
+    """Whether the chunks' lengths lead to the end."""
+    place = 8
+    while place < len(png):
+        (length,) = struct.unpack(">I", png[place : place + 4])
+        place += 12 + length
+    return place == len(png)
 
 
 def _turned_mask(mask: Mask, turn: int) -> Mask:

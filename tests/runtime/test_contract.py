@@ -25,6 +25,9 @@ def test_a_contract_is_read_as_it_was_written(proposal_contract: Contract) -> No
     odd = dataclasses.replace(proposal_contract, mask_threshold=0.3, mask_upsampling=2)
     assert contract_from_json(odd.to_json(), "x.onnx") == odd
     assert contract_from_metadata({METADATA_KEY: odd.to_json()}, "x.onnx") == odd
+    assert "category_ids" not in odd.to_json()  # so that a file without them is what it was
+    with_ids = dataclasses.replace(odd, category_ids=(7,))
+    assert contract_from_json(with_ids.to_json(), "x.onnx") == with_ids
 
 
 def test_files_of_schema_1_open_with_what_they_meant(
@@ -54,6 +57,8 @@ def test_files_of_schema_1_open_with_what_they_meant(
         ({"canvas_hw": [8, -8]}, r"canvas_hw is \[8, -8\]; expected 1 to"),
         ({"class_names": [None]}, r"class_names\[0\] is null; expected text"),
         ({"class_names": []}, "class_names is empty"),
+        ({"category_ids": ["1"]}, r"category_ids\[0\] is"),
+        ({"category_ids": [1, 2, 3, 4]}, "category_ids are 4 of . classes; expected one of each"),
         ({"precision": "x"}, 'precision is "x"; expected "fp32" or "fp16" or "int8"'),
         ({"task": ["instances"]}, 'task is .*; expected "instances" or "detection" or'),
         ({"measured": 1}, "measured is 1; expected an object"),

@@ -7,10 +7,11 @@ import sys
 
 import pytest
 
+from maskrt.runtime.pictures.preprocess import read_image
 from maskrt.train.recipes.recipe import load_recipe
 from maskrt.train.shapes.drawing import draw_shapes
-from maskrt.train.weights.checkpoint import new_checkpoint
-from maskrt.workflows import load_data
+from maskrt.train.weights.checkpoint import load_checkpoint, new_checkpoint
+from maskrt.workflows import load, load_data
 
 from ..conftest import NARROW, RECIPE
 
@@ -88,3 +89,77 @@ def test_what_is_left_out_is_told_on_standard_error(data):
 def test_the_first_pictures_are_those_of_smallest_id(data):
     change(data, "val", lambda raw: raw["images"].reverse())
     assert [image.image_id for image in load_data(data, first=2).images] == [1, 2]
+
+
+def rename_classes(raw):
+    """Ids with gaps, from 40 down, so that the last name is label 0."""
+    for category in raw["categories"]:
+        category.update(name=f"kind {category['id']}", id=44 - 4 * category["id"])
+    for annotation in raw["annotations"]:
+        annotation["category_id"] = 44 - 4 * annotation["category_id"]
+
+
+def test_classes_and_their_ids_are_the_datas_from_training_to_results(maskrt, tmp_path, data):
+    for split in ("train", "val"):
+        change(data, split, rename_classes)
+    ran = maskrt(*training(tmp_path, data), "detections.score_threshold=0", "--workers", 0)
+    assert ran.code == 0, ran.err
+    assert "COCO layout, 3 train, 3 val, 10 classes\n" in ran.err
+    result = tmp_path / "run" / "model.safetensors"
+    checkpoint = load_checkpoint(result)
+    ids = tuple(range(4, 44, 4))
+    assert checkpoint.recipe.class_names == tuple(f"kind {n}" for n in range(10, 0, -1))
+    assert checkpoint.category_ids == ids
+    onnx = tmp_path / "net.onnx"
+    assert maskrt("export", result, "-o", onnx).code == 0
+    assert maskrt("predict", onnx, data / "val", "--out", tmp_path / "out").code == 0
+    found = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert found["categories"] == [
+        {"id": i, "name": name} for i, name in zip(ids, checkpoint.recipe.class_names, strict=True)
+    ]
+    assert found["annotations"]
+    assert {row["category_id"] for row in found["annotations"]} <= set(ids)
+    with load(onnx) as predictor:
+        (one,) = predictor.predict([read_image(data / "val" / "000001.jpg")])
+    assert one.category_ids == ids
+    assert {row["category_id"] for row in one.to_coco(1)} <= set(ids)
+
+    again = maskrt(*training(tmp_path, data), "solver.steps=3", "--workers", 0, "--resume")
+    assert again.code == 0, again.err
+    assert load_checkpoint(result).category_ids == ids
+
+
+def test_classes_that_are_named_keep_their_order_and_must_be_the_datas(maskrt, tmp_path, data):
+    names = [f"kind {n}" for n in range(1, 11)]
+    for split in ("train", "val"):
+        change(data, split, rename_classes)
+    words = training(tmp_path, data)
+    ran = maskrt(*words, f"classes={','.join(names)}", "--workers", 0)
+    assert ran.code == 0, ran.err
+    checkpoint = load_checkpoint(tmp_path / "run" / "model.safetensors")
+    assert checkpoint.recipe.class_names == tuple(names)
+    assert checkpoint.category_ids == tuple(range(40, 0, -4))
+    ran = maskrt(*words[:-1], tmp_path / "other", f"classes={','.join([*names[:-1], 'date'])}")
+    assert ran.code == 2
+    assert "only in the data: kind 10; only in the model: date. Leave classes away" in ran.err
+
+
+def test_a_pair_is_named_whole_and_a_number_of_pictures_by_first(maskrt, data, checkpoint):
+    file = data / "annotations" / "instances_val.json"
+    pair = ("--images", data / "val", "--annotations", file)
+    ran = maskrt("eval", checkpoint, *pair, "--val-share", 1, "--first", 2, "--json")
+    assert ran.code == 0, ran.err
+    assert "pair layout, 2 val, 10 classes; no val split, so it is 100% of the pict" in ran.err
+    wrong = {
+        ("--images", 20): "--images found; expected --data DIR, or --images DIR and --annotations "
+        "FILE. A number of pictures is --first 20.",
+        ("--annotations", file): "--annotations found; expected --data DIR",
+        (*pair, "--data", data): "--data and --images and --annotations found; expected",
+        (): "eval: no pictures found; expected --data DIR",
+        ("--data", file): "instances_val.json: a file; expected a labelled folder",
+        ("--images", data, "--annotations", data / "none.json"): "none.json: no such file; expec",
+        ("--data", data, "--val-share", 2): "--val-share 2: expected a share",
+    }
+    for words, sentence in wrong.items():
+        ran = maskrt("eval", checkpoint, *words)
+        assert (ran.code, sentence in ran.err) == (2, True), ran.err

@@ -11,7 +11,7 @@ from typing import Any
 
 from .artefacts import READERS as ARTEFACTS
 from .media import READERS as MEDIA
-from .mutations import mutated_json
+from .mutations import mutated_bytes, mutated_json
 from .reader import Reader
 from .training import READERS as TRAINING
 
@@ -100,7 +100,61 @@ def _read_coco_train(folder: Path) -> object:
     return [batch.image_ids for batch in batches]
 
 
+def _write_labelme(folder: Path) -> Path:
+    """Two pictures with polygons, a circle, a group and a bitmap."""
+    import base64
+
+    import cv2
+    import numpy as np
+
+    stamp = cv2.imencode(".png", np.ones((6, 4), np.uint8))[1]
+    corners = [[10, 5], [30, 5], [30, 25], [10, 25]]
+    shapes = [
+        {"label": "square", "points": corners, "group_id": 1, "shape_type": "polygon"},
+        {
+            "label": "square",
+            "points": [[40, 5], [50, 20]],
+            "group_id": 1,
+            "shape_type": "rectangle",
+        },
+        {"label": "disc", "points": [[20, 20], [25, 20]], "shape_type": "circle"},
+        {
+            "label": "disc",
+            "points": [[50, 4], [53, 9]],
+            "shape_type": "mask",
+            "mask": base64.b64encode(stamp.tobytes()).decode(),
+        },
+    ]
+    for name in ("1", "2"):
+        cv2.imwrite(str(folder / f"{name}.png"), np.full((*SIZE_HW, 3), 90, np.uint8))
+        raw = {"shapes": shapes, "imagePath": f"{name}.png"}
+        size = {"imageHeight": SIZE_HW[0], "imageWidth": SIZE_HW[1]}
+        (folder / f"{name}.json").write_text(json.dumps({**raw, **size}))
+    return folder / "1.json"
+
+
+def _write_yolo(folder: Path) -> Path:
+    """Two pictures, polygons and a box."""
+    import cv2
+    import numpy as np
+
+    for kind in ("images", "labels"):
+        (folder / kind / "val").mkdir(parents=True)
+    for name in ("1", "2"):
+        picture = np.full((*SIZE_HW, 3), 90, np.uint8)
+        cv2.imwrite(str(folder / "images" / "val" / f"{name}.png"), picture)
+    (folder / "data.yaml").write_text("train: images/val\nval: images/val\nnames: [disc, square]\n")
+    path = folder / "labels" / "val" / "1.txt"
+    path.write_text("0 0.1 0.1 0.5 0.1 0.5 0.5\n1 0.3 0.3 0.2 0.2\n1 0.6 0.6 0.9 0.6 0.7 0.8\n")
+    return path
+
+
 READERS = {
+    "labelme": Reader(_write_labelme, _read_coco_eval, mutated_json),
+    "yolo": Reader(_write_yolo, _read_coco_eval, mutated_bytes),
+    "yolo-yaml": Reader(
+        lambda folder: _write_yolo(folder).parents[2] / "data.yaml", _read_coco_eval, mutated_bytes
+    ),
     "coco-eval": Reader(_write_coco, _read_coco_eval, mutated_json),
     "coco-train": Reader(_write_coco, _read_coco_train, mutated_json),
     **ARTEFACTS,

@@ -218,6 +218,8 @@ def test_equal_checkpoints_are_equal_bytes(tiny: MakeRecipe, tmp_path: Path) -> 
     [
         ("maskrt.steps", "1e9", "a number of training steps"),
         ("maskrt.steps", "-1", "a number of training steps"),
+        ("maskrt.category_ids", "[1]", "10 whole numbers, none twice"),
+        ("maskrt.category_ids", '{"a": 1}', "10 whole numbers, none twice"),
         ("maskrt.steps", "1" * 5000, "a number of training steps"),
         ("maskrt.measured", "[1", "a JSON object of numbers"),
         ("maskrt.measured", "[]", "a JSON object of numbers"),
