@@ -41,6 +41,16 @@ def class_names_from(text: str) -> tuple[str, ...]:
     return checked
 
 
+def category_ids_from(text: str, class_names: tuple[str, ...]) -> tuple[int, ...]:
+    """Ids of these classes in COCO annotations that named them; () of any other `text`."""
+    path = Path(text)
+    if path.suffix.lower() != COCO:
+        return ()
+    ids = {row.text("name").strip(): row.whole("id") for row in read_rows(path)["categories"]}
+    known = all(name in ids for name in class_names)
+    return tuple(ids[name] for name in class_names) if known else ()
+
+
 def _text(path: Path) -> str:
     require_file(path, "a list of class names", LIST)
     try:

@@ -31,7 +31,7 @@ from ..recipes.mask_rcnn import MaskRCNNRecipe
 from ..recipes.mask_rcnn_fpn import MaskRCNNFPNRecipe
 from ..recipes.recipe import differences, load_recipe
 from .checkpoint import require_new, require_suffix, save_checkpoint
-from .class_names import class_names_from
+from .class_names import category_ids_from, class_names_from
 from .detectron2.config_file import Config, read_config
 from .detectron2.layout import CAFFE2, DETECTRON2, is_pyramid
 from .detectron2.recipe import recipe_of
@@ -106,7 +106,8 @@ def import_checkpoint(
         settings=None if found.files is None else dict(found.files),
     )
     network = under(changed_recipe(recipe, overrides), model) if overrides else model
-    save_checkpoint(out, network, imported=imported)
+    ids = () if classes is None else category_ids_from(classes, network.recipe.class_names)
+    save_checkpoint(out, network, imported=imported, category_ids=ids)
     return _report(layout, recipe, taken) + _settings_report(settings, found.plain, recipe, layout)
 
 

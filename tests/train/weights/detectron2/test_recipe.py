@@ -186,6 +186,8 @@ def test_classes_get_their_names(
     words = {"words": "cat, guide dog,cow", "lines": str(lines), "coco": str(coco)}[form]
     recipe = imported(arrays(), classes=words)
     assert recipe.class_names == ("cat", "guide dog", "cow")
+    ids = load_checkpoint(tmp_path / "out.safetensors").category_ids
+    assert ids == ((2, 5, 9) if form == "coco" else ())
 
 
 @pytest.mark.parametrize(
