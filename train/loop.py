@@ -1,47 +1,43 @@
 """The training loop: SGD, warm-up, schedule, mixed precision, logs, and an exact resume.
 
 A run's folder holds `model.yaml` (the resolved recipe, from the first second), `model.safetensors`
-(the result), `resume.safetensors` (`run_state`), `log.csv` and, where TensorBoard is installed, its
-events. Everything random is decided by (seed, epoch, picture) in the loader and by (seed, step,
-rank) here, so a resumed run sees the losses that the uninterrupted one would have seen. More than
-one GPU or machine: start it with torchrun.
+(the result), `resume.safetensors` (`run_state`) with `last.safetensors`, the same as a checkpoint,
+and what `watch` writes. Everything random is decided by (seed, epoch, picture) in the loader and by
+(seed, step, rank) in `step`, so a resumed run sees the losses that the uninterrupted one would have
+seen. More than one GPU or machine: start it with torchrun.
 
-    data/epochs -> batches -> losses/terms -> one step of `schedule`'s SGD -> run_log, run_state
+    data/epochs -> batches -> step (losses/terms, SGD of `schedule`) -> watch, run_state
 """
 
 from __future__ import annotations
 
 import contextlib
-import math
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import cast
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from ..runtime.errors import ConfigError, InputError, TrainError
+from ..runtime.errors import ConfigError, InputError
 from ..runtime.files import write_text
 from .data.batches import Batch
 from .data.dataset import CocoInstances
 from .data.epochs import endless_batches
-from .data.target import Target
-from .losses.terms import loss_terms
 from .networks.families import Network
+from .ranks import Ranks, joined
 from .recipes.fastmask import FastMaskRecipe
 from .recipes.recipe import Recipe, dump_recipe
-from .recipes.sections import SolverConfig
-from .run_folder import RECIPE, RESULT, STATE, locked, require_no_run, require_run
-from .run_log import Log
+from .run_folder import BEST, LAST, RECIPE, RESULT, STATE, locked, require_no_run, require_run
+from .run_log import OnLog
 from .run_state import Run, new_run, restore, save_state
-from .schedule import learning_rate
-from .seeds import torch_seed
-from .weights.checkpoint import save_checkpoint, start_from
+from .step import LossModule, one_step
+from .watch.stopping import WholeSteps
+from .watch.validation import Validation
+from .watch.watcher import Watcher
+from .weights.checkpoint import record_accuracy, save_checkpoint, start_from
 from .weights.fine_tuning import require_trained
 
 MOST_WORKERS = 256
-DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 def train(
@@ -54,6 +50,8 @@ def train(
     backbone: Path | None = None,
     weights: Path | None = None,
     progress: bool = True,
+    validation: Validation | None = None,
+    on_log: OnLog | None = None,
     overrides: Sequence[str] = (),
 ) -> Path:
     """Train `recipe` on `dataset` and leave a checkpoint in `out`.
@@ -67,7 +65,10 @@ def train(
         backbone: checkpoint whose body is taken, all of it and nothing else; when resuming neither
             is looked at.
         weights: checkpoint of which all that fits is taken, see `fine_tuning`.
-        progress: whether to show a bar.
+        progress: whether to show a bar, or lines where there is no terminal.
+        validation: measures the result, and every `solver.eval_every` steps what there is; without
+            it there are no evaluations and no pages.
+        on_log: a hook of your own, for wandb, MLflow and others.
         overrides: by which `recipe` differs from its file; kept for `run_state.resumed_recipe`.
 
     Returns:
@@ -81,33 +82,43 @@ def train(
         TrainError: the losses are no longer finite, another process trains in `out`, or the run
             to resume is of another recipe, other annotations or another number of processes.
     """
-    rank, ranks, device = _process_group()
-    _check_processes(recipe, workers, ranks)
+    ranks = joined()
+    _check_processes(recipe, workers, ranks.count)
     if not isinstance(recipe, FastMaskRecipe):  # whose proposals have no class
         dataset = dataset.labelled(recipe.class_names, f"recipe {recipe.name}")
-    with locked(out) if rank == 0 else contextlib.nullcontext():
+    with locked(out) if ranks.is_first else contextlib.nullcontext():
         require_run(out) if resume else require_no_run(out)
-        run = new_run(recipe, device, overrides)
-        taken = None
-        if not resume:
-            taken = start_from(run.model, backbone, weights)
-            require_trained(run.model, taken.kept if taken else (), weights or backbone)
-        run.annotations_sha256, run.ranks = dataset.sha256(), ranks
-        if not isinstance(recipe, FastMaskRecipe):
-            run.category_ids = dataset.category_ids
+        run, said = _begun(recipe, dataset, ranks, overrides), []
         if resume:
             restore(run, out / STATE)
-        elif rank == 0:
-            write_text(out / RECIPE, dump_recipe(recipe))
-        module: nn.Module = LossModule(run.model)
-        if ranks > 1:
-            module = nn.parallel.DistributedDataParallel(module, find_unused_parameters=True)
-        batches = endless_batches(dataset, recipe, run.step, workers, (rank, ranks))
-        _steps(run, module, batches, recipe, out, rank, progress and rank == 0)
-        final = cast("Network", run.average.module) if run.average is not None else run.model
-        if rank == 0:
-            save_checkpoint(out / RESULT, final, steps=run.step, category_ids=run.category_ids)
+        else:
+            taken = start_from(run.model, backbone, weights)
+            require_trained(run.model, taken.kept if taken else (), weights or backbone)
+            said = taken.lines if taken else []
+            if ranks.is_first:
+                write_text(out / RECIPE, dump_recipe(recipe))
+        if not ranks.is_first:
+            _steps(run, _batches(run, dataset, workers, ranks), out, ranks, validation, None)
+            return out / RESULT
+        with Watcher(
+            recipe, out, run.step, validation=validation, progress=progress, on_log=on_log
+        ) as watch:
+            watch.begin(said, lambda: _batches(run, dataset, 0, ranks), dataset.class_names)
+            _steps(run, _batches(run, dataset, workers, ranks), out, ranks, validation, watch)
+            _leave_result(run, out, validation, watch)
     return out / RESULT
+
+
+def _begun(recipe: Recipe, dataset: CocoInstances, ranks: Ranks, overrides: Sequence[str]) -> Run:
+    run = new_run(recipe, ranks.device, overrides)
+    run.annotations_sha256, run.ranks = dataset.sha256(), ranks.count
+    if not isinstance(recipe, FastMaskRecipe):
+        run.category_ids = dataset.category_ids
+    return run
+
+
+def _batches(run: Run, dataset: CocoInstances, workers: int, ranks: Ranks) -> Iterator[Batch]:
+    return endless_batches(dataset, run.recipe, run.step, workers, ranks.shard)
 
 
 def _check_processes(recipe: Recipe, workers: int, ranks: int) -> None:
@@ -124,109 +135,75 @@ def _check_processes(recipe: Recipe, workers: int, ranks: int) -> None:
         )
 
 
-def is_first_rank() -> bool:
-    """Whether this process writes the results; the only one is the first."""
-    return os.environ.get("RANK", "0") == "0"
-
-
-def _process_group() -> tuple[int, int, torch.device]:
-    """Rank, number of ranks and device; joins the group when torchrun started us."""
-    cuda = torch.cuda.is_available()
-    ranks = int(os.environ.get("WORLD_SIZE", "1"))
-    if ranks > 1 and not torch.distributed.is_initialized():
-        torch.distributed.init_process_group("nccl" if cuda else "gloo")
-    local = int(os.environ.get("LOCAL_RANK", "0"))
-    device = torch.device("cuda", local) if cuda else torch.device("cpu")
-    return int(os.environ.get("RANK", "0")), ranks, device
-
-
-class LossModule(nn.Module):
-    """The losses as a forward pass, which is what DistributedDataParallel wraps."""
-
-    def __init__(self, model: Network) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(
-        self, images: Tensor, sizes: Tensor, targets: list[Target], generator: torch.Generator
-    ) -> dict[str, Tensor]:
-        """See `loss_terms`."""
-        return loss_terms(self.model, images, sizes, targets, generator)
-
-
 def _steps(
     run: Run,
-    module: nn.Module,
     batches: Iterator[Batch],
-    recipe: Recipe,
     out: Path,
-    rank: int,
-    progress: bool,
+    ranks: Ranks,
+    validation: Validation | None,
+    watch: Watcher | None,
 ) -> None:
-    from rich.console import Console
-    from rich.progress import Progress
-
-    solver = recipe.solver
-    bar = Progress(console=Console(stderr=True), disable=not progress)
-    with contextlib.closing(Log(out, run.step)) as log, bar:
-        for _ in bar.track(range(run.step, solver.steps), description=recipe.name):
-            terms = _one_step(run, module, next(batches), solver, rank)
-            if rank != 0:
-                continue
-            log.write(run.step, learning_rate(solver, run.step - 1), terms)
-            if run.step % solver.checkpoint_every == 0 or run.step == solver.steps:
-                save_state(run, out / STATE)
-
-
-def _one_step(
-    run: Run, module: nn.Module, batch: Batch, solver: SolverConfig, rank: int
-) -> dict[str, float]:
-    """Losses of a batch, by name; the network is one step further."""
-    terms = _losses(run, module, batch, solver, rank)
-    each = torch.stack(list(terms.values()))
-    values: list[float] = each.tolist()  # at once: a GPU is waited for
-    if not math.isfinite(sum(values)):
-        raise TrainError(
-            f"step {run.step}: the loss is {sum(values)}; training diverged. Resume from the last "
-            "checkpoint with a lower solver.lr or solver.clip_norm=5."
-        )
-    _descend(run, each.sum(), solver)
-    run.step += 1
-    return dict(zip(terms, values, strict=True))
+    """All steps that are left; `watch` is the first process's."""
+    solver, steps = run.recipe.solver, WholeSteps()
+    every = solver.eval_every if validation is not None else 0
+    module: nn.Module = LossModule(run.model)
+    if ranks.count > 1:
+        module = nn.parallel.DistributedDataParallel(module, find_unused_parameters=True)
+    over = ranks.agreed(watch is not None and watch.exhausted)
+    try:
+        while run.step < solver.steps and not over:
+            if watch is not None:
+                watch.step_begins()
+            batch = next(batches)
+            with steps.step() if ranks.count == 1 else contextlib.nullcontext():
+                terms = one_step(run, module, batch, solver, ranks.rank)
+                if watch is not None:
+                    watch.stepped(run.step, terms)
+            is_due = bool(every) and run.step % every == 0 and run.step < solver.steps
+            if watch is not None:
+                _save_when_due(run, out, watch, is_due=is_due)
+            over = is_due and ranks.agreed(watch is not None and watch.exhausted)
+    except KeyboardInterrupt:
+        if watch is not None and ranks.count == 1 and steps.whole and run.step > run.saved:
+            _save(run, out)
+        raise
 
 
-def _losses(
-    run: Run, module: nn.Module, batch: Batch, solver: SolverConfig, rank: int
-) -> dict[str, Tensor]:
-    device = run.model.normalize.mean.device
-    generator = torch.Generator().manual_seed(torch_seed(solver.seed, rank, run.step))
-    half = solver.precision != "fp32"
-    with torch.autocast(device.type, DTYPES[solver.precision], enabled=half):
-        terms: dict[str, Tensor] = module(
-            batch.images.to(device),
-            batch.image_sizes.to(device),
-            _targets(batch, device),
-            generator,
-        )
-    return terms
+def _save_when_due(run: Run, out: Path, watch: Watcher, *, is_due: bool) -> None:
+    """Save what the recipe says; measure it where an evaluation `is_due`."""
+    solver = run.recipe.solver
+    if is_due or run.step == solver.steps or run.step % solver.checkpoint_every == 0:
+        _save(run, out)
+    if is_due:
+        _evaluate(run, out, out / LAST, watch)
 
 
-def _descend(run: Run, total: Tensor, solver: SolverConfig) -> None:
-    for group in run.optimizer.param_groups:
-        group["lr"] = learning_rate(solver, run.step) * group["rate"]
-    run.optimizer.zero_grad(set_to_none=True)
-    run.scaler.scale(total).backward()
-    run.scaler.unscale_(run.optimizer)
-    if solver.clip_norm:
-        nn.utils.clip_grad_norm_(run.model.parameters(), solver.clip_norm)
-    run.scaler.step(run.optimizer)
-    run.scaler.update()
-    if run.average is not None:
-        run.average.update_parameters(run.model)
+def _save(run: Run, out: Path) -> None:
+    """What the run goes on from, and its weights as a checkpoint."""
+    save_state(run, out / STATE)
+    _save_weights(run, out / LAST)
 
 
-def _targets(batch: Batch, device: torch.device) -> list[Target]:
-    return [
-        Target(*(t.to(device) for t in picture))
-        for picture in zip(batch.boxes, batch.labels, batch.masks, batch.crowd_boxes, strict=True)
-    ]
+def _save_weights(run: Run, path: Path, measured: dict[str, float] | None = None) -> None:
+    average = run.average
+    model = run.model if average is None else cast("Network", average.module)
+    save_checkpoint(path, model, steps=run.step, measured=measured, category_ids=run.category_ids)
+
+
+def _evaluate(run: Run, out: Path, path: Path, watch: Watcher) -> None:
+    """Measure the weights of now, which are at `path`, and keep the best."""
+    if watch.evaluate(path, run.step):
+        _save_weights(run, out / BEST, watch.measured)
+
+
+def _leave_result(run: Run, out: Path, validation: Validation | None, watch: Watcher) -> None:
+    """The checkpoint of the end, its accuracy in its header, in the place of the last state's."""
+    _save_weights(run, out / RESULT)
+    for path in (out / LAST, (out / LAST).with_suffix(".yaml")):
+        path.unlink(missing_ok=True)
+    if validation is None:
+        return
+    if watch.evaluated_at != run.step:
+        _evaluate(run, out, out / RESULT, watch)
+    record_accuracy(out / RESULT, watch.measured)
+    watch.finish(run.step)

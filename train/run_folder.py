@@ -11,9 +11,10 @@ from pathlib import Path
 from ..runtime.errors import InputError, TrainError
 from ..runtime.files import write_error
 
-RESULT, STATE, RECIPE, LOG, LOCK = (
-    *("model.safetensors", "resume.safetensors", "model.yaml", "log.csv", "train.lock"),
-)
+RESULT, BEST, LAST = "model.safetensors", "best.safetensors", "last.safetensors"
+"""Checkpoints: of the end, of the highest accuracy so far, of the last saved state."""
+STATE, RECIPE, LOCK = "resume.safetensors", "model.yaml", "train.lock"
+LOG, EVALUATIONS, SAMPLES, REPORT = "log.csv", "evaluations.csv", "samples.html", "report.html"
 
 
 @contextlib.contextmanager
@@ -61,8 +62,8 @@ def _sign(handle: int, path: Path) -> None:
 
 def _remove_half_written(out: Path) -> None:
     """What `atomic_path` had begun in a process that was killed."""
-    for name in (RESULT, STATE, RECIPE, LOG):
-        for left in out.glob(f".{name}.*.tmp"):
+    for name in (RESULT, BEST, LAST, STATE, RECIPE, LOG, EVALUATIONS, SAMPLES, REPORT):
+        for left in out.glob(f".{Path(name).stem}.*.tmp"):
             left.unlink(missing_ok=True)
 
 
@@ -79,8 +80,9 @@ def require_no_run(out: Path) -> None:
     """InputError where a run, or a checkpoint of another origin, would be overwritten."""
     if (out / STATE).exists():
         raise InputError(f"{out}: already holds a run; continue it with --resume or name another.")
-    if (out / RESULT).exists():
-        raise InputError(
-            f"{out / RESULT}: is there already, and no run to continue; expected a folder without "
-            "a checkpoint. Name another --out."
-        )
+    for name in (RESULT, BEST, LAST):
+        if (out / name).exists():
+            raise InputError(
+                f"{out / name}: is there already, and no run to continue; expected a folder "
+                "without a checkpoint. Name another --out."
+            )

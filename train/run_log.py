@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -16,6 +16,10 @@ from .run_folder import LOG
 
 LOG_EVERY = 20
 """Steps."""
+
+OnLog = Callable[[int, dict[str, float]], None]
+"""A hook: told a step and values by name, finite numbers. Every `LOG_EVERY` steps `lr`, each loss,
+their `total` and `pictures_per_s`; after an evaluation `val_mask_ap` and whatever else there is."""
 
 
 class Log:
@@ -28,15 +32,18 @@ class Log:
     would print its traceback.
     """
 
-    def __init__(self, out: Path, first_step: int) -> None:
-        self._out, self._first_step = out, first_step
+    def __init__(self, out: Path, first_step: int, on_log: OnLog | None = None) -> None:
+        self._out, self._first_step, self._on_log = out, first_step, on_log
         if (out / LOG).exists():
             _forget_rows_after(first_step, out / LOG)
         self._stream: TextIO | None = None
         self._board: Any = None
 
-    def write(self, step: int, rate: float, terms: dict[str, float]) -> None:
-        """Log one step when its turn has come; TrainError when the disk refuses."""
+    def write(self, step: int, rate: float, terms: Mapping[str, float], speed: float) -> None:
+        """Log one step when its turn has come; TrainError when the disk refuses.
+
+        Pictures a second (`speed`) are not in the CSV, which repeats itself run by run.
+        """
         if step % LOG_EVERY and step != 1:
             return
         with self._reported():
@@ -46,12 +53,20 @@ class Log:
                 rows.writerow(["step", "lr", *terms])
             rows.writerow([step, f"{rate:.6g}", *(f"{v:.9g}" for v in terms.values())])
             stream.flush()
-            self._add_scalars(step, {"lr": rate, **terms, "total": sum(terms.values())})
+        total = sum(terms.values())
+        self.add(step, {"lr": rate, **terms, "total": total, "pictures_per_s": speed})
+
+    def add(self, step: int, values: Mapping[str, float]) -> None:
+        """Give values to TensorBoard and to the caller's hook."""
+        with self._reported():
+            self._add_scalars(step, values)
+        if self._on_log is not None:
+            self._on_log(step, dict(values))
 
     def _open(self) -> TextIO:
         return (self._out / LOG).open("a", newline="", encoding="utf-8")
 
-    def _add_scalars(self, step: int, values: dict[str, float]) -> None:
+    def _add_scalars(self, step: int, values: Mapping[str, float]) -> None:
         if importlib.util.find_spec("tensorboard") is None:
             return
         from torch.utils.tensorboard import SummaryWriter

@@ -56,6 +56,8 @@ class Run:
     """Processes that share a batch; each draws its own random numbers."""
     step: int = 0
     """Steps done."""
+    saved: int = 0
+    """Of these, those in the last saved state."""
 
 
 def new_run(recipe: Recipe, device: torch.device, overrides: Sequence[str] = ()) -> Run:
@@ -85,6 +87,7 @@ def save_state(run: Run, path: Path) -> None:
         "ranks": str(run.ranks),
     }
     save_tensors(path, _tensors(run), metadata)
+    run.saved = run.step
 
 
 def _tensors(run: Run) -> dict[str, Tensor]:
@@ -138,7 +141,7 @@ def restore(run: Run, path: Path) -> None:
         if part not in parts:
             raise _broken(path, f"a tensor '{key[:60]}'", f"names that begin with {[*parts]}")
         parts[part][name] = value
-    run.step = _step(path, header, run.recipe.solver.steps)
+    run.step = run.saved = _step(path, header, run.recipe.solver.steps)
     run.overrides = _overrides(path, header)
     run.overrides += changed
     _restore_weights(run, path, parts["model"], parts["average"])

@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..runtime.sessions.open import ModelRef
 from .data import load_data
-from .measure import measured
 from .shipped import named_file
 
 if TYPE_CHECKING:
@@ -18,6 +16,7 @@ if TYPE_CHECKING:
     from ..eval.datasets.source import Split
     from ..train.data.dataset import CocoInstances
     from ..train.recipes.recipe import Recipe
+    from ..train.run_log import OnLog
 
 
 @dataclass(frozen=True)
@@ -89,6 +88,7 @@ def train_recipe(
     backbone: Path | None = None,
     weights: Path | None = None,
     on_step: Callable[[str], None] | None = None,
+    on_log: OnLog | None = None,
 ) -> Trained:
     """Train a recipe and measure the result on the data set's val split.
 
@@ -101,12 +101,15 @@ def train_recipe(
         out: folder of the run.
         overrides: `key=value` each.
         resume: continue the run that is in `out`, with the recipe that it was started with: its
-            overrides need not be given again, and only solver.steps may be another.
+            overrides need not be given again, and only solver.steps, solver.eval_every and
+            solver.patience may be others.
         workers: processes that decode pictures; 0 decodes in this one.
         backbone: checkpoint whose body is taken, a file or a shipped one's name.
         weights: checkpoint, trained or imported, of which all that fits is taken; likewise, and one
             of the two at most.
         on_step: told what was found.
+        on_log: a hook for wandb, MLflow and others: called with a step and a dict of values by
+            name, every 20 steps and after each evaluation (see `maskrt.train.run_log.OnLog`).
 
     Raises:
         ConfigError: the recipe or an override is not valid, `weights` or `backbone` do not fit, or
@@ -118,11 +121,12 @@ def train_recipe(
     """
     from ..eval.datasets.source import source_of
     from ..train.data.dataset import CocoInstances
-    from ..train.loop import is_first_rank, train
+    from ..train.loop import train
+    from ..train.ranks import is_first_rank
     from ..train.recipes.recipe import load_recipe
-    from ..train.run_folder import STATE
+    from ..train.run_folder import RESULT, STATE
     from ..train.run_state import resumed_recipe
-    from ..train.weights.checkpoint import record_accuracy
+    from ..train.watch.validation import Validation
 
     state, source = out / STATE, source_of(data)
     if resume and state.exists():
@@ -133,9 +137,9 @@ def train_recipe(
         dataset = CocoInstances(source, "train")
         overrides = [*overrides, *_classes_of(dataset, asked, overrides)]
         resolved = load_recipe(recipe, overrides)
-    val = load_data(source)  # before the hours of training, not after them
+    validation = Validation(load_data(source))  # before the hours of training, not after them
     if on_step is not None and is_first_rank():
-        counts: dict[Split, int] = {"train": len(dataset), "val": len(val.images)}
+        counts: dict[Split, int] = {"train": len(dataset), "val": len(validation.data.images)}
         on_step(dataset.found.told(counts, len(dataset.class_names)))
     try:
         path = train(
@@ -147,20 +151,16 @@ def train_recipe(
             backbone=None if backbone is None else named_file(backbone),
             weights=None if weights is None else named_file(weights),
             overrides=overrides,
+            validation=validation,
+            on_log=on_log,
         )
     except KeyboardInterrupt as err:
-        raise KeyboardInterrupt(_how_to_go_on(state)) from err
-    if not is_first_rank():
-        return Trained(path, None)
-    try:
-        accuracy = measured(ModelRef(path), val).accuracy
-    except KeyboardInterrupt as err:
-        raise KeyboardInterrupt(
-            f"stopped while the result was measured; {path} is whole. Measure it with: maskrt eval "
-            f"{path} {source.words}"
-        ) from err
-    record_accuracy(path, accuracy.measured)
-    return Trained(path, accuracy)
+        if validation.measuring == out / RESULT:
+            said = _how_to_measure(out / RESULT, source.words)
+        else:
+            said = _how_to_go_on(state)
+        raise KeyboardInterrupt(said) from err
+    return Trained(path, validation.accuracy)
 
 
 def _classes_of(
@@ -174,6 +174,13 @@ def _classes_of(
     if isinstance(recipe.classes, tuple) or any(o.startswith("classes=") for o in overrides):
         return ()
     return (f"classes={json.dumps(dataset.class_names, ensure_ascii=False)}",)
+
+
+def _how_to_measure(path: Path, data: str) -> str:
+    return (
+        f"stopped while the result was measured; {path} is whole. Measure it with: maskrt eval "
+        f"{path} {data}"
+    )
 
 
 def _how_to_go_on(state: Path) -> str:

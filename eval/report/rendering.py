@@ -16,6 +16,7 @@ def rendered(template: str, **values: Any) -> str:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
     return templates.get_template(template).render(data_uri=_data_uri, **values)
 

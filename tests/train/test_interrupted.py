@@ -120,7 +120,8 @@ def test_a_run_that_is_killed_again_and_again_ends_as_the_one_that_was_not(
     for name in ("model.safetensors", "resume.safetensors", "model.yaml", "log.csv"):
         assert (killed.out / name).read_bytes() == (whole.out / name).read_bytes(), name
     assert sorted(p.name for p in killed.out.iterdir() if "events" not in p.name) == [
-        *("log.csv", "model.safetensors", "model.yaml", "resume.safetensors"),
+        *("log.csv", "model.safetensors", "model.yaml", "report.html", "report.json", "report.md"),
+        *("resume.safetensors", "samples.html"),
     ]
 
 
@@ -153,10 +154,10 @@ def test_training_that_is_told_to_stop_says_how_to_go_on(
 def test_a_stop_while_the_result_is_measured_says_that_it_is_whole(
     tiny: MakeRecipe, shapes_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def stopped(*_: object) -> None:
+    def stopped(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("maskrt.workflows.training.measured", stopped)
+    monkeypatch.setattr("maskrt.train.watch.validation.predict_data", stopped)
     (tmp_path / "narrow.yaml").write_text(dump_recipe(tiny("solver.steps=1")))
     with pytest.raises(KeyboardInterrupt) as caught:
         train_recipe(tmp_path / "narrow.yaml", shapes_folder, tmp_path / "run", workers=0)

@@ -127,7 +127,7 @@ def _read_log(folder: Path) -> object:
     from ...train.run_log import Log
 
     log = Log(folder, 40)
-    log.write(60, 0.01, {"mask": 0.5})
+    log.write(60, 0.01, {"mask": 0.5}, 8.0)
     log.close()
     return log
 

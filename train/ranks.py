@@ -1,0 +1,56 @@
+"""The processes of one training: which this is, on which device, and what all must agree on."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+
+LONGEST_WAIT = timedelta(hours=6)
+"""For the first process, which evaluates while the others wait for the next step."""
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """One process, this, among those that share each batch."""
+
+    rank: int
+    count: int
+    device: torch.device
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is the one that writes."""
+        return self.rank == 0
+
+    @property
+    def shard(self) -> tuple[int, int]:
+        """As the loader takes it."""
+        return self.rank, self.count
+
+    def agreed(self, flag: bool) -> bool:
+        """What the first process says; all must ask."""
+        if self.count == 1:
+            return flag
+        word = torch.tensor([float(flag)], device=self.device)
+        torch.distributed.broadcast(word, 0)
+        return bool(word.item())
+
+
+def is_first_rank() -> bool:
+    """Whether this process writes the results; the only one is the first."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def joined() -> Ranks:
+    """The place of this process, which joins the group when torchrun started it."""
+    cuda = torch.cuda.is_available()
+    count = int(os.environ.get("WORLD_SIZE", "1"))
+    if count > 1 and not torch.distributed.is_initialized():
+        backend = "nccl" if cuda else "gloo"
+        torch.distributed.init_process_group(backend, timeout=LONGEST_WAIT)
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    device = torch.device("cuda", local) if cuda else torch.device("cpu")
+    return Ranks(int(os.environ.get("RANK", "0")), count, device)
