@@ -51,7 +51,7 @@ def export_checkpoint(
         detections: slots; None takes the recipe's.
         rules: `all`, `none`, or names of exact rewrites with commas between.
         keep_fp32: fp16 only: a precision file that `bisect_precision` wrote.
-        calibrate: int8 only, which needs it: COCO-format folder whose train pictures give the
+        calibrate: int8 only, which needs it: labelled folder whose train pictures give the
             ranges of activations.
         calibration_images: int8 only: the first so many of them.
         pictures: picture files and folders to compare torch and ONNX Runtime on, and to measure
@@ -147,7 +147,7 @@ def _calibration(data: Path | None, precision: Precision, images: int) -> tuple[
     if (precision == "int8") == (data is None):
         found = "no --calibrate" if data is None else f"--calibrate {data}"
         raise InputError(
-            f"--precision {precision}: {found} found; expected a COCO-format folder of "
+            f"--precision {precision}: {found} found; expected a labelled folder of "
             "pictures for int8, and for int8 alone. Name the folder that you train on."
         )
     if data is None:

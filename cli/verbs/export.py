@@ -48,7 +48,7 @@ def add(verbs: Any) -> None:
         "--calibrate",
         type=Path,
         metavar="DATA",
-        help="int8: COCO-format folder whose train pictures give the ranges of activations",
+        help="int8: labelled folder whose train pictures give the ranges of activations",
     )
     sub.add_argument(
         "--calibration-images",

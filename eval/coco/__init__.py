@@ -1,1 +1,1 @@
-"""COCO-format ground truth, predictions on it, AP and AR."""
+"""Ground truth as COCO records, predictions on it, AP and AR."""

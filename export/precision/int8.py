@@ -191,7 +191,7 @@ def require_pictures(pictures: Sequence[Path]) -> None:
     if not pictures:
         raise InputError(
             "INT8: no pictures to calibrate on found; expected some dozens like those that the "
-            "network will see. Name a COCO-format folder with --calibrate."
+            "network will see. Name a labelled folder with --calibrate."
         )
 
 

@@ -1,1 +1,1 @@
-"""COCO-format pictures to training batches."""
+"""Labelled pictures to training batches."""

@@ -1,4 +1,4 @@
-"""COCO-format pictures with their instances, as the annotations give them.
+"""Labelled pictures with their instances, as the annotations give them.
 
     eval's read_split -> CocoInstances -> Sample -> augment -> Sample -> batches.loader -> Batch
 
