@@ -31,7 +31,7 @@ from .run_folder import BEST, LAST, RECIPE, RESULT, STATE, locked, require_no_ru
 from .run_log import OnLog
 from .run_state import Run, new_run, restore, save_state
 from .step import LossModule, one_step
-from .watch.stopping import WholeSteps
+from .watch.stopping import signals_kept
 from .watch.validation import Validation
 from .watch.watcher import Watcher
 from .weights.checkpoint import record_accuracy, save_checkpoint, start_from
@@ -144,7 +144,7 @@ def _steps(
     watch: Watcher | None,
 ) -> None:
     """All steps that are left; `watch` is the first process's."""
-    solver, steps = run.recipe.solver, WholeSteps()
+    solver, whole = run.recipe.solver, True
     every = solver.eval_every if validation is not None else 0
     module: nn.Module = LossModule(run.model)
     if ranks.count > 1:
@@ -154,18 +154,21 @@ def _steps(
         while run.step < solver.steps and not over:
             if watch is not None:
                 watch.step_begins()
-            batch = next(batches)
-            with steps.step() if ranks.count == 1 else contextlib.nullcontext():
+            with signals_kept() if ranks.count == 1 else contextlib.nullcontext():
+                batch = next(batches)
+                whole = False
                 terms = one_step(run, module, batch, solver, ranks.rank)
                 if watch is not None:
                     watch.stepped(run.step, terms)
+                whole = True
             is_due = bool(every) and run.step % every == 0 and run.step < solver.steps
             if watch is not None:
                 _save_when_due(run, out, watch, is_due=is_due)
             over = is_due and ranks.agreed(watch is not None and watch.exhausted)
     except KeyboardInterrupt:
-        if watch is not None and ranks.count == 1 and steps.whole and run.step > run.saved:
-            _save(run, out)
+        if watch is not None and ranks.count == 1 and whole and run.step > run.saved:
+            with signals_kept():
+                _save(run, out)
         raise
 
 

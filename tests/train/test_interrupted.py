@@ -36,7 +36,12 @@ class Trainer:
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
         pipe = subprocess.PIPE
         process = subprocess.Popen(
-            [*self._command, *words], stdout=pipe, stderr=pipe, text=True, env=environment
+            [*self._command, *words],
+            stdout=pipe,
+            stderr=pipe,
+            text=True,
+            env=environment,
+            start_new_session=True,  # a group that can be signalled whole
         )
         self.processes.append(process)
         return process
@@ -138,7 +143,7 @@ def test_training_that_is_told_to_stop_says_how_to_go_on(
     assert process.poll() is None, process.communicate()
     while not (workers := children(process)):  # there is a moment without between two epochs
         assert process.poll() is None, process.communicate()
-    process.send_signal(number)
+    os.killpg(process.pid, number)  # as a terminal does, workers too
     said = process.communicate(timeout=60)[1]
     assert process.returncode == code, said
     assert "Traceback" not in said

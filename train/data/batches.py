@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -79,6 +80,7 @@ def loader(
         batch_sampler=plan,
         num_workers=workers,
         collate_fn=functools.partial(_packed_or_error, multiple_px=multiple_px),
+        worker_init_fn=_leave_signals,
     )
     with _opencv_threads(1) if workers else contextlib.nullcontext():
         packs = iter(batches)  # forks the workers
@@ -86,6 +88,12 @@ def loader(
         if isinstance(pack, InputError):
             raise pack
         yield _unpacked(pack)
+
+
+def _leave_signals(_: int) -> None:
+    """Ctrl-C reaches a worker too, whose parent is in the middle of a step and will end it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def steps_per_epoch(dataset: CocoInstances, batch_size: int, ranks: int = 1) -> int:

@@ -8,36 +8,29 @@ import threading
 from collections.abc import Iterator
 from types import FrameType
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-
-class WholeSteps:
-    """Steps that no signal cuts in two."""
-
-    def __init__(self) -> None:
-        self.whole = True
-        """False in the middle of a step, and after one that failed."""
-
-    @contextlib.contextmanager
-    def step(self) -> Iterator[None]:
-        """While the block lasts signals are kept; the first of them is delivered at its end."""
-        with _kept_signals():
-            self.whole = False
-            yield
-            self.whole = True
+STOPPING = (signal.SIGINT, signal.SIGTERM)
+DROPPED = signal.SIGCHLD
+"""A worker's end, which torch would raise as an error in the middle of a step: often it got the
+same signal. The loader finds a worker that is gone when it next waits for its batch."""
 
 
 @contextlib.contextmanager
-def _kept_signals() -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():  # which alone gets signals
+def signals_kept() -> Iterator[None]:
+    """While the block lasts those two are kept; the first of them is delivered at its end.
+
+    So none is lost in somebody's `except` either. In a thread that is not the main one, which gets
+    no signals, it does nothing.
+    """
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
     kept: list[int] = []
 
     def keep(number: int, _: FrameType | None) -> None:
-        kept.append(number)
+        if number in STOPPING:
+            kept.append(number)
 
-    before = {number: signal.signal(number, keep) for number in SIGNALS}
+    before = {number: signal.signal(number, keep) for number in (*STOPPING, DROPPED)}
     try:
         yield
     finally:
