@@ -34,7 +34,7 @@ from .step import LossModule, one_step
 from .watch.stopping import signals_kept
 from .watch.validation import Validation
 from .watch.watcher import Watcher
-from .weights.checkpoint import record_accuracy, save_checkpoint, start_from
+from .weights.checkpoint import save_checkpoint, start_from
 from .weights.fine_tuning import require_trained
 
 MOST_WORKERS = 256
@@ -149,8 +149,8 @@ def _steps(
     module: nn.Module = LossModule(run.model)
     if ranks.count > 1:
         module = nn.parallel.DistributedDataParallel(module, find_unused_parameters=True)
-    over = ranks.agreed(watch is not None and watch.exhausted)
     try:
+        over = _is_over(run, out, ranks, every, watch)  # cut off while it evaluated, it has yet to
         while run.step < solver.steps and not over:
             if watch is not None:
                 watch.step_begins()
@@ -161,10 +161,9 @@ def _steps(
                 if watch is not None:
                     watch.stepped(run.step, terms)
                 whole = True
-            is_due = bool(every) and run.step % every == 0 and run.step < solver.steps
-            if watch is not None:
-                _save_when_due(run, out, watch, is_due=is_due)
-            over = is_due and ranks.agreed(watch is not None and watch.exhausted)
+            if watch is not None and _saves(run, every):
+                _save(run, out)
+            over = _is_over(run, out, ranks, every, watch)
     except KeyboardInterrupt:
         if watch is not None and ranks.count == 1 and whole and run.step > run.saved:
             with signals_kept():
@@ -172,13 +171,20 @@ def _steps(
         raise
 
 
-def _save_when_due(run: Run, out: Path, watch: Watcher, *, is_due: bool) -> None:
-    """Save what the recipe says; measure it where an evaluation `is_due`."""
+def _saves(run: Run, every: int) -> bool:
+    """Whether the state of now is to be kept."""
     solver = run.recipe.solver
-    if is_due or run.step == solver.steps or run.step % solver.checkpoint_every == 0:
-        _save(run, out)
-    if is_due:
-        _evaluate(run, out, out / LAST, watch)
+    turns = (solver.checkpoint_every, *([every] if every else []))
+    return run.step == solver.steps or any(run.step % turn == 0 for turn in turns)
+
+
+def _is_over(run: Run, out: Path, ranks: Ranks, every: int, watch: Watcher | None) -> bool:
+    """Whether patience has an end, after the evaluation that may be due, the last one apart."""
+    if not every or run.step % every or not 0 < run.step < run.recipe.solver.steps:
+        return False
+    if watch is not None and not watch.has_evaluated(run.step):
+        _evaluate(run, out, LAST, watch)
+    return ranks.agreed(watch is not None and watch.exhausted)
 
 
 def _save(run: Run, out: Path) -> None:
@@ -193,20 +199,21 @@ def _save_weights(run: Run, path: Path, measured: dict[str, float] | None = None
     save_checkpoint(path, model, steps=run.step, measured=measured, category_ids=run.category_ids)
 
 
-def _evaluate(run: Run, out: Path, path: Path, watch: Watcher) -> None:
-    """Measure the weights of now, which are at `path`, and keep the best."""
-    if watch.evaluate(path, run.step):
+def _evaluate(run: Run, out: Path, name: str, watch: Watcher) -> None:
+    """Measure the weights of now as the checkpoint `name`, and keep the best."""
+    _save_weights(run, out / name)
+    if watch.evaluate(out / name, run.step):
         _save_weights(run, out / BEST, watch.measured)
 
 
 def _leave_result(run: Run, out: Path, validation: Validation | None, watch: Watcher) -> None:
     """The checkpoint of the end, its accuracy in its header, in the place of the last state's."""
-    _save_weights(run, out / RESULT)
+    if validation is None:
+        _save_weights(run, out / RESULT)
+    else:
+        if watch.evaluated_at != run.step:
+            _evaluate(run, out, RESULT, watch)
+        _save_weights(run, out / RESULT, watch.measured)
+        watch.finish(run.step)
     for path in (out / LAST, (out / LAST).with_suffix(".yaml")):
         path.unlink(missing_ok=True)
-    if validation is None:
-        return
-    if watch.evaluated_at != run.step:
-        _evaluate(run, out, out / RESULT, watch)
-    record_accuracy(out / RESULT, watch.measured)
-    watch.finish(run.step)

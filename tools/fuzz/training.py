@@ -132,6 +132,19 @@ def _read_log(folder: Path) -> object:
     return log
 
 
+def _write_evaluations(folder: Path) -> Path:
+    path = folder / "evaluations.csv"
+    path.write_text("step,box_ap,mask_ap\n100,1.5,0.25\n200,12.0,10.5\n300,11.0,9.0\n")
+    return path
+
+
+def _read_evaluations(folder: Path) -> object:
+    from ...train.watch.evaluations import Evaluations
+
+    evaluations = Evaluations(folder, 250)
+    return evaluations.add(300, {"box_ap": 13.0, "mask_ap": 11.0}), evaluations.without_gain
+
+
 def _mutated_safetensors(data: bytes, rng: Random) -> bytes:
     """Mostly what is read of it: the header, its length set right again."""
     length = int.from_bytes(data[:8], "little")
@@ -155,4 +168,5 @@ READERS: dict[str, Reader] = {
     "resume": Reader(_write_state, _read_state, _mutated_safetensors),
     "config": Reader(_write_config, _read_config, mutated_bytes),
     "log": Reader(_write_log, _read_log, mutated_bytes),
+    "evaluations": Reader(_write_evaluations, _read_evaluations, mutated_bytes),
 }

@@ -87,6 +87,10 @@ class Watcher:
         patience = self._solver.patience
         return bool(patience) and self._evaluations.without_gain >= patience
 
+    def has_evaluated(self, step: int) -> bool:
+        """Whether the run's evaluation at `step` is there, from before it was cut off too."""
+        return step in self._evaluations.rows
+
     def evaluate(self, path: Path, step: int) -> bool:
         """Measure the checkpoint of `step`; whether it is the best so far of several."""
         assert self._validation is not None, "evaluations are due where there is a val split"

@@ -101,6 +101,26 @@ def test_patience_ends_a_run_that_gains_nothing(
     ]
 
 
+def test_an_evaluation_that_was_cut_off_comes_again(
+    still: Callable[..., tuple[Validation, Path]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measure = Validation.measure
+
+    def stopped(self: Validation, path: Path, step: int, *, progress: bool) -> Any:
+        if step == 2:
+            raise KeyboardInterrupt
+        return measure(self, path, step, progress=progress)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Validation, "measure", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            still("solver.steps=3")
+    _, out = still("solver.steps=3", resume=True)
+    rows = (out / "evaluations.csv").read_text().splitlines()
+    assert [row.split(",")[0] for row in rows] == ["step", "1", "2", "3"]
+    assert load_metadata(out / "best.safetensors")["maskrt.steps"] == "1"
+
+
 def test_the_pages_show_batches_predictions_and_curves(
     still: Callable[..., tuple[Validation, Path]],
 ) -> None:

@@ -1,6 +1,6 @@
 """What it is worth to start from trained weights: three kinds of shapes that they never saw.
 
-    python -m maskrt.tools.fine_tuning --runs DIR --out eval/records/fine_tuning.json
+    python -m maskrt.tools.training.fine_tuning --runs DIR --out eval/records/fine_tuning.json
 
 60 drawn pictures of hourglasses, gears and bolts, 200 others to measure on, 300 steps of 4. From
 all that fits of the shipped lsc_mask_rcnn_tiny, from its backbone alone, and from scratch; the same
@@ -18,14 +18,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..eval import environment
-from ..runtime.files import write_text
-from ..train.run_folder import RESULT, STATE
-from ..train.shapes.drawing import draw_shapes
-from ..train.shapes.outlines import NEW_NAMES
-from ..train.weights.checkpoint import load_checkpoint
-from ..workflows import train_recipe
-from ..workflows.shipped import CHECKPOINTS
+from ...eval import environment
+from ...runtime.files import write_text
+from ...train.run_folder import RESULT, STATE
+from ...train.shapes.drawing import draw_shapes
+from ...train.shapes.outlines import NEW_NAMES
+from ...train.weights.checkpoint import load_checkpoint
+from ...workflows import train_recipe
+from ...workflows.shipped import CHECKPOINTS
 
 RECIPE = "lsc_mask_rcnn_tiny"
 DATA_SEED = 77
@@ -77,7 +77,7 @@ def measure(
     best_other = max(value for start, value in mean.items() if start != "all that fits")
     return {
         "what": " ".join((__doc__ or "").split()),
-        "commands": ["python -m maskrt.tools.fine_tuning --runs DIR --out FILE"],
+        "commands": ["python -m maskrt.tools.training.fine_tuning --runs DIR --out FILE"],
         "recipe": RECIPE,
         "overrides": [*BUDGET, f"solver.steps={steps}"],
         "kinds": NEW_NAMES,

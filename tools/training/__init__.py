@@ -1,0 +1,1 @@
+"""What trainings are worth, measured for hours by commands that go on where they stopped."""
