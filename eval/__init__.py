@@ -10,10 +10,10 @@ dataclasses; `to_json` makes plain JSON values of any of them.
 """
 
 from .coco.accuracy import AP_NAMES, AR_NAMES, NO_TRUTH, Accuracy
-from .coco.annotations import ImageRecord, read_record
 from .coco.ap import CocoPrecision, coco_ap
 from .coco.ar import CocoRecall, coco_ar
 from .coco.data import CocoData, load_coco
+from .coco.pictures import ImageRecord, read_record
 from .coco.predictions import Prediction, coco_rows, predict_data, prediction_from_instances
 from .datasets.source import DataSource
 from .machine.environment import environment, has_gpu

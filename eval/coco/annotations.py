@@ -18,37 +18,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from ...runtime.errors import InputError
 from ...runtime.files import sha256_of
-from ...runtime.pictures.preprocess import read_image
 from ..datasets.finding import Found, find_split, names_of_split
 from ..datasets.labelme import labelme_sections
 from ..datasets.layout import CocoPart, YoloPart
-from ..datasets.picture_files import PictureFiles
 from ..datasets.source import DataSource, Split, source_of
 from ..datasets.yolo import yolo_sections
 from .categories import Category, read_categories
-from .rows import REMEDY, Row, is_number, shown
+from .pictures import ImageRecord, read_images
+from .rows import REMEDY, Row, is_number
 from .sections import Sections, read_rows
 from .segmentations import Segmentation, checked_segmentation, mask_area, reach
 
 Box = tuple[float, float, float, float]
 
-_LONGEST_SIDE_PX, _MOST_PIXELS = 2**20, 2**30  # what OpenCV decodes
 
 _LOG = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class ImageRecord:
-    """One picture of the split."""
-
-    image_id: int
-    path: Path
-    image_hw: tuple[int, int]
-    """Height and width in pixels as the annotation file states them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +89,7 @@ def read_split(data: Path | DataSource, split: Split) -> CocoSplit:
     """
     found = find_split(source_of(data), split)
     path, folder, rows = _sections(found)
-    pictures = PictureFiles(folder)
-    images = _images(rows["images"], pictures)
-    _say_moved(path, pictures, len(images))
+    images = read_images(path, rows["images"], folder)
     used = {_hashable(row.values["category_id"]) for row in rows["annotations"]}
     categories = read_categories(path, rows["categories"], used)
     kept = images if found.share is None else _share_of(path, images, split, found.share)
@@ -144,68 +129,6 @@ def _share_of(
             f"for {split} too. Lower --val-share, or add pictures."
         )
     return kept
-
-
-def _say_moved(path: Path, pictures: PictureFiles, total: int) -> None:
-    if pictures.moved:
-        name, place = pictures.moved[0]
-        _LOG.warning(
-            "%s: %d of %d pictures are not where file_name says: found by name, e.g. %s is %s.",
-            *(path, len(pictures.moved), total, name, place),
-        )
-
-
-def read_record(record: ImageRecord) -> npt.NDArray[np.uint8]:
-    """Decode one picture: (H, W, 3) uint8 RGB; InputError when its size is not the recorded one."""
-    image = read_image(record.path)
-    if image.shape[:2] != record.image_hw:
-        raise size_error(record, (image.shape[0], image.shape[1]))
-    return image
-
-
-def size_error(record: ImageRecord, found_hw: tuple[int, int]) -> InputError:
-    """The sentence for a picture of another size than annotated."""
-    turned = found_hw == record.image_hw[::-1]
-    why = ", turned, as by an EXIF orientation that a labelling tool ignored" if turned else ""
-    return InputError(
-        f"{record.path}: {found_hw[0]}x{found_hw[1]} pixels; the annotations say "
-        f"{record.image_hw[0]}x{record.image_hw[1]} (height x width){why}. "
-        "Replace the picture or its annotations."
-    )
-
-
-def _images(rows: Sequence[Row], pictures: PictureFiles) -> dict[int, ImageRecord]:
-    """By id; no id and no file is listed twice."""
-    images: dict[int, ImageRecord] = {}
-    places: dict[Path, int] = {}
-    for row in rows:
-        record = _image(row, pictures)
-        if record.image_id in images:
-            other = images[record.image_id].path.name
-            found = f"{record.image_id} is given to {other} and to {record.path.name}"
-            raise row.refused("id", "an id of its own for each picture", found)
-        if record.path in places:
-            found = f"is that of images[{places[record.path]}] too: {row.values['file_name']}"
-            raise row.refused("file_name", "each picture once", found)
-        images[record.image_id], places[record.path] = record, row.index
-    return images
-
-
-def _image(row: Row, pictures: PictureFiles) -> ImageRecord:
-    name = row.text("file_name")
-    try:
-        path = pictures.find(name)
-    except LookupError as err:
-        found = f"is {shown(name)}, which {err}"
-        raise row.refused("file_name", "a name that fits one picture", found) from err
-    height, width = (
-        row.whole("height", 1, _LONGEST_SIDE_PX),
-        row.whole("width", 1, _LONGEST_SIDE_PX),
-    )
-    if height * width > _MOST_PIXELS:
-        found = f"and width make {height * width} pixels"
-        raise row.refused("height", f"at most {_MOST_PIXELS}, which OpenCV reads", found)
-    return ImageRecord(row.whole("id"), path, (height, width))
 
 
 def _annotations(

@@ -74,9 +74,10 @@ def _checked(rows: Sequence[Row]) -> dict[int, str]:
 
 def _parent(rows: Sequence[Row]) -> int | None:
     """Id of the category that is named as the supercategory of every other one but not its own."""
-    above = Counter(str(row.values.get("supercategory")) for row in rows)
-    for row in rows:
+    above = [row.values.get("supercategory") for row in rows]
+    times = Counter(name for name in above if isinstance(name, str))
+    for row, its_own in zip(rows, above, strict=True):
         name = row.values["name"]
-        if row.values.get("supercategory") != name and above[name] == len(rows) - 1 > 0:
+        if its_own != name and times[name] == len(rows) - 1 > 0:
             return row.whole("id")
     return None

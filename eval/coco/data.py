@@ -16,8 +16,8 @@ from typing import Any
 from ...runtime.errors import InputError
 from ..datasets.finding import Found
 from ..datasets.source import DataSource, Split, source_of
-from .annotations import CocoSplit, ImageRecord, read_split
-from .pictures import require_pictures
+from .annotations import CocoSplit, read_split
+from .pictures import ImageRecord, require_pictures
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def load_coco(data: Path | DataSource, split: Split = "val") -> CocoData:
         InputError: as `read_split`, or a listed picture is missing or of another size.
     """
     found = read_split(data, split)
-    require_pictures(found)
+    require_pictures(found.images, found.annotation_file)
     return CocoData(
         folder=source_of(data).folder,
         split=split,

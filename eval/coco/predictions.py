@@ -18,8 +18,8 @@ from ...runtime.predictor import Predictor
 from ...runtime.results.instances import Instances
 from ...runtime.results.rle import Rle
 from .accuracy import KINDS, Kind
-from .annotations import ImageRecord, read_record
 from .data import CocoData, category_ids_for
+from .pictures import ImageRecord, read_record
 
 Float = npt.NDArray[np.float32]
 

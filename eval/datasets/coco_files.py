@@ -12,7 +12,6 @@ A file belongs to the split that a word of its name, or its folder, says.
 from __future__ import annotations
 
 import re
-from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -56,14 +55,13 @@ def _files_beside(root: Path) -> list[Path]:
 
 
 def _parts_beside(root: Path, files: Sequence[Path]) -> dict[Split | str, Part]:
-    by_split: dict[Split | None, list[Path]] = defaultdict(list)
-    for path in files:
-        by_split[_split_of(path)].append(path)
-    loose = by_split.pop(None, [])
-    parts: dict[Split | str, Part] = {}
-    for split, several in by_split.items():
-        assert split is not None
-        parts[split] = _best(root, split, several)
+    splits = {path: _split_of(path) for path in files}
+    loose = [path for path in files if splits[path] is None]
+    parts: dict[Split | str, Part] = {
+        split: _best(root, split, [path for path in files if splits[path] == split])
+        for split in SPLIT_WORDS
+        if split in splits.values()
+    }
     if parts.keys() & {"train", "val"} or not loose:
         return parts
     if len(loose) > 1:

@@ -21,8 +21,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..coco.accuracy import Metric
-from ..coco.annotations import ImageRecord, read_record
 from ..coco.data import CocoData
+from ..coco.pictures import ImageRecord, read_record
 from ..coco.predictions import Prediction
 
 Image = npt.NDArray[np.uint8]

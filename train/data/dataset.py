@@ -19,9 +19,9 @@ import numpy.typing as npt
 from pycocotools import mask as coco_mask
 from torch.utils.data import Dataset
 
-from ...eval.coco.annotations import CocoSplit, read_record, read_split
+from ...eval.coco.annotations import CocoSplit, read_split
 from ...eval.coco.data import name_difference
-from ...eval.coco.pictures import require_pictures
+from ...eval.coco.pictures import read_record, require_pictures
 from ...eval.coco.segmentations import Segmentation
 from ...eval.datasets.finding import Found
 from ...eval.datasets.source import DataSource, Split
@@ -72,7 +72,7 @@ class CocoInstances(Dataset[Sample]):
                 wrong, or neither an object nor a crowd is left.
         """
         found = read_split(data, split)
-        require_pictures(found)
+        require_pictures(found.images, found.annotation_file)
         self.category_ids: tuple[int, ...] = tuple(c.category_id for c in found.categories)
         """COCO's id of each label."""
         self.class_names: tuple[str, ...] = tuple(c.name for c in found.categories)

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from maskrt.eval import CocoData, hop_between, load_coco, measure
-from maskrt.eval.coco.annotations import read_record
+from maskrt.eval.coco.pictures import read_record
 from maskrt.runtime.pictures.preprocess import place_on_canvas
 from maskrt.runtime.predictor import Predictor
 from maskrt.runtime.sessions.interface import Backend

@@ -8,7 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
-from maskrt.eval.coco.annotations import Annotation, Category, read_record, read_split
+from maskrt.eval.coco.annotations import Annotation, read_split
+from maskrt.eval.coco.categories import Category
+from maskrt.eval.coco.pictures import read_record
 from maskrt.runtime.errors import InputError
 
 

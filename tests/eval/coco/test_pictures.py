@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from maskrt.eval.coco.annotations import read_split
-from maskrt.eval.coco.pictures import header_size_hw, require_pictures
+from maskrt.eval.coco.pictures import require_pictures
+from maskrt.eval.datasets.picture_sizes import header_size_hw
 from maskrt.runtime.errors import InputError
 from maskrt.runtime.pictures.preprocess import read_image
 
@@ -26,6 +27,11 @@ def turned(path, orientation, order):
     segment = b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif
     path.write_bytes(data[:2] + segment + data[2:])
     return path
+
+
+def require_split(folder):
+    found = read_split(folder, "val")
+    require_pictures(found.images, found.annotation_file)
 
 
 @pytest.fixture
@@ -59,7 +65,7 @@ def test_an_orientation_of_a_png_is_honoured_where_it_stands(folder, at_the_end)
     place = data.index(b"IEND" if at_the_end else b"IDAT") - 4
     record.path.write_bytes(data[:place] + chunk + data[place:])
     assert read_image(record.path).shape[:2] == record.image_hw
-    require_pictures(read_split(folder, "val"))
+    require_split(folder)
     assert header_size_hw(record.path) == ((240, 200) if at_the_end else (200, 240))
 
 
@@ -79,11 +85,11 @@ def test_a_picture_that_labels_do_not_fit_is_named_before_anything_is_drawn(fold
     record = read_split(folder, "val").images[1]
     cv2.imwrite(str(record.path), np.zeros((240, 200, 3), np.uint8))
     with pytest.raises(InputError, match=r"12\.png: 240x200 pixels; .* 200x240 .*turned, as by"):
-        require_pictures(read_split(folder, "val"))
+        require_split(folder)
     cv2.imwrite(str(record.path), np.zeros((200, 240, 3), np.uint8))
     record.path.write_bytes(record.path.read_bytes()[:-20])
     with pytest.raises(InputError, match=r"12\.png: not a whole picture"):
-        require_pictures(read_split(folder, "val"))
+        require_split(folder)
     record.path.unlink()
     with pytest.raises(InputError, match=r"12\.png: no such picture \(1 of the 3"):
-        require_pictures(read_split(folder, "val"))
+        require_split(folder)

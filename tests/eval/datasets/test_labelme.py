@@ -11,7 +11,8 @@ import pytest
 from pycocotools import mask as coco_mask
 
 from maskrt.eval import load_coco
-from maskrt.eval.coco.annotations import read_record, read_split
+from maskrt.eval.coco.annotations import read_split
+from maskrt.eval.coco.pictures import read_record
 from maskrt.eval.datasets.source import DataSource
 from maskrt.runtime.errors import InputError
 
