@@ -83,14 +83,18 @@ def data_source(arguments: Arguments) -> DataSource | None:
     from ..runtime.errors import InputError
 
     folder, images, file = arguments.data, arguments.images, arguments.annotations
-    if (images is None) != (file is None) or (folder is not None and images is not None):
-        given = {"--data": folder, "--images": images, "--annotations": file}
-        found = " and ".join(name for name, value in given.items() if value is not None)
-        number = images is not None and str(images).isdigit()
-        more = f" A number of pictures is --first {images}." if number else ""
+    if folder is not None and (images is not None or file is not None):
         raise InputError(
-            f"{arguments.verb}: {found} found; expected --data DIR, or --images DIR and "
-            f"--annotations FILE.{more or ' Name one or the other.'}"
+            f"--data {folder}: {'--annotations' if images is None else '--images'} found beside "
+            "it; expected a folder alone, or --images DIR and --annotations FILE. Leave one away."
+        )
+    if (images is None) != (file is None):
+        given, lacks = ("annotations", "images") if images is None else ("images", "annotations")
+        number = str(images).isdigit()
+        remedy = f"For a number of pictures use --first {images}." if number else "Name both."
+        raise InputError(
+            f"--{given} {images or file}: no --{lacks} found beside it; expected --images DIR and "
+            f"--annotations FILE, or --data DIR. {remedy}"
         )
     named = folder or images
     return None if named is None else DataSource(named, file, arguments.val_share)
@@ -113,7 +117,7 @@ def read_data(arguments: Arguments) -> CocoData | None:
     return data
 
 
-def required(value: T | None, arguments: Arguments) -> T:
+def required(value: T | None) -> T:
     """What `data_source` or `read_data` gave a verb that cannot do without.
 
     Raises:
@@ -123,8 +127,8 @@ def required(value: T | None, arguments: Arguments) -> T:
 
     if value is None:
         raise InputError(
-            f"{arguments.verb}: no pictures found; expected --data DIR, or --images DIR and "
-            "--annotations FILE. Name labelled ones."
+            "no labelled pictures named; expected --data DIR, or --images DIR and --annotations "
+            "FILE. Name some."
         )
     return value
 

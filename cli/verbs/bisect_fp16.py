@@ -38,7 +38,7 @@ def run(arguments: Arguments) -> Result:
     """Search, and print what was found."""
     from ...workflows import bisect_precision
 
-    data = required(read_data(arguments), arguments)
+    data = required(read_data(arguments))
     done = bisect_precision(
         arguments.checkpoint, arguments.out, data, arguments.metric, arguments.gate, on_step=say
     )

@@ -31,7 +31,7 @@ def run(arguments: Arguments) -> Result:
     from ...eval import accuracy_tables, hop_tables, to_json
     from ...workflows import evaluate
 
-    data = required(read_data(arguments), arguments)
+    data = required(read_data(arguments))
     found = evaluate(arguments.model, data, arguments.against)
     print_tables(accuracy_tables(found.accuracies))
     headroom = None if found.headroom is None else dataclasses.asdict(found.headroom)

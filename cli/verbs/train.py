@@ -38,7 +38,7 @@ def run(arguments: Arguments) -> Result:
 
     trained = train_recipe(
         arguments.recipe,
-        required(data_source(arguments), arguments),
+        required(data_source(arguments)),
         arguments.out,
         arguments.overrides,
         resume=arguments.resume,

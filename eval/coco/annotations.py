@@ -88,7 +88,7 @@ def read_split(data: Path | DataSource, split: Split) -> CocoSplit:
             what its layout says, a value in it is impossible, or no object has a mask.
     """
     found = find_split(source_of(data), split)
-    path, folder, rows = _sections(found)
+    path, folder, rows = sections_of(found)
     images = read_images(path, rows["images"], folder)
     used = {_hashable(row.values["category_id"]) for row in rows["annotations"]}
     categories = read_categories(path, rows["categories"], used)
@@ -103,8 +103,12 @@ def read_split(data: Path | DataSource, split: Split) -> CocoSplit:
     )
 
 
-def _sections(found: Found) -> tuple[Path, Path, Sections]:
-    """The file that errors name, the folder of the pictures, and COCO's three lists."""
+def sections_of(found: Found) -> tuple[Path, Path, Sections]:
+    """The file that errors name, the folder of the pictures, and COCO's three lists.
+
+    Raises:
+        InputError: a file is not what its layout says, or the pictures' folder is missing.
+    """
     part = found.part
     if isinstance(part, CocoPart):
         if not part.pictures.is_dir():

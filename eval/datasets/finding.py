@@ -40,7 +40,7 @@ class Found:
         line = f"{self.layout} layout, {counts}, {named}"
         if self.share is None:
             return line
-        return f"{line}; no val split, so it is {self.share:.0%} of the pictures, by their names"
+        return f"{line}; no val split, so {self.share:.0%} of the pictures are val, by their names"
 
 
 def find_layout(source: DataSource) -> Layout:

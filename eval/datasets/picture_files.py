@@ -20,7 +20,7 @@ class PictureFiles:
         """Nothing is read before a name is asked for."""
         self.folder = folder
         self.moved: list[tuple[str, Path]] = []
-        """Names that were no paths of `folder`, each with the file it was taken for."""
+        """Names whose folders are others than the file's, each with the file it was taken for."""
         self._index: dict[str, list[tuple[str, ...]]] | None = None
 
     def find(self, file_name: str) -> Path:
@@ -44,7 +44,8 @@ class PictureFiles:
         if not found:
             return direct if is_plain else self.folder / parts[-1]
         path = self.folder.joinpath(*found[0])
-        self.moved.append((file_name, path))
+        if not path.as_posix().endswith(f"/{file_name}"):
+            self.moved.append((file_name, path))
         return path
 
     def _best(self, parts: tuple[str, ...]) -> list[tuple[str, ...]]:

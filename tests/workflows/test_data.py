@@ -149,13 +149,13 @@ def test_a_pair_is_named_whole_and_a_number_of_pictures_by_first(maskrt, data, c
     pair = ("--images", data / "val", "--annotations", file)
     ran = maskrt("eval", checkpoint, *pair, "--val-share", 1, "--first", 2, "--json")
     assert ran.code == 0, ran.err
-    assert "pair layout, 2 val, 10 classes; no val split, so it is 100% of the pict" in ran.err
+    assert "pair layout, 2 val, 10 classes; no val split, so 100% of the pictures" in ran.err
     wrong = {
-        ("--images", 20): "--images found; expected --data DIR, or --images DIR and --annotations "
-        "FILE. A number of pictures is --first 20.",
-        ("--annotations", file): "--annotations found; expected --data DIR",
-        (*pair, "--data", data): "--data and --images and --annotations found; expected",
-        (): "eval: no pictures found; expected --data DIR",
+        ("--images", 20): "--images 20: no --annotations found beside it; expected --images DIR and"
+        " --annotations FILE, or --data DIR. For a number of pictures use --first 20.",
+        ("--annotations", file): ".json: no --images found beside it; expected",
+        (*pair, "--data", data): f"--data {data}: --images found beside it; expected a folder",
+        (): "no labelled pictures named; expected --data DIR",
         ("--data", file): "instances_val.json: a file; expected a labelled folder",
         ("--images", data, "--annotations", data / "none.json"): "none.json: no such file; expec",
         ("--data", data, "--val-share", 2): "--val-share 2: expected a share",

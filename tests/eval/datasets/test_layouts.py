@@ -10,6 +10,7 @@ from maskrt.eval import DataSource, load_coco
 from maskrt.eval.coco.annotations import read_split
 from maskrt.eval.datasets.finding import names_of_split
 from maskrt.runtime.errors import InputError
+from maskrt.runtime.files import sha256_of
 
 from . import writers
 
@@ -61,7 +62,7 @@ def test_a_layout_with_splits_is_read_as_cocos_own(layout, drawn, truth, tmp_pat
 
 
 @pytest.mark.parametrize("layout", writers.UNSPLIT)
-def test_a_layout_without_splits_gives_a_share_to_val(layout, drawn, truth, tmp_path):
+def test_a_layout_without_splits_gives_a_share_to_val(layout, drawn, truth, tmp_path, caplog):
     name, write = writers.UNSPLIT[layout]
     write(drawn, tmp_path / "data")
     source = DataSource(tmp_path / "data", val_share=0.4)
@@ -72,8 +73,10 @@ def test_a_layout_without_splits_gives_a_share_to_val(layout, drawn, truth, tmp_
     assert not names[0] & names[1]
     assert names[1] == names_of_split(names[0] | names[1], "val", 0.4)
     assert [c.name for c in val.categories] == [c.name for c in train.categories] == drawn.names
-    told = f"{name} layout, {len(names[1])} val, {len(drawn.names)} classes; no val split, so it is"
+    told = f"{name} layout, {len(names[1])} val, {len(drawn.names)} classes; no val split, so 40%"
     assert load_coco(source).told.startswith(told)
+    assert ("found by name" in caplog.text) == (layout == "Windows paths")
+    assert ("as VIA writes them" in caplog.text) == (layout == "VIA")
     assert objects(read_split(DataSource(tmp_path / "data", val_share=1), "val")) == objects(
         *truth.values()
     )
@@ -167,3 +170,24 @@ def test_two_files_that_could_be_either_are_refused(drawn, tmp_path):
         writers.write(tmp_path / name, drawn.merged())
     with pytest.raises(InputError, match=r"a\.json and b\.json are both COCO annotations; "):
         read_split(tmp_path, "val")
+
+
+def test_annotations_are_known_by_their_file_or_by_what_was_read(drawn, tmp_path):
+    """A run that goes on must not see others: neither another share nor changed labels."""
+    writers.coco(drawn, tmp_path / "coco")
+    file = tmp_path / "coco" / "annotations" / "instances_val2017.json"
+    assert read_split(tmp_path / "coco", "val").sha256() == sha256_of(file)
+    writers.labelme_apart(drawn, tmp_path / "here")
+    shutil.copytree(tmp_path / "here", tmp_path / "there")
+    here, there, other = (
+        read_split(DataSource(tmp_path / name, val_share=share), "train")
+        for name, share in (("here", 0.4), ("there", 0.4), ("here", 0.2))
+    )
+    assert here.sha256() == there.sha256() != other.sha256()
+    labelled = there.annotations[0].image_id
+    (picture,) = (image.path for image in there.images if image.image_id == labelled)
+    label = tmp_path / "there" / "labels" / f"{picture.stem}.json"
+    raw = json.loads(label.read_text())
+    writers.write(label, {**raw, "shapes": raw["shapes"][1:]})
+    changed = read_split(DataSource(tmp_path / "there", val_share=0.4), "train")
+    assert changed.sha256() != here.sha256()
