@@ -57,6 +57,12 @@ def add_source(sub: argparse.ArgumentParser) -> None:
     )
     sub.add_argument("--annotations", type=Path, metavar="FILE", help="COCO JSON of --images")
     sub.add_argument(
+        "--val-images", type=Path, metavar="DIR", help="beside --images, which are train's then"
+    )
+    sub.add_argument(
+        "--val-annotations", type=Path, metavar="FILE", help="COCO JSON of --val-images"
+    )
+    sub.add_argument(
         "--val-share",
         type=float,
         metavar="SHARE",
@@ -82,22 +88,38 @@ def data_source(arguments: Arguments) -> DataSource | None:
     from ..eval.datasets.source import DataSource
     from ..runtime.errors import InputError
 
-    folder, images, file = arguments.data, arguments.images, arguments.annotations
-    if folder is not None and (images is not None or file is not None):
+    folder, pair = arguments.data, _pair(arguments, "")
+    val = _pair(arguments, "val-")
+    if folder is not None and pair is not None:
         raise InputError(
-            f"--data {folder}: {'--annotations' if images is None else '--images'} found beside "
-            "it; expected a folder alone, or --images DIR and --annotations FILE. Leave one away."
+            f"--data {folder}: --images found beside it; expected a folder alone, or --images DIR "
+            "and --annotations FILE. Leave one away."
         )
-    if (images is None) != (file is None):
-        given, lacks = ("annotations", "images") if images is None else ("images", "annotations")
-        number = str(images).isdigit()
-        remedy = f"For a number of pictures use --first {images}." if number else "Name both."
+    if val is not None and pair is None:
         raise InputError(
-            f"--{given} {images or file}: no --{lacks} found beside it; expected --images DIR and "
-            f"--annotations FILE, or --data DIR. {remedy}"
+            f"--val-images {val[0]}: no --images found beside it; expected the train split's "
+            "pictures and --annotations too. To measure on a pair name it by these."
         )
-    named = folder or images
-    return None if named is None else DataSource(named, file, arguments.val_share)
+    if folder is not None:
+        return DataSource(folder, None, arguments.val_share)
+    return None if pair is None else DataSource(*pair, arguments.val_share, val)
+
+
+def _pair(arguments: Arguments, prefix: str) -> tuple[Path, Path] | None:
+    """The two options of a pair; None where neither is given."""
+    from ..runtime.errors import InputError
+
+    names = (f"{prefix}images", f"{prefix}annotations")
+    images, file = (getattr(arguments, name.replace("-", "_")) for name in names)
+    if (images is None) == (file is None):
+        return None if images is None else (images, file)
+    given, lacks = names[::-1] if images is None else names
+    number = str(images).isdigit()
+    remedy = f"For a number of pictures use --first {images}." if number else "Name both."
+    raise InputError(
+        f"--{given} {images or file}: no --{lacks} found beside it; expected --{names[0]} DIR and "
+        f"--{names[1]} FILE. {remedy}"
+    )
 
 
 def read_data(arguments: Arguments) -> CocoData | None:

@@ -53,12 +53,10 @@ def find_layout(source: DataSource) -> Layout:
     if not os.path.isdir(root):  # pathlib's own raises for a name that is too long
         raise _no_folder(root)
     if source.annotations is not None:
-        if not os.path.isfile(source.annotations):
-            raise InputError(
-                f"{source.annotations}: no such file; expected COCO annotations of the pictures "
-                f"in {root}. Check the path."
-            )
-        return Layout("pair", {UNSPLIT: CocoPart(source.annotations, root)})
+        first = _pair(root, source.annotations)
+        if source.val is None:
+            return Layout("pair", {UNSPLIT: first})
+        return Layout("pair", {"train": first, "val": _pair(*source.val)})
     try:
         for find in _FINDERS:
             if layout := find(root):
@@ -69,6 +67,17 @@ def find_layout(source: DataSource) -> Layout:
             f"{root}: could not be looked through ({err.strerror or err}); expected a labelled "
             "folder. Check permissions."
         ) from err
+
+
+def _pair(pictures: Path, file: Path) -> CocoPart:
+    if not os.path.isfile(file):
+        raise InputError(
+            f"{file}: no such file; expected COCO annotations of the pictures in {pictures}. "
+            "Check the path."
+        )
+    if not os.path.isdir(pictures):
+        raise _no_folder(pictures)
+    return CocoPart(file, pictures)
 
 
 def _no_folder(root: Path) -> InputError:

@@ -32,6 +32,8 @@ class DataSource:
     val_share: float | None = None
     """Share of the pictures, above 0 and at most 1, that is the val split where there is none;
     None is `VAL_SHARE`."""
+    val: tuple[Path, Path] | None = None
+    """Pictures and COCO JSON of the val split, where `annotations` are those of the train split."""
 
     def __post_init__(self) -> None:
         """Refuse a share that no split can be."""
@@ -44,11 +46,14 @@ class DataSource:
     @property
     def words(self) -> str:
         """As a command line names it."""
-        folder = shlex.quote(str(self.folder))
-        share = "" if self.val_share is None else f" --val-share {self.val_share:g}"
-        if self.annotations is None:
-            return f"--data {folder}{share}"
-        return f"--images {folder} --annotations {shlex.quote(str(self.annotations))}{share}"
+        named: dict[str, Path | str] = {"data": self.folder}
+        if self.annotations is not None:
+            named = {"images": self.folder, "annotations": self.annotations}
+        if self.val is not None:
+            named |= dict(zip(("val-images", "val-annotations"), self.val, strict=True))
+        if self.val_share is not None:
+            named["val-share"] = f"{self.val_share:g}"
+        return " ".join(f"--{name} {shlex.quote(str(value))}" for name, value in named.items())
 
     def __str__(self) -> str:
         """As a sentence names it."""

@@ -152,7 +152,9 @@ def test_a_pair_is_named_whole_and_a_number_of_pictures_by_first(maskrt, data, c
     assert "pair layout, 2 val, 10 classes; no val split, so 100% of the pictures" in ran.err
     wrong = {
         ("--images", 20): "--images 20: no --annotations found beside it; expected --images DIR and"
-        " --annotations FILE, or --data DIR. For a number of pictures use --first 20.",
+        " --annotations FILE. For a number of pictures use --first 20.",
+        ("--val-images", data, "--val-annotations", file): "no --images found beside it; expected",
+        (*pair, "--val-images", data): "no --val-annotations found beside it; expected",
         ("--annotations", file): ".json: no --images found beside it; expected",
         (*pair, "--data", data): f"--data {data}: --images found beside it; expected a folder",
         (): "no labelled pictures named; expected --data DIR",

@@ -87,6 +87,14 @@ def test_a_pair_is_read_as_it_is_named(drawn, truth, tmp_path):
     drawn.copy_pictures(tmp_path / "photographs", "train")
     pair = DataSource(tmp_path / "photographs", tmp_path / "labels" / "x.json", val_share=1)
     assert objects(read_split(pair, "val")) == objects(truth["train"])
+    writers.write(tmp_path / "val.json", drawn.splits["val"])
+    drawn.copy_pictures(tmp_path / "others", "val")
+    both = DataSource(
+        pair.folder, pair.annotations, val=(tmp_path / "others", tmp_path / "val.json")
+    )
+    for split in ("train", "val"):
+        assert objects(read_split(both, split)) == objects(truth[split])
+    assert both.words.endswith(f"--val-annotations {tmp_path / 'val.json'}")
 
 
 def test_the_val_share_of_a_name_is_the_same_everywhere():
