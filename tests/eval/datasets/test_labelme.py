@@ -134,6 +134,19 @@ WRONG = {
         {"shapes": [{"label": "a", "points": [[1, 2], [3, 4]], "shape_type": "mask", "mask": "?"}]},
         r"shapes\[0\] is a mask that does not decode",
     ),
+    "mixed group": (
+        {
+            "shapes": [
+                {"label": "a", "points": L_SHAPE, "group_id": 1},
+                {"label": "a", "points": [[1, 2], [3, 4]], "group_id": 1, "shape_type": "mask"},
+            ]
+        },
+        r"shapes\[0\] is a mask in a group of 2 shapes; expected masks",
+    ),
+    "kind": (
+        {"shapes": [{"label": "a", "shape_type": ["mask"]}]},
+        r"shapes\[0\]\.shape_type is \['mask'\]; expected a word",
+    ),
     "absent": ({"imagePath": "2.jpg"}, r"2\.jpg: no such picture \(1 of the 1"),
 }
 
@@ -151,3 +164,14 @@ def test_a_file_that_is_cut_off_is_named(tmp_path):
     (tmp_path / "2.json").write_text('{"shapes": [')
     with pytest.raises(InputError, match=r"2\.json: could not be read .*expected labelme's JSON"):
         read(tmp_path)
+
+
+def test_files_in_no_splits_folder_are_left_out_beside_splits(tmp_path, caplog):
+    for split in ("train", "val"):
+        (tmp_path / split).mkdir()
+        write(tmp_path / split, [{"points": L_SHAPE}])
+    write(tmp_path, [{"points": L_SHAPE, "label": "b"}])
+    (tmp_path / "val" / "notes.json").write_text("{}")
+    found = read_split(tmp_path, "val")
+    assert [image.path for image in found.images] == [tmp_path / "val" / "1.jpg"]
+    assert "1 files are in no split's folder: left out." in caplog.text

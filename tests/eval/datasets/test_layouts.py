@@ -9,6 +9,7 @@ import pytest
 from maskrt.eval import DataSource, load_coco
 from maskrt.eval.coco.annotations import read_split
 from maskrt.eval.datasets.finding import names_of_split
+from maskrt.eval.datasets.picture_files import PictureFiles
 from maskrt.runtime.errors import InputError
 from maskrt.runtime.files import sha256_of
 
@@ -155,6 +156,26 @@ UNKNOWN = {
         lambda folder: writers.write(folder / "via.json", {"_via_img_metadata": {}}),
         r"found via\.json \(a project of VIA.*\); .*\. Export COCO's format from the tool\.",
     ),
+    "Label Studio": (
+        lambda folder: writers.write(folder / "t.json", [{"data": {}, "annotations": []}]),
+        r"found t\.json \(tasks of Label Studio.*\. Export COCO's format from the tool\.",
+    ),
+    "broken": (
+        lambda folder: (folder / "labels.json").write_text("{"),
+        r"labels\.json \(no whole JSON\)",
+    ),
+    "Roboflow without labels": (
+        lambda folder: [(folder / name).mkdir() for name in ("train", "valid")],
+        r"found train/, valid/; nearest is Roboflow: train/_annotations\.coco\.json",
+    ),
+    "CVAT without labels": (
+        lambda folder: [(folder / name).mkdir() for name in ("annotations", "images")],
+        r"nearest is CVAT: annotations/instances_default\.json with images/",
+    ),
+    "COCO without labels": (
+        lambda folder: (folder / "train2017").mkdir(),
+        r"nearest is COCO: annotations/instances_train\.json with train/",
+    ),
     "YOLO without names": (
         lambda folder: (folder / "labels").mkdir(),
         r"found labels/; nearest is YOLO: data\.yaml with images/ and labels/",
@@ -199,3 +220,13 @@ def test_annotations_are_known_by_their_file_or_by_what_was_read(drawn, tmp_path
     writers.write(label, {**raw, "shapes": raw["shapes"][1:]})
     changed = read_split(DataSource(tmp_path / "there", val_share=0.4), "train")
     assert changed.sha256() != here.sha256()
+
+
+def test_a_backslash_in_a_name_is_a_letter_where_a_file_has_it(tmp_path):
+    (tmp_path / "a\\b.jpg").touch()
+    (tmp_path / "b.jpg").touch()
+    pictures = PictureFiles(tmp_path)
+    assert pictures.find("a\\b.jpg") == tmp_path / "a\\b.jpg"
+    assert pictures.find("c\\b.jpg") == tmp_path / "b.jpg"
+    assert pictures.find("../../none.jpg") == tmp_path / "none.jpg"
+    assert pictures.moved == [("c\\b.jpg", tmp_path / "b.jpg")]

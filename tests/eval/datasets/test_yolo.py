@@ -77,3 +77,12 @@ def test_a_list_of_pictures_is_read(tmp_path):
     (tmp_path / "val.txt").write_text("images/val/1.png\n")
     (tmp_path / "my.yaml").write_text("train: images/train\nval: val.txt\nnames: {0: disc}\n")
     assert len(read_split(tmp_path, "val").images) == 1
+
+
+def test_text_that_is_none_is_refused(tmp_path):
+    write(tmp_path, TRIANGLE)
+    (tmp_path / "labels" / "val" / "2.txt").write_bytes(b"\xff\xfe0\0")
+    with pytest.raises(
+        InputError, match=r"2\.txt: could not be read .*; expected a line of numbers"
+    ):
+        read_split(tmp_path, "val")
