@@ -73,11 +73,12 @@ def run(module: DeployMaskRCNN, images: Tensor, sizes: Tensor, variant: str) -> 
     inside = None if variant == "plain" else inside_of(sizes, (x.shape[2], x.shape[3]))
     cells = every(inside, STRIDE)
     features = model.features(x, inside)
-    objectness, shifts = model.rpn(features, cells)
+    zeroed = masked(features, cells)
+    objectness, shifts = model.rpn(zeroed, cells)
     if variant == "edges, RoIAlign zeroed":
-        features = masked(features, cells)
+        features = zeroed
     elif variant == "edges repeated" and cells is not None:
-        features = edge_repeated(features, cells)
+        features = edge_repeated(zeroed, cells)
     boxes, scores, labels, masks, counts = (
         value.numpy()[0] for value in module.instances(features, objectness, shifts, sizes)
     )

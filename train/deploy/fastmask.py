@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..networks.fastmask import FastMask, level_shapes, level_strides
-from ..networks.layers import fold_norms
+from ..networks.layers import fold
 from ..networks.nms import NEVER
 from ..networks.picture_edge import inside_of
 from ..networks.top_k import top_k
@@ -58,7 +58,7 @@ class DeployFastMask(nn.Module):
         self.register_buffer("boxes", window_boxes(self.shapes, steps), persistent=False)
         beyond = smallest_picture(self.boxes, one_beyond=config.compat == "original")
         self.register_buffer("smallest", beyond, persistent=False)
-        fold_norms(self.model)
+        fold(self.model)
         self._fold_window_norm()
 
     @torch.no_grad()

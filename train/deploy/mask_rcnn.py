@@ -18,10 +18,10 @@ import torch
 from torch import Tensor, nn
 
 from ..networks.boxes import RPN_WEIGHTS, clip, decode
-from ..networks.layers import fold_norms
+from ..networks.layers import fold
 from ..networks.mask_rcnn import STRIDE, MaskRCNN
 from ..networks.nms import NEVER, fixpoint_nms
-from ..networks.picture_edge import edge_repeated, inside_of
+from ..networks.picture_edge import edge_repeated, inside_of, masked
 from ..networks.roi_align import roi_align_operator
 from ..networks.top_k import top_k
 from ..recipes.mask_rcnn import DetectionConfig, ProposalConfig
@@ -43,7 +43,7 @@ class DeployMaskRCNN(nn.Module):
     ) -> None:
         super().__init__()
         self.model = copy.deepcopy(model).eval()
-        fold_norms(self.model)
+        fold(self.model)
         self.canvas_hw, self.proposals, self.detections = canvas_hw, proposals, detections
         map_hw = (-(-canvas_hw[0] // STRIDE), -(-canvas_hw[1] // STRIDE))
         self.register_buffer("anchors", model.anchors(map_hw), persistent=False)
@@ -62,8 +62,9 @@ class DeployMaskRCNN(nn.Module):
             Where FP16 overflowed before a score, no score of that picture is finite.
         """
         inside = inside_of(image_sizes, self.canvas_hw)
-        features = self.model.features(self.model.normalize(images, image_sizes), inside)
         cells = inside[:, :, ::STRIDE, ::STRIDE]
+        features = self.model.features(self.model.normalize(images, image_sizes), inside)
+        features = masked(features, cells)
         objectness, shifts = self.model.rpn(features, cells)
         return self.instances(edge_repeated(features, cells), objectness, shifts, image_sizes)
 

@@ -24,9 +24,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..networks.boxes import RPN_WEIGHTS, clip, decode
-from ..networks.layers import fold_norms
+from ..networks.layers import fold
 from ..networks.nms import NEVER, fixpoint_nms
-from ..networks.picture_edge import edge_repeated, every, inside_of
+from ..networks.picture_edge import edge_repeated, inside_of, masked
 from ..networks.pyramid.fpn import PADDING_PX, POOLED, STRIDES
 from ..networks.pyramid.mask_rcnn_fpn import MaskRCNNFPN
 from ..networks.pyramid.roi_align import pyramid_roi_align_operator
@@ -48,7 +48,7 @@ class DeployMaskRCNNFPN(nn.Module):
     ) -> None:
         super().__init__()
         self.model = copy.deepcopy(model).eval()
-        fold_norms(self.model)
+        fold(self.model)
         self.canvas_hw, self.proposals, self.detections = canvas_hw, proposals, detections
         self.borders = model.borders()
         self.map_hws = [(-(-canvas_hw[0] // s), -(-canvas_hw[1] // s)) for s in STRIDES]
@@ -70,11 +70,10 @@ class DeployMaskRCNNFPN(nn.Module):
         """
         inside = inside_of(padded(image_sizes), self.canvas_hw)
         maps = self.model.features(self.model.normalize(images, image_sizes), inside)
-        found = [self.model.rpn(x, every(inside, s)) for x, s in zip(maps, STRIDES, strict=True)]
-        pooled = [
-            edge_repeated(x, inside[:, :, ::stride, ::stride])
-            for x, stride in zip(maps[:POOLED], STRIDES[:POOLED], strict=True)
-        ]
+        cells = [inside[:, :, ::stride, ::stride] for stride in STRIDES]
+        maps = [masked(x, here) for x, here in zip(maps, cells, strict=True)]
+        found = [self.model.rpn(x, here) for x, here in zip(maps, cells, strict=True)]
+        pooled = [edge_repeated(x, here) for x, here in zip(maps[:POOLED], cells, strict=False)]
         return self.instances(pooled, found, image_sizes)
 
     def instances(

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ..recipes.mask_rcnn import MaskRCNNConfig
-from .layers import Conv, Convolutions, Norm
+from .layers import Conv, Convolutions, Doubling, Norm
 from .resnet import stage
 
 
@@ -56,8 +57,11 @@ class RPN(nn.Module):
             nn.init.normal_(layer.weight, std=0.01)
 
     def forward(self, features: Tensor, inside: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """(B, C, H, W) -> float32 logits (B, H*W*A), deltas (B, H*W*A, 4), order y, x, anchor."""
-        hidden = self.more(self.conv(features, inside), inside)
+        """(B, C, H, W) -> float32 logits (B, H*W*A), deltas (B, H*W*A, 4), order y, x, anchor.
+
+        Features are zero outside the picture (`picture_edge`): RoIAlign reads the same.
+        """
+        hidden = self.more(self.conv(features), inside)
         logits = self.objectness_logits(hidden).permute(0, 2, 3, 1).flatten(1)
         deltas = self.anchor_deltas(hidden).permute(0, 2, 3, 1).flatten(1).unflatten(1, (-1, 4))
         return logits.float(), deltas.float()
@@ -140,7 +144,7 @@ class MaskHead(nn.Module):
         super().__init__()
         self.convolutions = convolutions_of(channels_in, channels, convolutions, norm)
         last = channels if convolutions else channels_in
-        self.deconv = nn.ConvTranspose2d(last, channels, 2, stride=2)
+        self.deconv = Doubling(last, channels)
         self.predictor = Conv(channels, classes)
         nn.init.kaiming_normal_(self.deconv.weight, mode="fan_out", nonlinearity="relu")
         nn.init.zeros_(self.deconv.bias)  # type: ignore[arg-type]
@@ -151,11 +155,15 @@ class MaskHead(nn.Module):
 
         Only the asked-for channel is computed: one gathered weight row per RoI, not all classes.
         """
-        hidden = self.deconv(self.convolutions(x)).relu_().flatten(2)  # (N, C', m*m)
+        hidden = self.deconv(self.convolutions(x)).relu_().flatten(2)
         rows = self.predictor.weight[:, :, 0, 0][labels].to(hidden.dtype)  # (N, C')
         bias = self.predictor.bias[labels].float()  # type: ignore[index]
-        logits = torch.bmm(rows[:, None], hidden)[:, 0].float() + bias[:, None]
-        return logits.unflatten(1, (2 * x.shape[2], 2 * x.shape[3]))
+        if not self.deconv.folded:
+            logits = torch.bmm(rows[:, None], hidden)[:, 0].float() + bias[:, None]
+            return logits.unflatten(1, (2 * x.shape[2], 2 * x.shape[3]))
+        corners = torch.matmul(rows[:, None, None], hidden.unflatten(1, (4, -1)))[:, :, 0]
+        logits = corners.float() + bias[:, None, None]  # (N, 4, h * w)
+        return F.pixel_shuffle(logits.unflatten(2, x.shape[2:]), 2)[:, 0]
 
 
 def convolutions_of(

@@ -1,4 +1,4 @@
-"""Convolution with an optional norm and ReLU, of which all networks here are made, and `Normalize`.
+"""Convolution with an optional norm and ReLU, of which all networks here are made, and others.
 
 Keys follow Detectron2 (`conv1.weight`, `conv1.norm.running_mean`, ...). `fold` is the deploy form:
 the norm's fixed affine y = s x + t, s = weight / sqrt(var + eps), t = bias - mean * s, moves into
@@ -118,6 +118,36 @@ class Conv(nn.Conv2d):
         self.norm = None
 
 
+class Doubling(nn.ConvTranspose2d):
+    """2x2 deconvolution of stride 2: (N, Cin, h, w) -> (N, Cout, 2h, 2w).
+
+    Its kernels do not overlap: each of a cell's four corners is a 1x1 convolution of that cell.
+    After `fold` it is one of four times the channels, (N, 4 Cout, h, w), corner before channel, and
+    nothing moves the corners to their places before there are few numbers of each.
+    """
+
+    def __init__(self, channels_in: int, channels_out: int) -> None:
+        super().__init__(channels_in, channels_out, 2, stride=2)
+        self.folded = False
+
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+        """As the class says."""
+        if self.folded:
+            return F.conv2d(x, self.weight, self.bias)
+        return super().forward(x, output_size)
+
+    @torch.no_grad()
+    def fold(self) -> None:
+        """Make it the 1x1 convolution (inference only)."""
+        if self.folded:
+            return
+        assert self.bias is not None, "as constructed"
+        corners = self.weight.permute(2, 3, 1, 0).flatten(0, 2)  # (4 Cout, Cin)
+        self.weight = nn.Parameter(corners[..., None, None].contiguous())
+        self.bias = nn.Parameter(self.bias.repeat(4))
+        self.folded = True
+
+
 class Normalize(nn.Module):
     """Cast, reorder channels, subtract the mean, divide by std, and zero what is no picture."""
 
@@ -149,8 +179,8 @@ class Convolutions(nn.Sequential):
         return x
 
 
-def fold_norms(model: nn.Module) -> None:
-    """Fold every norm of `model` into its convolution, in place."""
+def fold(model: nn.Module) -> None:
+    """Fold every norm of `model` into its convolution, and every deconvolution, in place."""
     for module in model.modules():
-        if isinstance(module, Conv):
+        if isinstance(module, Conv | Doubling):
             module.fold()

@@ -35,19 +35,18 @@ def masked(x: Tensor, inside: Tensor | None) -> Tensor:
 
 
 def edge_repeated(x: Tensor, inside: Tensor) -> Tensor:
-    """(B, C, h, w), zero outside the picture but for its last row and column once more beyond it.
+    """(B, C, h, w) that is zero outside the picture, its last row and column once more beyond it.
 
     Where a map ends, RoIAlign clamps samples to the last cells. On a canvas it reads between those
     and their neighbours outside, and no further.
     """
-    x = masked(x, inside)
-    rows, columns = inside[..., :1].to(x.dtype), inside[:, :, :1].to(x.dtype)
-    x = x + _moved_on(x, 2) * (1 - rows)
-    return x + _moved_on(x, 3) * (1 - columns)
+    return _edge_repeated(_edge_repeated(x, inside[..., :1], 2), inside[:, :, :1], 3)
 
 
-def _moved_on(x: Tensor, axis: int) -> Tensor:
-    """By one cell along an axis, away from the origin; the first stays."""
-    if x.shape[axis] == 1:
-        return x
-    return torch.cat((x.narrow(axis, 0, 1), x.narrow(axis, 0, x.shape[axis] - 1)), dim=axis)
+def _edge_repeated(x: Tensor, inside: Tensor, axis: int) -> Tensor:
+    """Along one axis; `inside` is (B, 1, h, 1) or (B, 1, 1, w), and its first cell is."""
+    count = inside.sum(dim=axis, keepdim=True)  # (B, 1, 1, 1)
+    sides = [1 if n == axis else side for n, side in enumerate(x.shape)]
+    last = x.gather(axis, (count - 1).relu().long().expand(sides))
+    place = torch.arange(x.shape[axis], device=x.device).reshape(inside.shape[1:])
+    return x + last * (place == count).to(x.dtype)  # a sum, for FP16 does not choose

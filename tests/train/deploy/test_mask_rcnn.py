@@ -1,5 +1,6 @@
 """The deploy form against plain inference: training-form layers, loops, dynamic shapes."""
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from maskrt.train.deploy.mask_rcnn import DeployMaskRCNN
-from maskrt.train.networks.layers import BatchNorm, Conv, FrozenNorm, fold_norms
+from maskrt.train.networks.heads import MaskHead
+from maskrt.train.networks.layers import BatchNorm, Conv, Doubling, FrozenNorm, fold
 from maskrt.train.networks.mask_rcnn import MaskRCNN
 from maskrt.train.recipes.mask_rcnn import MaskRCNNRecipe
 
@@ -364,10 +366,33 @@ def test_folding_a_norm_is_exact(norm: str, stride: int) -> None:
     assert torch.equal(conv.weight, weight)
 
 
+def test_a_folded_deconvolution_gives_every_corner_of_a_cell_as_channels() -> None:
+    doubling = Doubling(3, 2).double()
+    x = torch.randn(2, 3, 4, 5, dtype=torch.float64)
+    expected = doubling(x)
+    assert expected.shape == (2, 2, 8, 10)
+    doubling.fold()
+    weight = doubling.weight.clone()
+    doubling.fold()  # once is enough
+    assert torch.equal(doubling.weight, weight)
+    corners = doubling(x).unflatten(1, (2, 2, 2))
+    for i, j in itertools.product(range(2), repeat=2):
+        torch.testing.assert_close(corners[:, i, j], expected[:, :, i::2, j::2], rtol=0, atol=1e-12)
+
+
+def test_a_folded_mask_head_gives_the_same_masks() -> None:
+    head = MaskHead(4, 6, 3, convolutions=1).double()
+    x, labels = torch.randn(5, 4, 7, 7, dtype=torch.float64), torch.tensor([0, 2, 1, 2, 0])
+    expected = head(x, labels)
+    assert expected.shape == (5, 14, 14)
+    fold(head)
+    torch.testing.assert_close(head(x, labels), expected, rtol=0, atol=1e-6)
+
+
 def test_folding_a_network_leaves_no_norm_and_the_same_features(tiny: MakeRecipe) -> None:
     model = lively(tiny()).double()
     x = torch.randn(1, 3, 64, 64, dtype=torch.float64)
     expected = model.features(x)
-    fold_norms(model)
+    fold(model)
     assert not any(isinstance(m, (BatchNorm, FrozenNorm)) for m in model.modules())
     torch.testing.assert_close(model.features(x), expected, atol=1e-10, rtol=1e-10)
