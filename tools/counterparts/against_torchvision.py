@@ -5,8 +5,9 @@
 VENV has torch 2.14.1 and torchvision 0.29.1 (5.5 GB, never this project's requirement), where
 `torchvision_reference.py` makes networks of both versions with random weights and runs them on
 drawn pictures of several shapes. Their state dicts are imported, the pictures go through the deploy
-form at the same size on a larger canvas, and each side's instances are looked for on the other: of
-the same label, box and mask overlapping by 0.95, the score within 1e-4.
+form at the same size on a larger canvas, and each side's instances are looked for on the other
+(`instances.py`). Beside it is what torchvision has in common with itself when every number of a
+picture is moved by one unit in its last place, and by a millionth: rounding may cost as much.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -30,53 +31,39 @@ from ...runtime.files import write_text
 from ...train.deploy.mask_rcnn_fpn import DeployMaskRCNNFPN
 from ...train.networks.pyramid.fpn import PADDING_PX
 from ...train.networks.pyramid.mask_rcnn_fpn import MaskRCNNFPN
+from ...train.networks.pyramid.roi_align import box_levels
 from ...train.shapes.scenes import draw_scene
 from ...train.weights.checkpoint import load_checkpoint
 from ...train.weights.import_weights import import_checkpoint
+from .instances import IOU, SCORE, Agreement, Instances, agreement, stored
 
 NETWORKS = ("maskrcnn_resnet50_fpn", "maskrcnn_resnet50_fpn_v2")
-SHAPES = ((320, 448), (448, 320), (333, 500), (416, 416), (290, 517))
-"""Of the pictures, height and width; the last three end within a cell of the coarsest level."""
+SHAPES = ((320, 448), (448, 320), (333, 500), (480, 640), (290, 517))
+"""Of the pictures, height and width; most end within a cell of the coarsest level."""
 NORM_EPS = (0.0, 1e-5)
 """Of the first version's frozen norms, by the seed's parity."""
-IOU, SCORE = 0.95, 1e-4
 CANDIDATES = 4000
 """torchvision takes every pair above the threshold; so many are never there."""
 BEYOND_PX = 64
 """What the canvas has more than the padded picture."""
 
-Floats = npt.NDArray[np.float32]
-
 
 @dataclass(frozen=True)
-class Instances:
-    """N instances of one picture."""
-
-    boxes: Floats
-    """(N, 4) xyxy px."""
-    scores: Floats
-    labels: npt.NDArray[np.int64]
-    """From 0 on."""
-    masks: Floats
-    """(N, m, m) probabilities in the boxes' frames; (N, 0, 0) without a mask branch."""
-
-
-@dataclass(frozen=True)
-class Agreement:
+class Row:
     """One network on all pictures."""
 
     network: str
     seed: int
-    instances: int
-    """Of torchvision."""
-    found: float
-    """Share of torchvision's instances that are here."""
-    theirs: float
-    """Share of the instances here that are torchvision's."""
-    score: float
-    """Largest difference of a pair's scores."""
-    box_px: float
-    """Largest difference of a pair's edges."""
+    here: Agreement
+    """Torchvision's instances and those found here."""
+    ulp: Agreement
+    """Torchvision's and its own of pictures one unit in the last place away."""
+    noise: Agreement
+    """Torchvision's and its own of pictures with noise of 1e-6."""
+    of_class: list[int]
+    """Torchvision's instances of each class."""
+    of_level: list[int]
+    """And of each level that their masks are pooled from."""
 
 
 def draw_pictures(count: int) -> list[npt.NDArray[np.uint8]]:
@@ -102,67 +89,9 @@ def found_here(model: MaskRCNNFPN, picture: npt.NDArray[np.uint8]) -> Instances:
     return Instances(boxes[:count], scores[:count], labels[:count].astype(np.int64), shown)
 
 
-def agreement(network: str, seed: int, pairs: Sequence[tuple[Instances, Instances]]) -> Agreement:
-    """Of (torchvision's, ours) of each picture."""
-    there = [matches(theirs, ours) for theirs, ours in pairs]
-    back = [matches(ours, theirs) for theirs, ours in pairs]
-    one, other = np.concatenate(there), np.concatenate(back)
-    right = one[one[:, 0] > 0]
-    worst = right[:, 1:].max(axis=0) if len(right) else np.full(2, np.nan)
-    return Agreement(
-        *(network, seed, len(one), float(one[:, 0].mean()), float(other[:, 0].mean())),
-        *(float(value) for value in worst),
-    )
-
-
-def matches(wanted: Instances, found: Instances) -> npt.NDArray[np.float64]:
-    """(N, 3) of each wanted instance: whether it is in `found`, score and box difference."""
-    rows = np.zeros((len(wanted.scores), 3))
-    free = np.ones(len(found.scores), np.bool_)
-    for i, row in enumerate(rows):
-        scores = np.abs(found.scores - wanted.scores[i])
-        same = free & (found.labels == wanted.labels[i]) & (scores <= SCORE)
-        same &= _iou(wanted.boxes[i], found.boxes) >= IOU
-        same &= _mask_iou(wanted.masks[i], found.masks) >= IOU
-        if same.any():
-            best = int(np.where(same, scores, np.inf).argmin())
-            free[best] = False
-            row[:] = (1, scores[best], np.abs(found.boxes[best] - wanted.boxes[i]).max())
-    return rows
-
-
-def _iou(box: Floats, others: Floats) -> npt.NDArray[np.float64]:
-    """(4,), (N, 4) xyxy -> (N,)."""
-    low, high = np.maximum(box[:2], others[:, :2]), np.minimum(box[2:], others[:, 2:])
-    common = np.clip(high - low, 0, None).prod(axis=1)
-    areas = (others[:, 2:] - others[:, :2]).prod(axis=1) + (box[2:] - box[:2]).prod()
-    return np.asarray(common / np.maximum(areas - common, 1e-9), np.float64)
-
-
-def _mask_iou(mask: Floats, others: Floats) -> npt.NDArray[np.float64]:
-    """(m, m), (N, m, m) -> (N,) of the cells at one half and above; 1 where there is none."""
-    one, many = mask >= 0.5, others >= 0.5
-    union = (one | many).sum(axis=(1, 2))
-    return np.asarray(np.where(union, (one & many).sum(axis=(1, 2)) / np.maximum(union, 1), 1.0))
-
-
-def stored(folder: Path, count: int) -> list[Instances]:
-    """Torchvision's instances of each picture."""
-    with np.load(folder / "found.npz") as found:
-        return [
-            Instances(
-                found[f"boxes_{i}"],
-                found[f"scores_{i}"],
-                found[f"labels_{i}"] - 1,
-                found[f"masks_{i}"][:, 0]
-                if f"masks_{i}" in found.files
-                else np.zeros((len(found[f"scores_{i}"]), 0, 0), np.float32),
-            )
-            for i in range(count)
-        ]
-
-
-def compare(python: Path, network: str, seed: int, pictures: int) -> tuple[Agreement, str]:
+def compare(
+    python: Path, network: str, seed: int, pictures: int, threads: int = 1
+) -> tuple[Row, str]:
     """One network both ways, and the versions it ran with."""
     with tempfile.TemporaryDirectory() as name:
         folder, eps = Path(name), NORM_EPS[seed % 2]
@@ -170,10 +99,9 @@ def compare(python: Path, network: str, seed: int, pictures: int) -> tuple[Agree
         named = {f"picture_{i}": picture for i, picture in enumerate(drawn)}
         np.savez(folder / "pictures.npz", allow_pickle=False, **named)
         script = Path(__file__).with_name("torchvision_reference.py")
-        command = [str(python), str(script), str(folder), "--network", network, "--seed", str(seed)]
-        done = subprocess.run(
-            [*command, "--norm-eps", str(eps)], check=True, stdout=subprocess.PIPE, text=True
-        )
+        command = [str(python), str(script), str(folder), "--network", network]
+        command += ["--seed", str(seed), "--norm-eps", str(eps), "--threads", str(threads)]
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
         out = folder / "imported.safetensors"
         second = network.endswith("_v2")
         import_checkpoint(
@@ -181,11 +109,30 @@ def compare(python: Path, network: str, seed: int, pictures: int) -> tuple[Agree
         )
         model = load_checkpoint(out).model
         assert isinstance(model, MaskRCNNFPN), "what torchvision's detectors are"
-        pairs = [
-            (theirs, found_here(model, picture))
-            for theirs, picture in zip(stored(folder, pictures), drawn, strict=True)
-        ]
-        return agreement(network, seed, pairs), done.stdout.strip()
+        theirs = stored(folder / "found.npz", pictures)
+        others = {name: stored(folder / f"{name}.npz", pictures) for name in ("ulp", "noise")}
+        others["here"] = [found_here(model, picture) for picture in drawn]
+    return row_of(network, seed, model, theirs, others), done.stdout.strip()
+
+
+def row_of(
+    network: str,
+    seed: int,
+    model: MaskRCNNFPN,
+    theirs: Sequence[Instances],
+    others: Mapping[str, Sequence[Instances]],
+) -> Row:
+    """What torchvision's instances have in common with `others` (of `here`, `ulp`, `noise`)."""
+    boxes = torch.from_numpy(np.concatenate([one.boxes for one in theirs]))
+    labels = np.concatenate([one.labels for one in theirs])
+    borders = model.borders()
+    levels = box_levels(boxes, borders).numpy()
+    same = {name: agreement(list(zip(theirs, one, strict=True))) for name, one in others.items()}
+    return Row(
+        *(network, seed, same["here"], same["ulp"], same["noise"]),
+        of_class=np.bincount(labels, minlength=len(model.recipe.class_names)).tolist(),
+        of_level=np.bincount(levels, minlength=len(borders) + 1).tolist(),
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -202,18 +149,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     rows, versions = [], ""
     for network in arguments.networks:
         for seed in arguments.seeds:
-            row, versions = compare(arguments.python, network, seed, arguments.pictures)
-            rows.append(row)
-            print(
-                f"{row.network:28} {row.seed}  {row.instances} instances  found {row.found:.4f}  "
-                f"theirs {row.theirs:.4f}  score {row.score:.1e}  box {row.box_px:.1e} px",
-                flush=True,
+            row, versions = compare(
+                arguments.python, network, seed, arguments.pictures, arguments.threads
             )
+            rows.append(row)
+            print(f"{network} seed {seed}\n  here  {row.here}", flush=True)
+            print(f"  ulp   {row.ulp}\n  noise {row.noise}", flush=True)
     if arguments.out is not None:
         record = {
             "what": "torchvision's detectors imported, FP32 torch here against torchvision, drawn "
             f"pictures of {', '.join(f'{h}x{w}' for h, w in SHAPES)} at their own size; an "
-            f"instance is found where label, box and mask IoU {IOU} and score {SCORE} agree",
+            f"instance is found where label, box and mask IoU {IOU} and score {SCORE} agree. "
+            "`ulp` is torchvision against itself with every number of the pictures the next one in "
+            "FP32, `noise` with noise of 1e-6 of each.",
             "command": "python -m maskrt.tools.counterparts.against_torchvision "
             "--python VENV/bin/python --out FILE.json",
             "versions": versions,

@@ -6,11 +6,16 @@ Runs by itself where torchvision is (`pip install torch==2.14.1 torchvision==0.2
 package: `against_torchvision.py` calls it and compares. FOLDER holds `pictures.npz` (`picture_0`,
 ..., (H, W, 3) uint8 RGB, taken at their own size); written are `weights.pth` (the state dict) and
 `found.npz` (of each picture `boxes_0` (N, 4), `scores_0`, `labels_0` from 1 on, `masks_0` (N, 28,
-28) probabilities in the boxes' frames).
+28) probabilities in the boxes' frames); `ulp.npz`, the same of pictures each number of which is the
+next larger or the next smaller one; and `noise.npz`, of pictures with noise of 1e-6 of each.
 
 Untrained weights give every box the same score. So norms take the statistics of the pictures, and
-the last layers of each branch are centred and scaled until what they say differs from cell to cell.
-The first version's norms are frozen, as in its published weights.
+the last layers of each branch are centred and scaled until what they say differs from cell to cell;
+boxes are larger than their anchors, or all would be pooled from the finest level, and most RoIs are
+background, so that scores lie on both sides of the threshold. A random network also makes much of
+little: a block adds a fifth of what it sees and scores and boxes are spread no wider than needed,
+until rounding shows below 1e-4 of a score. The first version's norms are frozen, as in its
+published weights.
 """
 
 from __future__ import annotations
@@ -29,8 +34,15 @@ from torch import Tensor, nn
 
 CLASSES = 6
 """With the background."""
-OBJECTNESS, DELTAS, SCORES, EDGES, MASKS = 2.0, 0.3, 2.5, 0.6, 1.5
+RESIDUAL = 0.2
+"""What a block's last norm is scaled by."""
+OBJECTNESS, DELTAS, SCORES, EDGES, MASKS = 2.0, 0.1, 0.7, 0.8, 1.5
 """Spread of what the last layers give."""
+LARGER = 0.9
+"""Logarithm of a proposal's sides over its anchor's, in the middle."""
+BACKGROUND = 4.8
+"""By how much the background's logit is above the others', in the middle."""
+NOISE = 1e-6
 
 
 class FrozenNorm(torchvision.ops.misc.FrozenBatchNorm2d):  # type: ignore[misc,unused-ignore]
@@ -42,27 +54,41 @@ class FrozenNorm(torchvision.ops.misc.FrozenBatchNorm2d):  # type: ignore[misc,u
         self.load_state_dict({k: v for k, v in state.items() if k != "num_batches_tracked"})
 
 
-def network(name: str, seed: int, pictures: Sequence[Tensor], norm_eps: float) -> nn.Module:
+def network(
+    name: str,
+    seed: int,
+    pictures: Sequence[Tensor],
+    norm_eps: float,
+    classes: int = CLASSES,
+    background: float = BACKGROUND,
+) -> nn.Module:
     """Torchvision's `name` with weights drawn by `seed`, calibrated on pictures (3, H, W)."""
     torch.manual_seed(seed)
     build = getattr(torchvision.models.detection, name)
-    model: Any = build(weights=None, weights_backbone=None, num_classes=CLASSES).eval()
-    for module in model.modules():
+    model: Any = build(weights=None, weights_backbone=None, num_classes=classes).eval()
+    for place, module in model.named_modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.weight, 0.5, 1.0)
             nn.init.normal_(module.bias, std=0.2)
+            if place.endswith(".bn3"):
+                nn.init.uniform_(module.weight, 0.5 * RESIDUAL, RESIDUAL)
     with _measuring(model):
         run(model, pictures)
-    _spread(model, pictures, model.rpn.head.cls_logits, OBJECTNESS)
-    _spread(model, pictures, model.rpn.head.bbox_pred, DELTAS)
+    if not name.endswith("_v2"):  # which has norms there
+        _spread(model, pictures, [block[0] for block in model.backbone.fpn.layer_blocks], 1.0)
+    rpn, predictor = model.rpn.head, model.roi_heads.box_predictor
+    _spread(model, pictures, [rpn.cls_logits], OBJECTNESS)
+    _spread(model, pictures, [rpn.bbox_pred], DELTAS)
+    _add(rpn.bbox_pred, [0.0, 0.0, LARGER, LARGER] * 3)
     with _measuring(model.roi_heads):
         run(model, pictures)
-    _spread(model, pictures, model.roi_heads.box_predictor.cls_score, SCORES)
-    _spread(model, pictures, model.roi_heads.box_predictor.bbox_pred, EDGES)
+    _spread(model, pictures, [predictor.cls_score], SCORES)
+    _spread(model, pictures, [predictor.bbox_pred], EDGES)
+    _add(predictor.cls_score, [background] + [0.0] * (classes - 1))
     if model.roi_heads.has_mask():
         with _measuring(model.roi_heads.mask_head):  # of detections, which there are now
             run(model, pictures)
-        _spread(model, pictures, model.roi_heads.mask_predictor.mask_fcn_logits, MASKS)
+        _spread(model, pictures, [model.roi_heads.mask_predictor.mask_fcn_logits], MASKS)
     if not name.endswith("_v2"):
         _freeze(model.backbone.body, norm_eps)
     return model  # type: ignore[no-any-return]
@@ -81,19 +107,28 @@ def _measuring(module: nn.Module) -> Iterator[None]:
         norm.eval()
 
 
-def _spread(model: Any, pictures: Sequence[Tensor], layer: Any, spread: float) -> None:
-    """Centre what each channel of `layer` gives, and scale it to `spread`."""
-    seen: list[Tensor] = []
-    hook = layer.register_forward_hook(
-        lambda _layer, _inputs, out: seen.append(out.transpose(0, 1).flatten(1))
-    )
+def _spread(model: Any, pictures: Sequence[Tensor], layers: Sequence[Any], spread: float) -> None:
+    """Centre what each channel of `layers` gives, and scale it to `spread`."""
+    seen: dict[Any, list[Tensor]] = {layer: [] for layer in layers}
+    hooks = [
+        layer.register_forward_hook(
+            lambda layer, _inputs, out: seen[layer].append(out.transpose(0, 1).flatten(1))
+        )
+        for layer in layers
+    ]
     run(model, pictures)
-    hook.remove()
-    values = torch.cat(seen, dim=1)  # (channels, all cells)
-    scale = spread / values.std(dim=1).clamp(min=1e-6)
+    for hook, (layer, outs) in zip(hooks, seen.items(), strict=True):
+        hook.remove()
+        values = torch.cat(outs, dim=1)  # (channels, all cells)
+        scale = spread / values.std(dim=1).clamp(min=1e-6)
+        with torch.no_grad():
+            layer.bias.sub_(values.mean(dim=1)).mul_(scale)
+            layer.weight.mul_(scale.reshape(-1, *[1] * (layer.weight.ndim - 1)))
+
+
+def _add(layer: Any, values: Sequence[float]) -> None:
     with torch.no_grad():
-        layer.bias.sub_(values.mean(dim=1)).mul_(scale)
-        layer.weight.mul_(scale.reshape(-1, *[1] * (layer.weight.ndim - 1)))
+        layer.bias.add_(torch.tensor(values))
 
 
 def _freeze(module: nn.Module, eps: float) -> None:
@@ -119,6 +154,18 @@ def run(model: Any, pictures: Sequence[Tensor]) -> list[dict[str, Tensor]]:
     return found
 
 
+def neighbours(picture: Tensor) -> Tensor:
+    """Each value's next larger or next smaller one."""
+    away = torch.where(torch.rand_like(picture) < 0.5, -torch.inf, torch.inf)
+    return torch.nextafter(picture, away)
+
+
+def write_found(file: Path, found: list[dict[str, Tensor]]) -> None:
+    """`boxes_0` and so on of each picture."""
+    named = {f"{k}_{i}": v.numpy() for i, picture in enumerate(found) for k, v in picture.items()}
+    np.savez(file, allow_pickle=False, **named)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Write weights and detections."""
     parser = argparse.ArgumentParser(prog="python tools/counterparts/torchvision_reference.py")
@@ -134,14 +181,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             torch.from_numpy(stored[f"picture_{i}"]).permute(2, 0, 1).float() / 255
             for i in range(len(stored.files))
         ]
-    model = network(arguments.network, arguments.seed, pictures[::2], arguments.norm_eps)
+    model = network(arguments.network, arguments.seed, pictures[::5], arguments.norm_eps)
     torch.save(model.state_dict(), arguments.folder / "weights.pth")
-    found = {
-        f"{key}_{i}": value.numpy()
-        for i, detections in enumerate(run(model, pictures))
-        for key, value in detections.items()
-    }
-    np.savez(arguments.folder / "found.npz", allow_pickle=False, **found)
+    write_found(arguments.folder / "found.npz", run(model, pictures))
+    nearest = [neighbours(picture) for picture in pictures]
+    write_found(arguments.folder / "ulp.npz", run(model, nearest))
+    noisy = [picture * (1 + NOISE * torch.randn_like(picture)) for picture in pictures]
+    write_found(arguments.folder / "noise.npz", run(model, noisy))
     print(f"torch {torch.__version__}, torchvision {torchvision.__version__}")
     return 0
 
