@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..runtime.errors import InputError
 from .data import load_data
 from .shipped import named_file
 
 if TYPE_CHECKING:
-    from ..eval import Accuracy, DataSource
+    from ..eval import Accuracy, CocoData, DataSource
     from ..eval.datasets.source import Split
     from ..train.data.dataset import CocoInstances
     from ..train.recipes.recipe import Recipe
@@ -138,6 +139,8 @@ def train_recipe(
         overrides = [*overrides, *_classes_of(dataset, asked, overrides)]
         resolved = load_recipe(recipe, overrides)
     validation = Validation(load_data(source))  # before the hours of training, not after them
+    if resolved.family != "fastmask":  # whose proposals have no class
+        _require_same_classes(source, dataset, validation.data)
     if on_step is not None and is_first_rank():
         counts: dict[Split, int] = {"train": len(dataset), "val": len(validation.data.images)}
         on_step(dataset.found.told(counts, len(dataset.class_names)))
@@ -161,6 +164,17 @@ def train_recipe(
             said = _how_to_go_on(state)
         raise KeyboardInterrupt(said) from err
     return Trained(path, validation.accuracy)
+
+
+def _require_same_classes(source: DataSource, train: CocoInstances, val: CocoData) -> None:
+    """InputError where the two splits name different ones; an evaluation would end the run."""
+    from ..eval.coco.data import name_difference
+
+    if differ := name_difference(train.class_names, val.class_names, ("train", "val")):
+        raise InputError(
+            f"{source}: train and val have different categories: {differ}; expected one list for "
+            "both. Add to each file those that it lacks."
+        )
 
 
 def _classes_of(

@@ -94,13 +94,15 @@ def category_ids_for(data: CocoData, class_names: Sequence[str], model: str) -> 
     return tuple(data.category_ids[data.class_names.index(name)] for name in class_names)
 
 
-def name_difference(data: Sequence[str], model: Sequence[str]) -> str:
-    """Which names only the data and only the model have, in half a sentence; "" where none."""
-    missing = [name for name in data if name not in model]
-    extra = [name for name in model if name not in data]
+def name_difference(
+    one: Sequence[str], other: Sequence[str], whose: tuple[str, str] = ("the data", "the model")
+) -> str:
+    """Which names only the one and only the other has, in half a sentence; "" where none."""
+    missing = [name for name in one if name not in other]
+    extra = [name for name in other if name not in one]
     if not missing and not extra:
         return ""
-    return f"only in the data: {_some(missing)}; only in the model: {_some(extra)}"
+    return f"only in {whose[0]}: {_some(missing)}; only in {whose[1]}: {_some(extra)}"
 
 
 def _truth(found: CocoSplit) -> Any:

@@ -165,3 +165,11 @@ def test_a_pair_is_named_whole_and_a_number_of_pictures_by_first(maskrt, data, c
     for words, sentence in wrong.items():
         ran = maskrt("eval", checkpoint, *words)
         assert (ran.code, sentence in ran.err) == (2, True), ran.err
+
+
+def test_splits_of_different_classes_are_refused_before_any_step(maskrt, tmp_path, data):
+    change(data, "val", lambda raw: raw["categories"].append({"id": 99, "name": "fig"}))
+    ran = maskrt(*training(tmp_path, data))
+    assert ran.code == 2
+    assert "only in train: none; only in val: fig; expected one list for both" in ran.err
+    assert not (tmp_path / "run").exists()
