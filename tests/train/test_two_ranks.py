@@ -52,7 +52,7 @@ def two_ranks(tiny: MakeRecipe, shapes_folder: Path, tmp_path: Path) -> Callable
 
 
 def test_two_ranks_train_one_checkpoint(two_ranks: Callable[..., Ended], tmp_path: Path) -> None:
-    ended, out = two_ranks("solver.ema_decay=0.5"), tmp_path / "run"
+    ended, out = two_ranks("solver.ema_decay=0.5", "solver.eval_every=1"), tmp_path / "run"
     assert ended.code == 0, ended  # 0 when both ranks' is
     names = sorted(path.stem for path in out.glob("*.safetensors"))
     assert names == ["model", "resume"]
@@ -60,6 +60,8 @@ def test_two_ranks_train_one_checkpoint(two_ranks: Callable[..., Ended], tmp_pat
     assert checkpoint.steps == 2
     assert "mask_ap" in checkpoint.measured
     assert len((out / "log.csv").read_text().splitlines()) == 2  # the head and step 1, once
+    rows = (out / "evaluations.csv").read_text().splitlines()
+    assert [row.partition(",")[0] for row in rows] == ["step", "1", "2"]
     assert "mask" in ended.said["0stdout"]
     assert not ended.said["1stdout"]  # the first rank alone measures and reports
 
