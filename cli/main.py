@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .endings import Signals, end, watched_streams
-from .output import plain_warnings
+from .output import plain_warnings, said_once
 from .verbs import (
     bench,
     bisect_fp16,
@@ -68,7 +68,8 @@ def _run(words: Sequence[str]) -> int:
     from ..runtime.packages import packages_named
 
     extra = EXTRAS.get(arguments.verb, "")
-    with packages_named("", extra), plain_warnings(f"maskrt {arguments.verb}"):
+    where = f"maskrt {arguments.verb}"
+    with packages_named("", extra), plain_warnings(where), said_once():
         result: dict[str, Any] = arguments.run(arguments)
     if arguments.json:
         import json

@@ -57,6 +57,29 @@ def plain_warnings(where: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def said_once() -> Iterator[None]:
+    """While the block lasts a logged sentence is shown once: one file may hold both splits."""
+    import logging
+
+    seen: set[str] = set()
+
+    def is_new(record: logging.LogRecord) -> bool:
+        before = len(seen)
+        seen.add(record.getMessage())
+        return len(seen) > before
+
+    handler = logging.lastResort  # what shows them where nobody has set up logging
+    if handler is None:
+        yield
+        return
+    handler.addFilter(is_new)
+    try:
+        yield
+    finally:
+        handler.removeFilter(is_new)
+
+
+@contextlib.contextmanager
 def progress_bar() -> Iterator[Callable[[float, str], None]]:
     """A bar while the block lasts, told how much is done (0 to 1) and what is being done.
 
