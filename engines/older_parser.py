@@ -3,6 +3,9 @@
     CastLike             Cast to the type that is known: its parser has no CastLike
     Equal of booleans    Not of Xor: its comparisons take numbers only
     Gather of booleans   gathered as INT32: its gathering takes numbers only
+    known integers       computed here: of a Constant of several integers its parser says that
+                         weights "of same values but of different types" are used, and where a
+                         body computes with sizes it ends in SIGFPE (seen on an H100)
 
 Source: names in libnvonnxparser.so of 8.6.0; NvInfer.h 8.6, `ElementWiseOperation`; NVIDIA's
 operator pages of 8.5.3, Gather.
@@ -10,8 +13,14 @@ operator pages of 8.5.3, Gather.
 
 from __future__ import annotations
 
+import numpy as np
+import numpy.typing as npt
 import onnx
-from onnx import NodeProto, TensorProto, helper
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
+
+MOST_KNOWN = 2**16
+"""Elements of a tensor that is computed here; sizes and places have fewer, weights more."""
 
 
 def in_older_words(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -20,8 +29,7 @@ def in_older_words(model: onnx.ModelProto) -> onnx.ModelProto:
     Args:
         model: with the type of every tensor, as `portable_model` gives it; not changed.
     """
-    older = onnx.ModelProto()
-    older.CopyFrom(model)
+    older = _computed(model)
     graph = older.graph
     values = (*graph.input, *graph.value_info, *graph.output)
     types = {value.name: value.type.tensor_type.elem_type for value in values}
@@ -30,6 +38,60 @@ def in_older_words(model: onnx.ModelProto) -> onnx.ModelProto:
     del graph.node[:]
     graph.node.extend(nodes)
     return onnx.shape_inference.infer_shapes(older, data_prop=True)
+
+
+def _computed(model: ModelProto) -> ModelProto:
+    """A copy whose tensors that depend on no input are initializers, as far as they are small."""
+    known = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    given = len(known)
+    values = (*model.graph.input, *model.graph.value_info, *model.graph.output)
+    shapes = {value.name: _shape(value) for value in values}
+    left = []
+    for node in model.graph.node:
+        found = _values(node, known, shapes)
+        if found is None:
+            left.append(node)
+        else:
+            known |= dict(zip(node.output, found, strict=True))
+    older = ModelProto()
+    older.CopyFrom(model)
+    del older.graph.node[:]
+    older.graph.node.extend(left)
+    asked = {name for node in left for name in node.input} | {o.name for o in model.graph.output}
+    new = [numpy_helper.from_array(known[n], n) for n in list(known)[given:]]
+    tensors = [t for t in (*model.graph.initializer, *new) if t.name in asked]
+    del older.graph.initializer[:]
+    older.graph.initializer.extend(tensors)
+    typed = [v for v in model.graph.value_info if v.name in asked and v.name not in known]
+    del older.graph.value_info[:]
+    older.graph.value_info.extend(typed)
+    if len(left) == len(model.graph.node):
+        return older
+    return _computed(onnx.shape_inference.infer_shapes(older, data_prop=True))
+
+
+def _shape(value: onnx.ValueInfoProto) -> list[int] | None:
+    sizes = [d.dim_value for d in value.type.tensor_type.shape.dim if d.HasField("dim_value")]
+    known = len(sizes) == len(value.type.tensor_type.shape.dim)
+    return sizes if known and value.type.tensor_type.HasField("shape") else None
+
+
+def _values(
+    node: NodeProto, known: dict[str, npt.NDArray[np.generic]], shapes: dict[str, list[int] | None]
+) -> list[npt.NDArray[np.generic]] | None:
+    """What a node gives, where that is known and small."""
+    if node.op_type == "Shape":
+        sizes = shapes.get(node.input[0])
+        ends = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+        part = slice(ends.get("start"), ends.get("end"))
+        return None if sizes is None else [np.array(sizes[part], np.int64)]
+    if not all(name in known or not name for name in node.input):
+        return None
+    inputs = {name: known[name] for name in node.input if name}
+    if any(value.size > MOST_KNOWN for value in inputs.values()):
+        return None
+    values = [np.asarray(value) for value in ReferenceEvaluator(node).run(None, inputs)]
+    return values if all(value.size <= MOST_KNOWN for value in values) else None
 
 
 def _said(node: NodeProto, types: dict[str, int]) -> list[NodeProto]:

@@ -48,6 +48,36 @@ def test_other_words_compute_the_same() -> None:
         assert found.dtype == expected.dtype
 
 
+SIZES = """
+<ir_version: 8, opset_import: ["": 17]>
+g (float[5] x, int64[2] places) => (float[5, 2] table, float[4] taken)
+<int64[1] one = {1}, int64[1] two = {2}> {
+    table_of_sizes = Constant <value_ints = [7, 2, 9]> ()
+    width = Slice (table_of_sizes, one, two)
+    height = Shape (x)
+    table_shape = Concat <axis = 0> (height, width)
+    column = Unsqueeze (x, one)
+    table = Expand (column, table_shape)
+    picked = Gather <axis = 0> (table, places)
+    count = Div (table_shape, two)
+    rows = Slice (count, one, two)
+    square = Mul (width, width)
+    taken = Reshape (picked, square)
+}
+"""
+
+
+def test_what_depends_on_no_input_is_computed() -> None:
+    model = portable_model(onnx.parser.parse_model(SIZES), "text")
+    older = in_older_words(model)
+    onnx.checker.check_model(older)
+    kinds = [node.op_type for node in older.graph.node]
+    assert kinds == ["Unsqueeze", "Expand", "Gather", "Reshape"]
+    assert len(older.graph.initializer) == 3  # none that nothing asks for
+    for found, expected in zip(computed(older), computed(model), strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
 @pytest.mark.parametrize("strongly_typed", [False, True])
 def test_tensorrt_8_6_alone_gets_them(chain: Chain, strongly_typed: bool) -> None:
     flavour: Any = SimpleNamespace(
