@@ -207,6 +207,27 @@ def operators() -> str:
     return table("case | how | ms | against ONNX Runtime's RoiAlign | largest difference", rows)
 
 
+def operators_gpu() -> str:
+    """The kernels beside torch and torchvision on a GPU."""
+    rows = []
+    for case in record("gpu_h100")["cases"]:
+        ways = [row for row in case["rows"] if row["device"] == "cuda"]
+        for index, row in enumerate(ways):
+            name, _, precision = row["name"].partition(", CUDA ")
+            theirs = [w for w in ways if w["name"] == f"torchvision, CUDA {precision}"]
+            ms = row["summary"]["p50_ms"]
+            rows.append(
+                [
+                    "" if index else case["title"].removeprefix("Maskrt"),
+                    *(name, precision, f"{ms:.3f}"),
+                    f"{theirs[0]['summary']['p50_ms'] / ms:.1f}x" if theirs else "-",
+                    *(f"{row['floor_share']:.0%}", f"{row['max_difference']:.1e}"),
+                ]
+            )
+    titles = "ms | against torchvision | of the bandwidth | largest difference"
+    return table(f"case | how | precision | {titles}", rows)
+
+
 def rules() -> str:
     """The plain baseline, the same with the exact rule, and framework 1 beside them."""
     names = {
@@ -316,7 +337,8 @@ TABLES: dict[str, Callable[[], str]] = {
     make.__name__: make
     for make in (
         *(tiny_ap, demo_gates, full_size, floor, openvino, int8, variants, fastmask_gates),
-        *(fastmask_full_size, operators, rules, nms, pipeline, bundles, endurance, runtimes),
+        *(fastmask_full_size, operators, operators_gpu, rules, nms, pipeline, bundles),
+        *(endurance, runtimes),
     )
 }
 

@@ -92,6 +92,14 @@ def test_its_speed_claims_are_the_records() -> None:
     assert f"{min(speedups):.1f}x to {max(speedups):.1f}x as fast as ONNX Runtime's own" in TEXT
 
 
+def test_its_claim_of_the_kernel_on_a_gpu_is_the_record_s() -> None:
+    ms = {r["name"]: r["summary"]["p50_ms"] for r in record("gpu_h100")["cases"][0]["rows"]}
+    fp32, fp16 = (
+        ms[f"torchvision, CUDA {p}"] / ms[f"PTX kernel, CUDA {p}"] for p in ("FP32", "FP16")
+    )
+    assert f"RoIAlign {fp32:.1f}x (FP32) and {fp16:.1f}x (FP16) as fast as torchvision" in TEXT
+
+
 def test_its_endurance_claim_is_the_record_s() -> None:
     run = record("endurance_cpu")
     assert f"{run['pictures']:,} pictures" in TEXT
