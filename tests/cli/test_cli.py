@@ -60,6 +60,17 @@ def test_new_takes_the_backbone_of_another_checkpoint(
     assert same != set(given)
 
 
+def test_new_takes_what_fits_and_says_so(maskrt: Run, chain: Any, tmp_path: Path) -> None:
+    path, weights = tmp_path / "net.safetensors", ("--weights", chain.checkpoint)
+    ran = maskrt("new", *chain.recipe, "classes=star,ufo", *weights, "-o", path)
+    assert ran.code == 0, ran.err
+    assert f"weights of {chain.checkpoint.name} (" in ran.err
+    assert "; star known by name, ufo from the average of theirs" in ran.err
+    ran = maskrt("new", *chain.recipe, *weights, "--backbone", chain.checkpoint, "-o", path)
+    assert ran.code == 2
+    assert "not allowed with argument --weights" in ran.err
+
+
 @pytest.mark.parametrize("words", [(), ("--backbone", "net.safetensors")])
 def test_new_replaces_nothing_unasked(
     maskrt: Run, chain: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]

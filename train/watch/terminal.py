@@ -90,7 +90,8 @@ class Terminal:
             self.say([f"{progress}  {losses}  {speed:.3g} pictures/s  {spoken(left)} left"])
         if step == self._first + FEW_STEPS < self._solver.steps:
             more = self._solver.steps - step
-            self.say([f"about {spoken(left)} for the other {more} steps of {self._solver.batch}"])
+            size = f"{self._solver.batch} pictures"
+            self.say([f"about {spoken(left)} for the other {more} steps of {size}"])
         return speed
 
     def _measure(self, step: int, seconds: float) -> None:

@@ -28,7 +28,7 @@ def told(*, terminal: bool, shown: bool = True, steps: int = 60) -> str:
 
 def test_without_a_terminal_there_is_a_line_every_twenty_steps() -> None:
     foretold, *lines, done = told(terminal=False).splitlines()
-    assert foretold == f"about 0 s for the other {60 - FEW_STEPS} steps of 4"
+    assert foretold == f"about 0 s for the other {60 - FEW_STEPS} steps of 4 pictures"
     numbers = r"lr 0\.02  loss 0\.75 \(rpn_box 0\.25, mask 0\.5\)  [\d.e+]+ pictures/s  0 s left"
     assert len(lines) == 3
     for step, line in zip((20, 40, 60), lines, strict=True):
