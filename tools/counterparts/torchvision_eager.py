@@ -1,12 +1,13 @@
-"""torchvision's Mask R-CNN at full size: its weights and its own ONNX file, then calls on demand.
+"""torchvision's Mask R-CNN at full size: its weights and its own ONNX files, then calls on demand.
 
     python tools/counterparts/torchvision_eager.py FOLDER [--threads 2]
 
 Runs by itself where torchvision is, as `torchvision_reference.py`, for `torchvision_speed.py`.
-FOLDER holds `picture.npy`, (H, W, 3) uint8 RGB. Written are `weights.pth`, `torchvision.onnx` by
-the exporter that can (`dynamo=False`; the newer one cannot, vision#9321) and `found.npz`. Then each
-line of the standard input is one call, picture to masks of its size: `all`, or `heads`, which
-leaves masks as the mask head gives them; answered by its milliseconds.
+FOLDER holds `picture.npy`, (H, W, 3) uint8 RGB. Written are `weights.pth`, `found.npz` and two ONNX
+files, by the exporter that can (`dynamo=False`; the newer one cannot, vision#9321): `all.onnx`, the
+network as it is, which pastes masks into the picture, and `heads.onnx`, which leaves them as the
+mask head gives them. Then each line of the standard input is one call, `all` or `heads`, answered
+by its milliseconds.
 """
 
 from __future__ import annotations
@@ -16,15 +17,34 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import torchvision  # type: ignore[import-not-found,import-untyped,unused-ignore]
-from torchvision_reference import network, run, write_found  # type: ignore[import-not-found]
+from torch import Tensor, nn
+from torchvision_reference import (  # type: ignore[import-not-found]
+    detections,
+    network,
+    run,
+    write_found,
+)
 
 CLASSES = 91
 """With the background, as of its COCO weights."""
 BACKGROUND = 6.5
+
+
+class Heads(nn.Module):
+    """A detector that leaves masks as its mask head gives them."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, pictures: list[Tensor]) -> list[dict[str, Tensor]]:
+        """One picture (3, H, W)."""
+        return [detections(self.model, pictures[0])]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,21 +60,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     model = network("maskrcnn_resnet50_fpn", 0, [picture], 1e-5, CLASSES, BACKGROUND)
     torch.save(model.state_dict(), folder / "weights.pth")
     write_found(folder / "found.npz", run(model, [picture]))  # which also sets the size
+    ways = {"all": model, "heads": Heads(model).eval()}
     with torch.inference_mode():
-        torch.onnx.export(
-            *(model, ([picture],), folder / "torchvision.onnx"),
-            dynamo=False,
-            opset_version=17,
-            input_names=["picture"],
-            output_names=["boxes", "labels", "scores", "masks"],
-        )
+        for name, way in ways.items():
+            torch.onnx.export(
+                *(way, ([picture],), folder / f"{name}.onnx"),
+                dynamo=False,
+                opset_version=17,
+                input_names=["picture"],
+            )
         print(f"torch {torch.__version__}, torchvision {torchvision.__version__}", flush=True)
         for line in sys.stdin:
             began = time.perf_counter_ns()
-            if line.strip() == "all":
-                model([picture])
-            else:
-                run(model, [picture])
+            ways[line.strip()]([picture])
             print((time.perf_counter_ns() - began) / 1e6, flush=True)
     return 0
 

@@ -146,12 +146,17 @@ def run(model: Any, pictures: Sequence[Tensor]) -> list[dict[str, Tensor]]:
     for picture in pictures:
         sides = picture.shape[1:]
         model.transform.min_size, model.transform.max_size = (min(sides),), max(sides)  # as it is
-        images, _ = model.transform([picture])
-        features = model.backbone(images.tensors)
-        proposals, _ = model.rpn(images, features)
-        detections, _ = model.roi_heads(features, proposals, images.image_sizes)
-        found.append(detections[0])
+        found.append(detections(model, picture))
     return found
+
+
+def detections(model: Any, picture: Tensor) -> dict[str, Tensor]:
+    """Of one picture at the size that the model's transform has."""
+    images, _ = model.transform([picture])
+    features = model.backbone(images.tensors)
+    proposals, _ = model.rpn(images, features)
+    found, _ = model.roi_heads(features, proposals, images.image_sizes)
+    return found[0]  # type: ignore[no-any-return]
 
 
 def neighbours(picture: Tensor) -> Tensor:

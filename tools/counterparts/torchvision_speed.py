@@ -2,10 +2,11 @@
 
     python -m maskrt.tools.counterparts.torchvision_speed --python VENV/bin/python --out F.json
 
-One picture of 800x1344, one network of torchvision with random weights that finds things in it,
-1000 proposals. Turns go A B C .., then back; each is one unrecorded call and one recorded one.
-Every row is the picture in and masks of its size out, as bits or as run lengths; torchvision is
-timed without the pasting of masks too. VENV as in `against_torchvision`.
+One picture of 800x1333, which is 800x1344 in the network, one network of torchvision with random
+weights that finds things in it, 1000 proposals. Turns go A B C .., then back; each is one
+unrecorded call and one recorded one. Every row is the picture in and masks of its size out, as
+pixels or as run lengths; torchvision is timed without the pasting of masks too. VENV as in
+`against_torchvision`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -24,10 +25,13 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
+from ...engines.inline import read_exported
 from ...eval import BenchOptions, environment, to_json
 from ...eval.timing.bootstrap import speed_ratio, summarize
 from ...eval.timing.operators import wall_clock
+from ...eval.timing.peaks import PeakMeter
 from ...eval.timing.turns import take_turns
+from ...export.macs import graph_macs
 from ...export.to_onnx import export
 from ...runtime.contract import Precision
 from ...runtime.files import write_text
@@ -37,9 +41,10 @@ from ...runtime.sessions.open import model_from_text, open_artefact
 from ...train.deploy.deployment import Shapes
 from ...train.shapes.scenes import draw_scene
 from ...train.weights.import_weights import import_checkpoint
+from ...workflows.latency.floor import probes_for
 from .instances import Instances, agreement, stored
 
-CANVAS_HW = (800, 1344)
+PICTURE_HW, CANVAS_HW = (800, 1333), (800, 1344)
 HERE = {
     "maskrt, ONNX Runtime FP32": "fp32.onnx",
     "maskrt, OpenVINO FP32": "fp32.onnx@openvino",
@@ -47,6 +52,7 @@ HERE = {
 }
 """Rows of this package, and what each opens."""
 EAGER, ITS_ONNX = "torchvision", "torchvision's ONNX file, ONNX Runtime"
+WITHOUT = "{}, masks not pasted"
 Call = Callable[[], float]
 
 
@@ -112,7 +118,9 @@ def found_by(predictor: Predictor, picture: Image) -> Instances:
     return Instances(boxes, scores, outputs["labels"][0, :count].astype(np.int64), masks)
 
 
-def take(calls: dict[str, Call], turns: int) -> dict[str, list[float]]:
+def take(
+    calls: Mapping[str, Call], turns: int, after_round: Callable[[], None] = lambda: None
+) -> dict[str, list[float]]:
     """Milliseconds of each, in turns; two calls of each come before."""
     for call in calls.values():
         call()
@@ -126,13 +134,13 @@ def take(calls: dict[str, Call], turns: int) -> dict[str, list[float]]:
         return sum(taken)
 
     ways = [(name, lambda n, name=name: turn(name, n)) for name in calls]
-    take_turns(ways, 1, BenchOptions(turns), lambda done, text: None)
+    take_turns(ways, 1, BenchOptions(turns), lambda done, text: None, after_round)
     return times
 
 
 def measure(python: Path, turns: int, threads: int) -> dict[str, Any]:
     """The record."""
-    picture = draw_scene(np.random.default_rng(14), CANVAS_HW).image
+    picture = draw_scene(np.random.default_rng(14), PICTURE_HW).image
     with tempfile.TemporaryDirectory() as name, ExitStack() as opened:
         folder = Path(name)
         np.save(folder / "picture.npy", picture)
@@ -145,17 +153,25 @@ def measure(python: Path, turns: int, threads: int) -> dict[str, Any]:
             "fp16": folder / "fp16.onnx",
         }
         export(checkpoint, paths, shapes=Shapes(canvas_hw=CANVAS_HW), pictures=[picture])
-        calls = {EAGER: eager.call("all"), f"{EAGER} without pasting": eager.call("heads")}
-        calls[ITS_ONNX] = its_onnx(folder / "torchvision.onnx", picture, threads)
-        theirs, same = stored(folder / "found.npz", 1)[0], {}
+        calls: dict[str, Call] = {}
+        for masks, file in (("{}", "all"), (WITHOUT, "heads")):
+            calls[masks.format(EAGER)] = eager.call(file)
+            path = folder / f"{file}.onnx"
+            calls[masks.format(ITS_ONNX)] = its_onnx(path, picture, threads)
+        theirs, same, backends = stored(folder / "found.npz", 1)[0], {}, []
         for title, what in HERE.items():
             ref = model_from_text(folder / what)
             session = open_artefact(ref.path, ref.session, ref.options)
+            backends.append(session.backend)
             predictor = opened.enter_context(Predictor(session))
             calls[title] = here(predictor, picture)
-            same[title] = asdict(agreement([(theirs, found_by(predictor, picture))]))
-        times = take(calls, turns)
-        return {"versions": eager.versions, "same": same, **summary(times)}
+            if predictor.contract.precision == "fp32":
+                same[title] = asdict(agreement([(theirs, found_by(predictor, picture))]))
+        meter = PeakMeter(probes_for(backends))
+        times = take(calls, turns, meter.round)
+        macs = graph_macs(read_exported(paths["fp32"])[0]).layer_macs
+        found = {"versions": eager.versions, "layer_macs": macs, "same": same, **summary(times)}
+        return {**found, "peaks": to_json(meter.peaks())}
 
 
 def summary(times: dict[str, list[float]]) -> dict[str, Any]:
