@@ -69,6 +69,12 @@ def add_source(sub: argparse.ArgumentParser) -> None:
         help="of the pictures, that is the val split where there is none (default 0.1)",
     )
 
+    sub.add_argument(
+        "--lenient",
+        action="store_true",
+        help="go on where many objects are probably wrong, which `maskrt data check` lists",
+    )
+
 
 def add_data(sub: argparse.ArgumentParser) -> None:
     """Pictures with ground truth to measure on."""
@@ -101,8 +107,10 @@ def data_source(arguments: Arguments) -> DataSource | None:
             "pictures and --annotations too. To measure on a pair name it by these."
         )
     if folder is not None:
-        return DataSource(folder, None, arguments.val_share)
-    return None if pair is None else DataSource(*pair, arguments.val_share, val)
+        return DataSource(folder, None, arguments.val_share, lenient=arguments.lenient)
+    if pair is None:
+        return None
+    return DataSource(*pair, arguments.val_share, val, lenient=arguments.lenient)
 
 
 def _pair(arguments: Arguments, prefix: str) -> tuple[Path, Path] | None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..eval.datasets.source import DataSource
     from ..train.weights.import_weights import import_checkpoint
     from .bisection import bisect_precision
-    from .data import draw_data, load_data
+    from .data import check_data, draw_data, load_data, show_data
     from .demo import run_demo
     from .deployment import export_checkpoint
     from .inspection import inspect_file
@@ -40,6 +40,7 @@ __all__ = [
     "bisect_precision",
     "build_bundle",
     "build_engine",
+    "check_data",
     "diagnose",
     "draw_data",
     "evaluate",
@@ -51,6 +52,7 @@ __all__ = [
     "new_checkpoint",
     "predict_files",
     "run_demo",
+    "show_data",
     "train_recipe",
 ]
 
@@ -63,6 +65,7 @@ _MODULES = {
     "bisect_precision": ".bisection",
     "build_bundle": "..engines.bundle",
     "build_engine": "..engines.builder",
+    "check_data": ".data",
     "diagnose": "..engines.doctor",
     "draw_data": ".data",
     "evaluate": ".measure",
@@ -74,6 +77,7 @@ _MODULES = {
     "new_checkpoint": ".training",
     "predict_files": ".prediction",
     "run_demo": ".demo",
+    "show_data": ".data",
     "train_recipe": ".training",
 }
 """Where each is defined."""

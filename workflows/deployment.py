@@ -153,4 +153,7 @@ def _calibration(data: Path | None, precision: Precision, images: int) -> tuple[
     if data is None:
         return ()
     require_at_least_one(calibration_images=images)
-    return tuple(record.path for record in load_data(data, "train", images).images)
+    from ..eval.datasets.source import DataSource
+
+    source = DataSource(data, lenient=True)  # of which only the pictures are taken
+    return tuple(record.path for record in load_data(source, "train", images).images)

@@ -12,30 +12,25 @@ Source: cocodataset.org, Data format.
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from ...runtime.errors import InputError
 from ...runtime.files import sha256_of
+from ..checks.suspects import require_plausible
 from ..datasets.finding import Found, find_split, names_of_split
 from ..datasets.labelme import labelme_sections
-from ..datasets.layout import CocoPart, YoloPart
+from ..datasets.layout import CocoPart, Part, YoloPart
 from ..datasets.source import DataSource, Split, source_of
 from ..datasets.yolo import yolo_sections
 from .categories import Category, read_categories
 from .pictures import ImageRecord, read_images
-from .rows import REMEDY, Row, is_number
+from .rows import REMEDY, Reading, Row, is_number
 from .sections import Sections, read_rows
 from .segmentations import Segmentation, checked_segmentation, mask_area, reach
 
 Box = tuple[float, float, float, float]
-
-
-_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,46 +75,54 @@ class CocoSplit:
 def read_split(data: Path | DataSource, split: Split) -> CocoSplit:
     """Read the annotations of a split of labelled pictures.
 
-    How many objects have no mask and are left out, boxes that look like two corners, categories
-    that are no classes, and pictures found elsewhere than said are logged as warnings.
+    How many objects have no mask and are left out, categories that are no classes, and pictures
+    found elsewhere than said are logged as warnings.
 
     Raises:
         InputError: the folder, its annotations or its pictures' folder is missing, a file is not
-            what its layout says, a value in it is impossible, or no object has a mask.
+            what its layout says, a value in it is impossible, no object has a mask, or many are
+            probably wrong (`checks.suspects`) and the source is not lenient.
     """
-    found = find_split(source_of(data), split)
-    path, folder, rows = sections_of(found)
-    images = read_images(path, rows["images"], folder)
-    used = {_hashable(row.values["category_id"]) for row in rows["annotations"]}
-    categories = read_categories(path, rows["categories"], used)
+    source, reading = source_of(data), Reading()
+    found = find_split(source, split)
+    path, folder, rows = sections_of(found.part, reading)
+    images = read_images(path, rows["images"], folder, reading)
+    categories = read_categories(path, rows["categories"], used_by(rows["annotations"]), reading)
     kept = images if found.share is None else _share_of(path, images, split, found.share)
-    annotations = _annotations(path, rows["annotations"], images, kept, categories)
+    mine = [row for row in rows["annotations"] if _image_of(row, images).image_id in kept]
+    annotations = [read_annotation(row, images, categories) for row in mine]
+    with_masks = _with_masks(path, annotations, reading)
+    sizes_hw = {image_id: image.image_hw for image_id, image in kept.items()}
+    require_plausible(path, with_masks, sizes_hw, lenient=source.lenient)
     return CocoSplit(
         annotation_file=path,
         images=tuple(kept[image_id] for image_id in sorted(kept)),
-        annotations=tuple(annotations),
+        annotations=tuple(with_masks),
         categories=tuple(Category(*pair) for pair in sorted(categories.items())),
         found=found,
     )
 
 
-def sections_of(found: Found) -> tuple[Path, Path, Sections]:
+def sections_of(part: Part, reading: Reading) -> tuple[Path, Path, Sections]:
     """The file that errors name, the folder of the pictures, and COCO's three lists.
+
+    Args:
+        part: of a layout.
+        reading: takes faults of single rows, and remarks.
 
     Raises:
         InputError: a file is not what its layout says, or the pictures' folder is missing.
     """
-    part = found.part
     if isinstance(part, CocoPart):
         if not part.pictures.is_dir():
             raise InputError(
                 f"{part.pictures}: no such folder; {part.file.name} lists pictures in it. "
                 "Put the pictures there."
             )
-        return part.file, part.pictures, read_rows(part.file)
+        return part.file, part.pictures, read_rows(part.file, reading)
     if isinstance(part, YoloPart):
-        return part.settings, *yolo_sections(part)
-    return part.folder, *labelme_sections(part)
+        return part.settings, *yolo_sections(part, reading)
+    return part.folder, *labelme_sections(part, reading)
 
 
 def _share_of(
@@ -135,20 +138,6 @@ def _share_of(
     return kept
 
 
-def _annotations(
-    path: Path,
-    rows: Sequence[Row],
-    images: dict[int, ImageRecord],
-    kept: dict[int, ImageRecord],
-    categories: dict[int, str],
-) -> list[Annotation]:
-    """Those of the pictures `kept`, each checked; what is odd about many is said."""
-    mine = [row for row in rows if _image_of(row, images).image_id in kept]
-    annotations = _with_masks(path, [_annotation(row, images, categories) for row in mine])
-    _say_corners(path, annotations, images)
-    return annotations
-
-
 def _image_of(row: Row, images: dict[int, ImageRecord]) -> ImageRecord:
     image_id = row.whole("image_id")
     if image_id not in images:
@@ -156,10 +145,19 @@ def _image_of(row: Row, images: dict[int, ImageRecord]) -> ImageRecord:
     return images[image_id]
 
 
-def _annotation(
+def read_annotation(
     row: Row, images: dict[int, ImageRecord], categories: dict[int, str]
 ) -> Annotation | None:
-    """One checked annotation; None without a mask."""
+    """One checked annotation; None without a mask.
+
+    Args:
+        row: of the file.
+        images: by id.
+        categories: names by id.
+
+    Raises:
+        InputError: a value is impossible, or its picture or category is not listed.
+    """
     image, category_id = _image_of(row, images), row.whole("category_id")
     if category_id not in categories:
         raise row.refused("category_id", "an id that categories lists")
@@ -173,6 +171,11 @@ def _annotation(
         return None
     area = area or mask_area(segmentation, image_hw)
     return Annotation(image.image_id, category_id, bbox, segmentation, iscrowd, area)
+
+
+def used_by(rows: Sequence[Row]) -> set[object]:
+    """`category_id` of every annotation, as it is written."""
+    return {_hashable(row.values["category_id"]) for row in rows}
 
 
 def _hashable(value: object) -> object:
@@ -191,7 +194,9 @@ def _bbox(row: Row, side_px: int) -> Box:
     return x, y, width, height
 
 
-def _with_masks(path: Path, found: Sequence[Annotation | None]) -> list[Annotation]:
+def _with_masks(
+    path: Path, found: Sequence[Annotation | None], reading: Reading
+) -> list[Annotation]:
     """Those that are no None; says how many are."""
     kept = [annotation for annotation in found if annotation is not None]
     if found and not kept:
@@ -201,24 +206,6 @@ def _with_masks(path: Path, found: Sequence[Annotation | None]) -> list[Annotati
         )
     if len(kept) < len(found):
         left_out = len(found) - len(kept)
-        _LOG.warning("%s: %d of %d objects have no mask: left out.", path, left_out, len(found))
+        text = f"{left_out} of {len(found)} objects have no mask: left out."
+        reading.remark("no mask", path, text)
     return kept
-
-
-def _say_corners(
-    path: Path, annotations: Sequence[Annotation], images: dict[int, ImageRecord]
-) -> None:
-    """Boxes as x0, y0, x1, y1 are the commonest mistake of converters, and cost AP in silence."""
-    if not annotations:
-        return
-    a, b, c, d = np.array([annotation.bbox for annotation in annotations]).T
-    height, width = np.array([images[annotation.image_id].image_hw for annotation in annotations]).T
-    beyond = (a + c > width) | (b + d > height)
-    corners = (a < c) & (b < d) & (c <= width) & (d <= height)
-    suspect = int((beyond & corners).sum())
-    if 2 * suspect > len(annotations):
-        _LOG.warning(
-            "%s: %d of %d boxes reach beyond their picture as x, y, width, height and fit as two "
-            "corners. If they are corners, write x1 - x0 and y1 - y0 instead.",
-            *(path, suspect, len(annotations)),
-        )

@@ -6,18 +6,16 @@ other tools list the background. Neither is a thing to find.
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .rows import Row
+from ...runtime.errors import InputError
+from .rows import Reading, Row
 
 _GROUND_NAMES = ("_background_", "__background__")
 _DOUBTFUL_NAME = "background"
-
-_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -28,48 +26,64 @@ class Category:
     name: str
 
 
-def read_categories(file: Path, rows: Sequence[Row], used: Collection[object]) -> dict[int, str]:
+def read_categories(
+    file: Path, rows: Sequence[Row], used: Collection[object], reading: Reading
+) -> dict[int, str]:
     """Names by id; neither is listed twice.
 
-    What is left out because it is no class is logged, as is a class that may be none.
+    What is left out because it is no class is remarked, as is a class that may be none.
 
     Args:
         file: of the annotations.
         rows: its categories.
         used: `category_id` of every annotation.
+        reading: takes faults and remarks.
 
     Raises:
         InputError: an id or a name is missing or given twice.
     """
-    categories = _checked(rows)
+    by_id = _checked(rows, reading)
+    categories = {number: row.text("name") for number, row in by_id.items()}
     unused = {number: name for number, name in categories.items() if number not in used}
-    parent = _parent(rows)
+    parent = _parent([*by_id.values()])
     none = {n: name for n, name in unused.items() if name in _GROUND_NAMES or n == parent}
     if len(none) < len(categories):
         for number, name in none.items():
             why = "above all others" if number == parent else "the background"
-            _LOG.warning("%s: category %r has no object and is %s: left out.", file, name, why)
+            text = f"category {name!r} has no object and is {why}: left out."
+            reading.remark("no class", file, text, [by_id[number]])
             del categories[number]
-    if _DOUBTFUL_NAME in unused.values():
-        _LOG.warning(
-            "%s: category %r has no object and becomes a class. Remove it from categories.",
-            *(file, _DOUBTFUL_NAME),
+    doubtful = [by_id[number] for number, name in unused.items() if name == _DOUBTFUL_NAME]
+    if doubtful:
+        text = (
+            f"category {_DOUBTFUL_NAME!r} has no object and becomes a class. Remove it from "
+            "categories."
         )
+        reading.remark("doubtful class", file, text, doubtful)
     return categories
 
 
-def _checked(rows: Sequence[Row]) -> dict[int, str]:
-    categories: dict[int, str] = {}
-    names = set()
+def _checked(rows: Sequence[Row], reading: Reading) -> dict[int, Row]:
+    by_id: dict[int, Row] = {}
+    names: set[str] = set()
     for row in rows:
-        number, name = row.whole("id"), row.text("name")
-        if number in categories:
-            raise row.refused("id", "an id of its own for each category")
-        if name in names:
-            raise row.refused("name", "names that tell the categories apart")
-        categories[number] = name
+        try:
+            number, name = _category(row, by_id, names)
+        except InputError as err:
+            reading.refuse(err, row)
+            continue
+        by_id[number] = row
         names.add(name)
-    return categories
+    return by_id
+
+
+def _category(row: Row, ids: Collection[int], names: Collection[str]) -> tuple[int, str]:
+    number, name = row.whole("id"), row.text("name")
+    if number in ids:
+        raise row.refused("id", "an id of its own for each category")
+    if name in names:
+        raise row.refused("name", "names that tell the categories apart")
+    return number, name
 
 
 def _parent(rows: Sequence[Row]) -> int | None:

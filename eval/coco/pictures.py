@@ -7,7 +7,6 @@ marker; what they leave in doubt is decoded. Other formats are measured when the
 
 from __future__ import annotations
 
-import logging
 import os.path
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,12 +19,10 @@ from ...runtime.errors import InputError
 from ...runtime.pictures.preprocess import read_image
 from ..datasets.picture_files import PictureFiles
 from ..datasets.picture_sizes import header_size_hw
-from .rows import Row, shown
+from .rows import Reading, Row, shown
 
 _MEASURED = (".jpg", ".jpeg", ".png")
 _LONGEST_SIDE_PX, _MOST_PIXELS = 2**20, 2**30  # what OpenCV decodes
-
-_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -38,15 +35,18 @@ class ImageRecord:
     """Height and width in pixels as the annotation file states them."""
 
 
-def read_images(file: Path, rows: Sequence[Row], folder: Path) -> dict[int, ImageRecord]:
+def read_images(
+    file: Path, rows: Sequence[Row], folder: Path, reading: Reading
+) -> dict[int, ImageRecord]:
     """The pictures of an annotation file by id; no id and no file is listed twice.
 
-    Those that are elsewhere than the file says are logged. Whether they exist is not checked.
+    Those that are elsewhere than the file says are remarked. Whether they exist is not checked.
 
     Args:
         file: of the annotations.
         rows: its images.
         folder: that holds them, or whose folders do.
+        reading: takes faults and remarks.
 
     Raises:
         InputError: a value is impossible or given twice, or a name fits several files.
@@ -55,17 +55,27 @@ def read_images(file: Path, rows: Sequence[Row], folder: Path) -> dict[int, Imag
     images: dict[int, ImageRecord] = {}
     places: dict[Path, int] = {}
     for row in rows:
-        record = _image(row, pictures)
-        if record.image_id in images:
-            other = images[record.image_id].path.name
-            found = f"{record.image_id} is given to {other} and to {record.path.name}"
-            raise row.refused("id", "an id of its own for each picture", found)
-        if record.path in places:
-            found = f"is that of images[{places[record.path]}] too: {row.values['file_name']}"
-            raise row.refused("file_name", "each picture once", found)
+        try:
+            record = _image(row, pictures)
+            _require_new(row, record, images, places)
+        except InputError as err:
+            reading.refuse(err, row)
+            continue
         images[record.image_id], places[record.path] = record, row.index
-    _say_moved(file, pictures, len(images))
+    _say_moved(file, pictures, len(images), reading)
     return images
+
+
+def _require_new(
+    row: Row, record: ImageRecord, images: dict[int, ImageRecord], places: dict[Path, int]
+) -> None:
+    if record.image_id in images:
+        other = images[record.image_id].path.name
+        found = f"{record.image_id} is given to {other} and to {record.path.name}"
+        raise row.refused("id", "an id of its own for each picture", found)
+    if record.path in places:
+        found = f"is that of images[{places[record.path]}] too: {row.values['file_name']}"
+        raise row.refused("file_name", "each picture once", found)
 
 
 def _image(row: Row, pictures: PictureFiles) -> ImageRecord:
@@ -85,13 +95,14 @@ def _image(row: Row, pictures: PictureFiles) -> ImageRecord:
     return ImageRecord(row.whole("id"), path, (height, width))
 
 
-def _say_moved(path: Path, pictures: PictureFiles, total: int) -> None:
+def _say_moved(path: Path, pictures: PictureFiles, total: int, reading: Reading) -> None:
     if pictures.moved:
         name, place = pictures.moved[0]
-        _LOG.warning(
-            "%s: %d of %d pictures are not where file_name says: found by name, e.g. %s is %s.",
-            *(path, len(pictures.moved), total, name, place),
+        text = (
+            f"{len(pictures.moved)} of {total} pictures are not where file_name says: found by "
+            f"name, e.g. {name} is {place}."
         )
+        reading.remark("moved picture", path, text)
 
 
 def read_record(record: ImageRecord) -> npt.NDArray[np.uint8]:
@@ -131,10 +142,15 @@ def require_pictures(images: Sequence[ImageRecord], file: Path) -> None:
             "them from the file."
         )
     for image in images:
-        _require_size(image)
+        require_size(image)
 
 
-def _require_size(image: ImageRecord) -> None:
+def require_size(image: ImageRecord) -> None:
+    """Check that a picture that is there has the annotated size, as far as its header tells.
+
+    Raises:
+        InputError: it has another, or is cut off.
+    """
     size_hw = header_size_hw(image.path)
     if size_hw == image.image_hw:
         return

@@ -5,33 +5,33 @@ Ids are texts of digits, and a mask of one polygon is that polygon's list of num
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .rows import Row, is_number
+from .rows import Reading, Row, is_number
 
 _IDS = ("id", "image_id", "category_id")
 _WHOLE = re.compile(r"-?[0-9]{1,18}")
 _FEWEST = 6  # numbers of a polygon
 
-_LOG = logging.getLogger(__name__)
 
-
-def respell(file: Path, sections: Mapping[str, list[Row]]) -> None:
-    """Put COCO's spelling into the rows, in place; a warning says how often."""
-    rows = [row.values for section in sections.values() for row in section]
-    ids = sum(_respell_ids(values) for values in rows)
-    flat = sum(_respell_flat(row.values) for row in sections["annotations"])
-    if ids:
-        _LOG.warning("%s: %d ids are text, as VIA writes them: read as numbers.", file, ids)
+def respell(file: Path, sections: Mapping[str, list[Row]], reading: Reading) -> None:
+    """Put COCO's spelling into the rows, in place; `reading` is told how often."""
+    rows = [row for section in sections.values() for row in section]
+    counts = [_respell_ids(row.values) for row in rows]
+    flat = [row for row in sections["annotations"] if _respell_flat(row.values)]
+    if ids := sum(counts):
+        text = f"{ids} ids are text, as VIA writes them: read as numbers."
+        spelled = [row for row, count in zip(rows, counts, strict=True) if count]
+        reading.remark("id as text", file, text, spelled)
     if flat:
-        _LOG.warning(
-            "%s: %d segmentations are one list of numbers, as VIA writes them: read as a polygon.",
-            *(file, flat),
+        text = (
+            f"{len(flat)} segmentations are one list of numbers, as VIA writes them: read as a "
+            "polygon."
         )
+        reading.remark("flat segmentation", file, text, flat)
 
 
 def _respell_ids(values: dict[str, Any]) -> int:

@@ -7,8 +7,10 @@ nothing behind it, pycocotools above all, ever sees a value that it would crash 
 
 from __future__ import annotations
 
+import logging
 import math
 import reprlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,8 @@ from ...runtime.errors import InputError
 
 REMEDY = "Correct the file, or make or download it again."
 _LARGEST_ID = 2**63 - 1  # pycocotools sorts ids as 64-bit integers
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,21 @@ class Row:
         if not is_number(value) or not low <= value <= high:
             raise self.refused(field, f"a number from {low:g} to {high:g}")
         return float(value)
+
+
+class Reading:
+    """What becomes of faults while files are read: the first refusal ends it, remarks are logged.
+
+    `checks` collects them instead, from the same rules.
+    """
+
+    def refuse(self, error: InputError, row: Row | None = None) -> None:
+        """Take a fault that leaves `row`, or a whole picture, unread."""
+        raise error
+
+    def remark(self, kind: str, file: Path, text: str, rows: Sequence[Row] = ()) -> None:
+        """Take what is read in spite of its spelling, or left out; `rows` are those meant."""
+        _LOG.warning("%s: %s", file, text)
 
 
 def is_number(value: Any) -> bool:

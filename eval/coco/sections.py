@@ -9,7 +9,7 @@ from typing import Any
 
 from ...runtime.errors import InputError, first_line
 from .respelling import respell
-from .rows import REMEDY, Row
+from .rows import REMEDY, Reading, Row
 
 _KEYS = {
     "images": ("id", "file_name", "height", "width"),
@@ -22,10 +22,10 @@ Sections = Mapping[str, list[Row]]
 """`images`, `annotations` and `categories`."""
 
 
-def read_rows(path: Path) -> Sections:
+def read_rows(path: Path, reading: Reading | None = None) -> Sections:
     """The three lists of a file, every row with the keys that each must have.
 
-    What VIA spells in its own way is respelled, and a warning says so.
+    What VIA spells in its own way is respelled, and `reading` is told so.
 
     Raises:
         InputError: the file is not COCO JSON, or lists no picture or no category.
@@ -40,8 +40,9 @@ def read_rows(path: Path) -> Sections:
         )
     if not isinstance(raw, dict):
         raise _unreadable(path, "the JSON is no object")
-    sections = {name: _rows(path, name, raw.get(name, [])) for name in _KEYS}
-    respell(path, sections)
+    reading = reading or Reading()
+    sections = {name: _rows(path, name, raw.get(name, []), reading) for name in _KEYS}
+    respell(path, sections, reading)
     if not sections["images"] or not sections["categories"]:
         raise InputError(
             f"{path}: {len(sections['images'])} images and {len(sections['categories'])} "
@@ -61,18 +62,22 @@ def _parsed(path: Path) -> Any:
         raise _unreadable(path, first_line(err)) from err
 
 
-def _rows(path: Path, section: str, rows: Any) -> list[Row]:
+def _rows(path: Path, section: str, rows: Any, reading: Reading) -> list[Row]:
     if not isinstance(rows, list):
         raise _unreadable(path, f"'{section}' is no list")
-    keys = _KEYS[section]
-    for place, row in enumerate(rows):
-        missing = [key for key in keys if not isinstance(row, dict) or key not in row]
-        if missing:
-            raise InputError(
-                f"{path}: {section}[{place}] has no {' and no '.join(missing)}; expected COCO's "
-                f"instance format. {REMEDY}"
-            )
-    return [Row(path, section, place, row) for place, row in enumerate(rows)]
+    keys, whole = _KEYS[section], []
+    for place, values in enumerate(rows):
+        row = Row(path, section, place, values if isinstance(values, dict) else {})
+        missing = [key for key in keys if key not in row.values]
+        if not missing:
+            whole.append(row)
+            continue
+        error = InputError(
+            f"{path}: {section}[{place}] has no {' and no '.join(missing)}; expected COCO's "
+            f"instance format. {REMEDY}"
+        )
+        reading.refuse(error, row)
+    return whole
 
 
 def _unreadable(path: Path, why: str, remedy: str = "") -> InputError:

@@ -40,7 +40,7 @@ def coco_layout(root: Path) -> Layout | None:
 
 def _files_beside(root: Path) -> list[Path]:
     """COCO JSON in the data set's folder or its `annotations`."""
-    named = sorted((root / "annotations").glob("instances_*.json"))
+    named = json_files(root / "annotations", "instances_*.json")
     if named:
         return named
     files = [*json_files(root), *json_files(root / "annotations")]

@@ -8,6 +8,9 @@ from typing import Any, Literal
 
 JsonKind = Literal["coco", "labelme", "via", "label studio", "list", "broken", "other"]
 
+CLEAN = ".clean.json"
+"""How the copies end that `maskrt data check --fix` writes, which are no layout's own."""
+
 KIND_WORDS: dict[JsonKind, str] = {
     "coco": "COCO annotations",
     "labelme": "a picture's labels by labelme",
@@ -42,6 +45,7 @@ def _kind_of(raw: dict[str, Any]) -> JsonKind:
     return "via" if regions or "_via_img_metadata" in raw else "other"
 
 
-def json_files(folder: Path) -> list[Path]:
-    """Those in a folder, sorted, hidden ones apart; none where there is no folder."""
-    return sorted(p for p in folder.glob("*.json") if not p.name.startswith("."))
+def json_files(folder: Path, pattern: str = "*.json") -> list[Path]:
+    """Those in a folder, sorted, hidden ones and clean copies apart; none where it is none."""
+    found = (p for p in folder.glob(pattern) if not p.name.startswith("."))
+    return sorted(p for p in found if not p.name.endswith(CLEAN))

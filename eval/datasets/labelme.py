@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ...runtime.errors import InputError, first_line
-from ..coco.rows import Row, shown
+from ..coco.rows import Reading, Row, shown
 from ..coco.sections import Sections
 from .json_kinds import json_kind
 from .labelme_shapes import IGNORED, objects_of
@@ -107,23 +107,30 @@ def _names(root: Path, labels: set[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*known, *sorted(labels)]))
 
 
-def labelme_sections(part: LabelmePart) -> tuple[Path, Sections]:
+def labelme_sections(part: LabelmePart, reading: Reading) -> tuple[Path, Sections]:
     """The folder that file names are relative to, and the three lists.
 
     Shapes without an area are objects without a mask; how many pictures were labelled before their
-    EXIF turn is logged.
+    EXIF turn is remarked.
 
     Raises:
         InputError: a file or a shape in it is not as labelme writes it.
     """
     pictures = PictureFiles(part.folder)
-    read = [_read_picture(part, place, pictures) for place in range(len(part.files))]
-    turned = sum(turn != _UPRIGHT for _, _, turn in read)
+    read = []
+    for place, file in enumerate(part.files):
+        try:
+            read.append(_read_picture(part, place, pictures))
+        except InputError as err:
+            name = file.relative_to(part.folder).as_posix()
+            reading.refuse(err, Row(file, "images", place, {"id": place + 1, "file_name": name}))
+    turned = [image for image, _, turn in read if turn != _UPRIGHT]
     if turned:
-        _LOG.warning(
-            "%s: %d pictures were labelled before their EXIF turn: labels are turned with them.",
-            *(part.folder, turned),
+        text = (
+            f"{len(turned)} pictures were labelled before their EXIF turn: labels are turned with "
+            "them."
         )
+        reading.remark("turned picture", part.folder, text, turned)
     categories = [
         Row(part.folder, "labels", place, {"id": place + 1, "name": name})
         for place, name in enumerate(part.names)

@@ -34,6 +34,8 @@ class DataSource:
     None is `VAL_SHARE`."""
     val: tuple[Path, Path] | None = None
     """Pictures and COCO JSON of the val split, where `annotations` are those of the train split."""
+    lenient: bool = False
+    """Whether what reads well and would change a metric in silence is said instead of refused."""
 
     def __post_init__(self) -> None:
         """Refuse a share that no split can be."""
@@ -53,7 +55,8 @@ class DataSource:
             named |= dict(zip(("val-images", "val-annotations"), self.val, strict=True))
         if self.val_share is not None:
             named["val-share"] = f"{self.val_share:g}"
-        return " ".join(f"--{name} {shlex.quote(str(value))}" for name, value in named.items())
+        words = [f"--{name} {shlex.quote(str(value))}" for name, value in named.items()]
+        return " ".join([*words, *(["--lenient"] if self.lenient else [])])
 
     def __str__(self) -> str:
         """As a sentence names it."""

@@ -18,7 +18,7 @@ from typing import Any
 
 from ...runtime.errors import InputError, first_line
 from ...runtime.pictures.sources import PICTURE_SUFFIXES
-from ..coco.rows import Row, shown
+from ..coco.rows import Reading, Row, shown
 from ..coco.sections import Sections
 from .layout import Layout, Part, YoloPart
 from .picture_sizes import Size, size_hw
@@ -105,7 +105,7 @@ def _bases(file: Path, settings: Mapping[str, Any]) -> list[Path]:
     return [file.parent / str(given), file.parent] if given else [file.parent]
 
 
-def yolo_sections(part: YoloPart) -> tuple[Path, Sections]:
+def yolo_sections(part: YoloPart, reading: Reading) -> tuple[Path, Sections]:
     """The folder that file names are relative to, and the three lists.
 
     Raises:
@@ -121,12 +121,17 @@ def yolo_sections(part: YoloPart) -> tuple[Path, Sections]:
     objects: list[Row] = []
     labelled = 0
     for number, picture in enumerate(part.pictures, 1):
-        height, width = size_hw(picture)
         row = {"id": number, "file_name": picture.relative_to(folder).as_posix()}
-        images.append(Row(picture, "picture", 0, {**row, "height": height, "width": width}))
         labels = _label_file(picture)
         labelled += labels.is_file()
-        objects += _objects(labels, number, (height, width), part.names)
+        try:
+            height, width = size_hw(picture)
+            found = [*_objects(labels, number, (height, width), part.names)]
+        except InputError as err:
+            reading.refuse(err, Row(picture, "picture", 0, row))
+            continue
+        images.append(Row(picture, "picture", 0, {**row, "height": height, "width": width}))
+        objects += found
     if not labelled:
         raise InputError(
             f"{_label_file(part.pictures[0])}: no such file, nor any other of the "

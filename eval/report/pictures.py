@@ -101,6 +101,12 @@ def drawn_jpeg(
     return _jpeg(_draw(image, rles, boxes, captions, [_colour(label) for label in labels]))
 
 
+def truth_jpeg(data: CocoData, record: ImageRecord) -> tuple[bytes, int]:
+    """A picture with its annotated objects as JPEG, and how many they are; crowds apart."""
+    annotations = _annotations(data, record.image_id)
+    return _jpeg(_draw_truth(data, read_record(record), annotations)), len(annotations)
+
+
 def _pair(
     data: CocoData, record: ImageRecord, prediction: Prediction, class_names: Sequence[str]
 ) -> Picture:

@@ -49,7 +49,12 @@ def sample_of(
     """
     names = [class_names[label] for label in labels]
     jpeg = drawn_jpeg(image, masks, boxes, names, labels)
-    return Sample(title, jpeg, f"{len(names)} object{'' if len(names) == 1 else 's'}")
+    return Sample(title, jpeg, in_words(len(names)))
+
+
+def in_words(objects: int) -> str:
+    """How many objects there are."""
+    return f"{objects} object{'' if objects == 1 else 's'}"
 
 
 def samples_page(title: str, note: str, samples: Sequence[Sample]) -> str:

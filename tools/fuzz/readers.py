@@ -69,10 +69,10 @@ def _read_coco_eval(folder: Path) -> object:
     """Ground truth, and AP and AR of one prediction in each picture."""
     import numpy as np
 
-    from ...eval import Prediction, coco_ap, coco_ar, load_coco
+    from ...eval import DataSource, Prediction, coco_ap, coco_ar, load_coco
     from ...runtime.results.rle import rle_from_crop
 
-    data = load_coco(folder)
+    data = load_coco(DataSource(folder, lenient=True))
     predictions = [
         Prediction(
             image_id=image.image_id,
@@ -89,12 +89,13 @@ def _read_coco_eval(folder: Path) -> object:
 
 def _read_coco_train(folder: Path) -> object:
     """One epoch of augmented batches."""
+    from ...eval.datasets.source import DataSource
     from ...runtime.contract import ResizeRule
     from ...train.data.augment import Augmentation
     from ...train.data.batches import loader
     from ...train.data.dataset import CocoInstances
 
-    dataset = CocoInstances(folder, "val")
+    dataset = CocoInstances(DataSource(folder, lenient=True), "val")
     augmentation = Augmentation(ResizeRule(0, 96), short_sides_px=(40, 72))
     batches = loader(dataset, 2, seed=0, epoch=0, workers=0, augmentation=augmentation)
     return [batch.image_ids for batch in batches]

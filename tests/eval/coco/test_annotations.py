@@ -11,6 +11,7 @@ import pytest
 from maskrt.eval.coco.annotations import Annotation, read_split
 from maskrt.eval.coco.categories import Category
 from maskrt.eval.coco.pictures import read_record
+from maskrt.eval.datasets.source import DataSource
 from maskrt.runtime.errors import InputError
 
 
@@ -173,15 +174,32 @@ def test_objects_without_a_mask_are_left_out_and_counted(folder, caplog, segment
         read_split(folder, "val")
 
 
-def test_boxes_that_look_like_corners_are_told(folder, caplog):
+def test_boxes_that_look_like_corners_are_refused_or_told(folder, caplog):
     read_split(folder, "val")
     assert caplog.text == ""
 
     change(
         folder, lambda raw: [a.update(bbox=[150, 100, 230, 180]) for a in raw["annotations"][:3]]
     )
-    read_split(folder, "val")
+    with pytest.raises(InputError, match=r"3 of 5 boxes reach beyond .*in picture 11; .*--lenient"):
+        read_split(folder, "val")
+    read_split(DataSource(folder, lenient=True), "val")
     assert "3 of 5 boxes reach beyond their picture" in caplog.text
+
+
+def test_what_is_rare_is_told(folder, caplog):
+    """As in COCO's own files: fewer than one in a hundred."""
+
+    def many(raw):
+        one = raw["annotations"][0]
+        raw["annotations"] += [
+            {**one, "area": area, "bbox": [10, 10, 20, 20 + area / 1000]} for area in range(1, 200)
+        ]
+        raw["annotations"].append({**one, "bbox": [10, 10, 0, 20]})
+
+    change(folder, many)
+    assert len(read_split(folder, "val").annotations) == 205
+    assert "1 of 205 objects have a box or a mask without an area" in caplog.text
 
 
 def test_a_class_for_the_background_is_told(folder, caplog):

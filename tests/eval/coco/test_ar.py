@@ -11,6 +11,7 @@ from maskrt.eval.coco.ar import RECALL_IOUS, coco_ar
 from maskrt.eval.coco.data import load_coco
 from maskrt.eval.coco.predictions import coco_rows
 from maskrt.eval.coco.results import evaluator_of
+from maskrt.eval.datasets.source import DataSource
 
 FAR = (0, 0, 4, 4)  # a rectangle that touches no object
 
@@ -70,7 +71,7 @@ def test_one_proposal_serves_one_object(data, predict, folder):
     raw = json.loads(path.read_text())
     twice = [{**raw["annotations"][1], "id": 1}, {**raw["annotations"][1], "id": 2}]
     path.write_text(json.dumps({**raw, "annotations": twice}))
-    data = load_coco(folder)
+    data = load_coco(DataSource(folder, lenient=True))
     square = (11, 0, 60, 40, 50, 60, 0.9)
     assert coco_ar(data, predict([square])).average["mask"]["AR@10"] == pytest.approx(50.0)
     assert coco_ar(data, predict([square] * 2)).average["mask"]["AR@10"] == pytest.approx(100.0)
