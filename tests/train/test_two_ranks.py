@@ -1,6 +1,10 @@
 """Two processes train one network: gloo on the CPU, started by torchrun as a user starts them."""
 
+import csv
+import json
+import math
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -31,12 +35,12 @@ class Ended:
 def two_ranks(tiny: MakeRecipe, shapes_folder: Path, tmp_path: Path) -> Callable[..., Ended]:
     """Trains the narrow network into `tmp_path / "run"`."""
 
-    def run(*overrides: str) -> Ended:
+    def run(*overrides: str, data: Path = shapes_folder) -> Ended:
         recipe, out = tmp_path / "narrow.yaml", tmp_path / "run"
         recipe.write_text(dump_recipe(tiny("solver.steps=2", *overrides)))
         torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
         ranks = ["--nproc-per-node", "2", "--log-dir", str(tmp_path / "logs"), "--redirects", "3"]
-        train = ["train", str(recipe), "--data", str(shapes_folder), "--out", str(out)]
+        train = ["train", str(recipe), "--data", str(data), "--out", str(out)]
         done = subprocess.run(
             [*torchrun, *ranks, "-m", "maskrt", *train, "--workers", "0"],
             env=os.environ | {"OMP_NUM_THREADS": "1"},
@@ -64,6 +68,24 @@ def test_two_ranks_train_one_checkpoint(two_ranks: Callable[..., Ended], tmp_pat
     assert [row.partition(",")[0] for row in rows] == ["step", "1", "2"]
     assert "mask" in ended.said["0stdout"]
     assert not ended.said["1stdout"]  # the first rank alone measures and reports
+
+
+def test_pictures_without_objects_train_on_two_ranks(
+    two_ranks: Callable[..., Ended], shapes_folder: Path, tmp_path: Path
+) -> None:
+    """One picture in twelve has objects: in each step one rank sees none, in most both."""
+    data = shutil.copytree(shapes_folder, tmp_path / "data")
+    file = data / "annotations" / "instances_train.json"
+    raw = json.loads(file.read_text())
+    only = raw["annotations"][0]["image_id"]
+    raw["annotations"] = [one for one in raw["annotations"] if one["image_id"] == only]
+    file.write_text(json.dumps(raw))
+    ended = two_ranks("solver.steps=6", "solver.batch=2", data=data)
+    assert ended.code == 0, ended
+    with (tmp_path / "run" / "log.csv").open(newline="") as stream:
+        rows = [*csv.DictReader(stream)]
+    assert rows
+    assert all(math.isfinite(float(value)) for row in rows for value in row.values())
 
 
 def test_a_batch_that_two_ranks_cannot_share_is_refused(
