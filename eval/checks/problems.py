@@ -73,5 +73,6 @@ def item_of(row: Row) -> str:
     if number is None:
         return f"{row.section}[{row.index}]"
     name = row.values.get("file_name", row.values.get("name"))
-    named = "" if name is None else f" ({name if isinstance(name, str) else shown(name)})"
+    plain = isinstance(name, str) and name.isprintable()
+    named = "" if name is None else f" ({name if plain else shown(name)})"
     return f"{_WORDS.get(row.section, row.section)} {shown(number)}{named}"

@@ -87,6 +87,21 @@ def _read_coco_eval(folder: Path) -> object:
     return coco_ap(data, predictions), coco_ar(data, predictions)
 
 
+def _check(folder: Path) -> object:
+    """Every problem; the first that ends a run is raised as its sentence."""
+    from ...eval.checks.data_check import check_data
+    from ...eval.checks.size_tables import Ruler
+    from ...eval.datasets.source import DataSource
+    from ...runtime.errors import InputError
+
+    ruler = Ruler("fuzz", (32.0, 64.0), 96, 128, 100)
+    check = check_data(DataSource(folder), ruler, fix=True, tell=lambda done, text: None)
+    for problem in check.problems:
+        if problem.severity == "error":
+            raise InputError(str(problem))
+    return check.tables
+
+
 def _read_coco_train(folder: Path) -> object:
     """One epoch of augmented batches."""
     from ...eval.datasets.source import DataSource
@@ -157,6 +172,8 @@ READERS = {
         lambda folder: _write_yolo(folder).parents[2] / "data.yaml", _read_coco_eval, mutated_bytes
     ),
     "coco-eval": Reader(_write_coco, _read_coco_eval, mutated_json),
+    "coco-check": Reader(_write_coco, _check, mutated_json),
+    "labelme-check": Reader(_write_labelme, _check, mutated_json),
     "coco-train": Reader(_write_coco, _read_coco_train, mutated_json),
     **ARTEFACTS,
     **MEDIA,
