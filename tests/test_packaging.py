@@ -30,7 +30,7 @@ PUBLIC = {
         *("DataSource", "build_bundle", "build_engine", "diagnose", "draw_data", "evaluate"),
         "export_checkpoint",
         *("import_checkpoint", "inspect_file", "load", "load_data", "new_checkpoint"),
-        *("predict_files", "run_demo", "train_recipe"),
+        *("check_data", "predict_files", "run_demo", "show_data", "train_recipe"),
     },
     "maskrt.runtime": {
         *("BuildError", "ConfigError", "Contract", "ContractError", "ExportError", "GateError"),
