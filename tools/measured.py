@@ -296,6 +296,43 @@ def bundles() -> str:
     return table(f"{titles} | FP32 gate of the bundle", rows)
 
 
+def torchvision_same() -> str:
+    """Torchvision's detectors, imported, instance by instance, and torchvision against itself."""
+    rows = (
+        [
+            row["network"],
+            row["seed"],
+            row["here"]["instances"],
+            f"{min(row['here']['found'], row['here']['back']):.2%}",
+            *(f"{row[of]['score']:.1e}" for of in ("here", "ulp", "noise")),
+        ]
+        for row in record("torchvision_cpu")["rows"]
+    )
+    titles = "network | seed | instances | the same | score, largest difference"
+    return table(f"{titles} | torchvision, one unit in the last place | torchvision, 1e-6", rows)
+
+
+def torchvision_speed() -> str:
+    """Torchvision, its ONNX file and the same weights here, in one run."""
+    whole = record("torchvision_speed_cpu")
+    least_ms: dict[str, float] = {}
+    for peak in whole["peaks"]:
+        floor_ms = whole["layer_macs"] / peak["macs"] * min(peak["samples_ms"])
+        best = least_ms.get(peak["precision"], floor_ms)
+        least_ms[peak["precision"]] = min(best, floor_ms)
+    rows = (
+        [
+            name,
+            f"{found['p50_ms']:.0f} ({found['p50_low_ms']:.0f}-{found['p50_high_ms']:.0f})",
+            *(_ratio(ratio) for ratio in whole["faster"][name].values()),
+            f"{least_ms['bf16' if 'BF16' in name else 'fp32'] / found['p50_ms']:.0%}",
+        ]
+        for name, found in whole["summaries"].items()
+    )
+    titles = "ms (interval) | against torchvision | against its ONNX file | of the peak"
+    return table(f"what | {titles}", rows)
+
+
 def endurance() -> str:
     """What thousands of pictures leave behind in one process."""
     run = record("endurance_cpu")
@@ -338,7 +375,7 @@ TABLES: dict[str, Callable[[], str]] = {
     for make in (
         *(tiny_ap, demo_gates, full_size, floor, openvino, int8, variants, fastmask_gates),
         *(fastmask_full_size, operators, operators_gpu, rules, nms, pipeline, bundles),
-        *(endurance, runtimes),
+        *(torchvision_same, torchvision_speed, endurance, runtimes),
     )
 }
 
