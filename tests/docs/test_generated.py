@@ -8,30 +8,31 @@ from pathlib import Path
 import pytest
 
 from maskrt.cli.main import parser
-from maskrt.tools import measured, reference
+from maskrt.tools import reference
 from maskrt.tools.error_sentences import Sentence, error_names, sentences
+from maskrt.tools.measured import page as measured_page
 
 from .conftest import GENERATED
 
 
 def test_the_measured_tables_are_the_records() -> None:
-    assert measured.main(["--check"]) == 0
+    assert measured_page.main(["--check"]) == 0
 
 
 def test_a_figure_typed_by_hand_is_found(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     page = tmp_path / "measured.md"
-    page.write_text(measured.PAGE.read_text(encoding="utf-8").replace("| 52.9 |", "| 53.9 |"))
-    assert measured.main(["--check", "--page", str(page)]) == 1
+    page.write_text(measured_page.PAGE.read_text(encoding="utf-8").replace("| 52.9 |", "| 53.9 |"))
+    assert measured_page.main(["--check", "--page", str(page)]) == 1
     assert "differ" in capsys.readouterr().out
-    assert measured.main(["--page", str(page)]) == 0
-    assert page.read_text(encoding="utf-8") == measured.PAGE.read_text(encoding="utf-8")
+    assert measured_page.main(["--page", str(page)]) == 0
+    assert page.read_text(encoding="utf-8") == measured_page.PAGE.read_text(encoding="utf-8")
 
 
 def test_every_table_is_on_the_page() -> None:
-    text = measured.PAGE.read_text(encoding="utf-8")
-    assert [found[2] for found in measured.MARKED.finditer(text)] == list(measured.TABLES)
+    text = measured_page.PAGE.read_text(encoding="utf-8")
+    assert [found[2] for found in measured_page.MARKED.finditer(text)] == list(measured_page.TABLES)
 
 
 def test_the_reference_has_every_verb_and_option() -> None:

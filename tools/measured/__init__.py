@@ -1,0 +1,1 @@
+"""The tables of docs/measured.md, from the records of `eval/records`."""

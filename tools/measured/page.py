@@ -1,0 +1,54 @@
+"""Writes the tables of docs/measured.md from the records, so that no figure is typed by hand.
+
+    python -m maskrt.tools.measured            write the tables again
+    python -m maskrt.tools.measured --check    exit code 1 where page and records differ
+
+A table stands in the page between `<!-- table: NAME -->` and `<!-- end -->`; NAME is one of
+`TABLES`. The prose around it is written by hand.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from . import accuracy, speed
+from .records import ROOT
+
+PAGE = ROOT / "docs" / "measured.md"
+MARKED = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+TABLES: dict[str, Callable[[], str]] = {
+    make.__name__: make
+    for make in (
+        *(accuracy.tiny_ap, accuracy.demo_gates, speed.full_size, speed.floor),
+        *(accuracy.openvino, accuracy.int8, accuracy.variants, accuracy.fastmask_gates),
+        *(speed.fastmask_full_size, speed.operators, speed.operators_gpu, speed.rules),
+        *(speed.nms, speed.pipeline, accuracy.bundles, accuracy.torchvision_same),
+        *(speed.torchvision_speed, speed.endurance, accuracy.runtimes),
+    )
+}
+"""By name, in the order in which they are on the page."""
+
+
+def with_tables(page: str) -> str:
+    """The page with every marked table made again."""
+    return MARKED.sub(lambda found: found[1] + TABLES[found[2]]() + found[3], page)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Write the tables; with `--check` only compare. Returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m maskrt.tools.measured", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="exit code 1 where they differ")
+    parser.add_argument("--page", type=Path, default=PAGE)
+    arguments = parser.parse_args(argv)
+    written = arguments.page.read_text(encoding="utf-8")
+    made = with_tables(written)
+    if arguments.check:
+        if made != written:
+            print(f"{arguments.page}: tables differ from eval/records; run this without --check.")
+        return int(made != written)
+    arguments.page.write_text(made, encoding="utf-8")
+    return 0
