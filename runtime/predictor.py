@@ -36,9 +36,9 @@ class Predictor(Closing):
 
     With `pictures="gpu"` an engine's GPU resizes and places the pictures and pastes and encodes the
     masks, at once and not when they are asked for; pictures may be in its memory. Canvases then
-    differ from the CPU's by at most one grey level, masks of equal outputs in nothing. Its kernels
-    were not yet run on a GPU, only in an interpreter: "auto" is "cpu" until a record from one shows
-    the two equal and "gpu" faster.
+    differ from the CPU's by at most one grey level, masks of equal outputs in nothing. On a
+    GPU its kernels were run alone, not yet with an engine: "auto" is "cpu" until a record from one
+    shows the two equal and "gpu" faster.
     """
 
     def __init__(
