@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
-import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,14 +23,13 @@ def atomic_path(final: Path) -> Iterator[Path]:
     """
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
-        # 40 characters have 160 bytes at most: a name that fits has a temporary one that fits.
-        prefix = f".{final.name[:40]}."
-        handle, name = tempfile.mkstemp(prefix=prefix, suffix=".tmp", dir=final.parent)
-        os.close(handle)
     except OSError as err:
         raise write_error(final, err) from err
-    temporary = Path(name)
+    # 40 characters have 160 bytes at most: a name that fits has a temporary one that fits. It is
+    # known before the file is there, so that a signal finds no moment in which nobody removes it.
+    temporary = final.parent / f".{final.name[:40]}.{secrets.token_hex(4)}.tmp"
     try:
+        temporary.touch(0o600, exist_ok=False)
         yield temporary
         temporary.chmod(0o644)
         temporary.replace(final)

@@ -162,7 +162,8 @@ def _steps(
                     watch.stepped(run.step, terms)
                 whole = True
             if watch is not None and _saves(run, every):
-                _save(run, out)
+                with signals_kept():
+                    _save(run, out)
             over = _is_over(run, out, ranks, every, watch)
     except KeyboardInterrupt:
         if watch is not None and ranks.count == 1 and whole and run.step > run.saved:

@@ -152,7 +152,7 @@ def test_a_reader_that_has_left_is_no_error_of_ours() -> None:
         (["export", "CHECKPOINT", "-o", "OUT.onnx"], "onnxscript", "[export]"),
         (["build", "ONNX", "-o", "OUT.engine"], "onnx", "[engines]"),
         (["predict", "CHECKPOINT", "VAL", "--out", "OUT"], "torch", "[train]"),
-        (["predict", "CHECKPOINT", "VAL", "--out", "OUT"], "yaml", "[train]"),
+        (["predict", "CHECKPOINT", "VAL", "--out", "OUT"], "yaml", "[cpu]"),
         (["predict", "ONNX", "VAL", "--out", "OUT"], "cv2", ""),
         (["inspect", "CHECKPOINT"], "safetensors", "[train]"),
         (["inspect", "ONNX"], "onnx", "[cpu]"),
