@@ -565,7 +565,7 @@ def test_a_disk_without_space_leaves_every_file_as_it_was(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     command = writing(verb, chain, box)
-    monkeypatch.setattr("tempfile.mkstemp", full)
+    monkeypatch.setattr("pathlib.Path.touch", full)
     monkeypatch.setattr("tempfile.mkdtemp", full)
     refuses(*command, words=(box, "No space left on device", "Free some space"))
 
