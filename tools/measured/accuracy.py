@@ -20,6 +20,17 @@ def tiny_ap() -> str:
     return table("seed | of | " + " | ".join(metrics), rows)
 
 
+def fpn_tiny() -> str:
+    """The shipped pyramid network and the C4 baseline of equal budget."""
+    whole = record("mask_rcnn_fpn_tiny")
+    rows = (
+        [name, run["seed"], *(f"{run['accuracy'][of]['AP']:.1f}" for of in ("box", "mask"))]
+        for name, runs in (("Mask R-CNN FPN", whole["runs"]), ("C4", whole["baseline"]["runs"]))
+        for run in runs
+    )
+    return table("network | seed | box AP | mask AP", rows)
+
+
 def demo_gates() -> str:
     """Every hop of `make demo`, with its gate."""
     hops = {"fp32": "checkpoint → FP32", "fp16": "FP32 → FP16"}
