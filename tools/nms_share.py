@@ -20,14 +20,14 @@ import onnxruntime as ort
 import torch
 from torch import Tensor
 
-from ..eval import BenchOptions, environment, to_json
+from ..eval import environment, to_json
 from ..eval.timing.bootstrap import summarize
 from ..eval.timing.operators import proposal_boxes, wall_clock
-from ..eval.timing.turns import take_turns
 from ..runtime.files import write_text
 from ..runtime.pictures.noise import noise_batch
 from ..runtime.sessions.ort_session import OrtSession
 from ..train.networks.nms import fixpoint_nms
+from .turns import take
 
 CANVAS_HW = (800, 1344)
 
@@ -72,16 +72,7 @@ def measure(path: Path, samples: int) -> dict[str, Any]:
             "detections 1000": wall_clock(nms_call(1000, 0.5, classes=80)),
             "framework1": wall_clock(lambda: session.run(*batch)),
         }
-        times: dict[str, list[float]] = {name: [] for name in calls}
-
-        def turn(name: str, recorded: int) -> float:
-            calls[name]()  # after another's turn
-            taken = [calls[name]() for _ in range(recorded)]
-            times[name] += taken
-            return sum(taken)
-
-        turns = [(name, lambda n, name=name: turn(name, n)) for name in calls]
-        take_turns(turns, 1, BenchOptions(samples), lambda done, text: None)
+        times = take(calls, samples)
     medians = {name: summarize(np.array(taken)[:, None]) for name, taken in times.items()}
     return {
         "what": " ".join((__doc__ or "").split()),

@@ -16,7 +16,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -26,11 +26,10 @@ import numpy as np
 import onnxruntime as ort
 
 from ...engines.inline import read_exported
-from ...eval import BenchOptions, environment, to_json
+from ...eval import environment, to_json
 from ...eval.timing.bootstrap import speed_ratio, summarize
 from ...eval.timing.operators import wall_clock
 from ...eval.timing.peaks import PeakMeter
-from ...eval.timing.turns import take_turns
 from ...export.macs import graph_macs
 from ...export.to_onnx import export
 from ...runtime.contract import Precision
@@ -42,6 +41,7 @@ from ...train.deploy.deployment import Shapes
 from ...train.shapes.scenes import draw_scene
 from ...train.weights.import_weights import import_checkpoint
 from ...workflows.latency.floor import probes_for
+from ..turns import Call, take
 from .instances import Instances, agreement, stored
 
 PICTURE_HW, CANVAS_HW = (800, 1333), (800, 1344)
@@ -53,7 +53,6 @@ HERE = {
 """Rows of this package, and what each opens."""
 EAGER, ITS_ONNX = "torchvision", "torchvision's ONNX file, ONNX Runtime"
 WITHOUT = "{}, masks not pasted"
-Call = Callable[[], float]
 
 
 class Eager:
@@ -118,26 +117,6 @@ def found_by(predictor: Predictor, picture: Image) -> Instances:
     return Instances(boxes, scores, outputs["labels"][0, :count].astype(np.int64), masks)
 
 
-def take(
-    calls: Mapping[str, Call], turns: int, after_round: Callable[[], None] = lambda: None
-) -> dict[str, list[float]]:
-    """Milliseconds of each, in turns; two calls of each come before."""
-    for call in calls.values():
-        call()
-        call()
-    times: dict[str, list[float]] = {name: [] for name in calls}
-
-    def turn(name: str, recorded: int) -> float:
-        calls[name]()  # after another's turn
-        taken = [calls[name]() for _ in range(recorded)]
-        times[name] += taken
-        return sum(taken)
-
-    ways = [(name, lambda n, name=name: turn(name, n)) for name in calls]
-    take_turns(ways, 1, BenchOptions(turns), lambda done, text: None, after_round)
-    return times
-
-
 def measure(python: Path, turns: int, threads: int) -> dict[str, Any]:
     """The record."""
     picture = draw_scene(np.random.default_rng(14), PICTURE_HW).image
@@ -168,6 +147,9 @@ def measure(python: Path, turns: int, threads: int) -> dict[str, Any]:
             if predictor.contract.precision == "fp32":
                 same[title] = asdict(agreement([(theirs, found_by(predictor, picture))]))
         meter = PeakMeter(probes_for(backends))
+        for call in calls.values():
+            call()
+            call()
         times = take(calls, turns, meter.round)
         macs = graph_macs(read_exported(paths["fp32"])[0]).layer_macs
         found = {"versions": eager.versions, "layer_macs": macs, "same": same, **summary(times)}
