@@ -15,14 +15,15 @@ import contextlib
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any, TypeVar
 
 from .flavours import Flavour
 
 T = TypeVar("T")
-
 _LOG = logging.getLogger(__name__)
+
+WAIT_S = 0.2
 
 
 def interruptible(work: Callable[[threading.Event], T]) -> T:
@@ -46,6 +47,8 @@ def interruptible(work: Callable[[threading.Event], T]) -> T:
         try:
             future = pool.submit(begin)
             known.set()  # an interrupted pool does not wait for a thread it does not know yet
+            while wait([future], WAIT_S).not_done:
+                pass  # a signal that another thread takes, or just before a wait, does not end it
             return future.result()
         except KeyboardInterrupt:
             stop.set()
