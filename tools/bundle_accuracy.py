@@ -27,13 +27,15 @@ from ..eval.parity.hops import Measurement, measurement_of
 from ..runtime.bundle import INDEX, read_bundle
 from ..runtime.contract import Contract
 from ..runtime.files import write_text
-from ..runtime.pictures.canvases import NO_LIMIT, CanvasLosses
-from ..runtime.pictures.preprocess import Image, scaled_size_hw
+from ..runtime.pictures.canvases import CanvasLosses
+from ..runtime.pictures.preprocess import Image
 from ..runtime.predictor import Predictor
 from ..runtime.results.instances import Instances
+from ..train.deploy.canvases import canvas_for
 from ..train.deploy.deployment import Shapes
 from ..train.shapes.drawing import draw_shapes
 from ..train.torch_session import TorchSession
+from ..train.weights.checkpoint import load_checkpoint
 from ..workflows import export_checkpoint, load, load_data
 from ..workflows.shipped import CHECKPOINTS
 
@@ -58,7 +60,7 @@ class NativeTorch(Predictor):
     """A checkpoint run by torch, each picture on the smallest canvas of its own shape."""
 
     def __init__(self, checkpoint: Path) -> None:
-        self.checkpoint = checkpoint
+        self.checkpoint, self.recipe = checkpoint, load_checkpoint(checkpoint).recipe
         self._opened: dict[HW, Predictor] = {}
         super().__init__(TorchSession(checkpoint))
 
@@ -67,14 +69,11 @@ class NativeTorch(Predictor):
         return [found for image in images for found in self._native(image).predict([image])]
 
     def _native(self, image: Image) -> Predictor:
-        rule = self.contract.resize
-        scaled = scaled_size_hw((image.shape[0], image.shape[1]), rule, NO_LIMIT)
-        multiple = max(rule.multiple_px, 16 if self.contract.task == "instances" else 1)
-        height, width = (-(-side // multiple) * multiple for side in scaled)
-        if (height, width) not in self._opened:
-            shapes = Shapes((height, width))
-            self._opened[height, width] = Predictor(TorchSession(self.checkpoint, shapes))
-        return self._opened[height, width]
+        canvas_hw = canvas_for(self.recipe, (image.shape[0], image.shape[1]))
+        if canvas_hw not in self._opened:
+            session = TorchSession(self.checkpoint, Shapes(canvas_hw))
+            self._opened[canvas_hw] = Predictor(session)
+        return self._opened[canvas_hw]
 
     def close(self) -> None:
         """Every network that was made."""

@@ -25,7 +25,12 @@ from ...eval import Table, gpu_state, to_json
 from ...runtime.errors import MaskRTError, first_line
 from ...runtime.json_values import parse_json
 from ...workflows import OPERATOR_OPTIONS, bench_operators, diagnose
-from ...workflows.operators.cases import CASES, roi_align_case, window_align_case
+from ...workflows.operators.cases import (
+    CASES,
+    pyramid_roi_align_case,
+    roi_align_case,
+    window_align_case,
+)
 from .networks import NETWORKS, bench_network, make_engines, make_onnx, profile_layers
 from .record import ROOT, Found, NotRunError, Result, Setting, State, write_result
 
@@ -37,6 +42,7 @@ OPERATOR_CALLS = dataclasses.replace(OPERATOR_OPTIONS, samples=10, warmup_second
 REHEARSED_CALLS = dataclasses.replace(OPERATOR_OPTIONS, samples=2, warmup_calls=2)
 REHEARSED_CASES = (
     functools.partial(roi_align_case, (1, 4, 20, 30), 9),
+    functools.partial(pyramid_roi_align_case, (64, 96), 4, 9, 7, 2),
     functools.partial(window_align_case, ((9, 7), (4, 5)), 4, 9),
 )
 EXPORT = ("torch", "safetensors", "yaml", "onnx", "onnxscript", "onnxruntime")
@@ -105,7 +111,7 @@ def read_tests(junit_xml: Path) -> Found:
 
 
 def time_operators(setting: Setting) -> Found:
-    """Both custom operators in every way: kernels, torch, torchvision, ONNX Runtime."""
+    """Every custom operator in every way: kernels, torch, torchvision, ONNX Runtime."""
     options, cases = OPERATOR_CALLS, CASES
     if setting.rehearsal:
         options, cases = REHEARSED_CALLS, REHEARSED_CASES
@@ -147,7 +153,7 @@ STAGES = {
         Stage("tests", "the tests that need a GPU", run_tests, ("pytest",)),
         Stage(
             "operators",
-            "RoIAlign and WindowAlign in every way",
+            "RoIAlign, PyramidRoiAlign and WindowAlign in every way",
             time_operators,
             ("torch", "onnx", "onnxruntime"),
         ),

@@ -35,7 +35,8 @@ def canvases_of(recipe: Recipe, asked: CanvasNames | Sequence[HW]) -> tuple[HW, 
     if asked == "portrait-landscape":
         return _both_ways([recipe.input.canvas_hw])
     if asked == "buckets":
-        return _both_ways([_canvas_for(recipe, shape) for shape in SHAPES])
+        large = ((LARGE * height, LARGE * width) for height, width in SHAPES)
+        return _both_ways([canvas_for(recipe, hw) for hw in large])
     if isinstance(asked, str):
         raise ConfigError(
             f"canvases '{asked}': unknown; expected {' or '.join(NAMES)}, or sizes. Correct it."
@@ -53,10 +54,10 @@ def _both_ways(landscapes: Sequence[HW]) -> tuple[HW, ...]:
     return tuple(dict.fromkeys(hw for h, w in landscapes for hw in ((h, w), (w, h))))
 
 
-def _canvas_for(recipe: Recipe, shape: HW) -> HW:
-    """The smallest canvas that holds a large picture of that shape at the recipe's scale."""
+def canvas_for(recipe: Recipe, image_hw: HW) -> HW:
+    """The smallest canvas, in pixels, that holds a picture of `image_hw` at the recipe's scale."""
     source = recipe.input
     rule = ResizeRule(source.short_side_px, source.long_side_px, source.multiple_px)
-    height, width = scaled_size_hw((LARGE * shape[0], LARGE * shape[1]), rule, NO_LIMIT)
+    height, width = scaled_size_hw(image_hw, rule, NO_LIMIT)
     multiple = canvas_multiple(recipe)
     return -(-height // multiple) * multiple, -(-width // multiple) * multiple

@@ -29,7 +29,8 @@ from maskrt.tools.gpu.record import (
     write_result,
 )
 from maskrt.tools.gpu.run import STAGES, planned, run_stages
-from maskrt.tools.gpu.stages import Stage, read_tests, run_stage, time_operators
+from maskrt.tools.gpu.stages import REHEARSED_CASES, Stage, read_tests, run_stage, time_operators
+from maskrt.workflows.operators.cases import CASES
 
 no_gpu = pytest.mark.skipif(missing_device() is None, reason="this machine has a GPU")
 FACTS = dict.fromkeys(record.STEADY, "x")
@@ -262,7 +263,8 @@ def test_pytests_file_is_read(tmp_path: Path) -> None:
 
 def test_the_operators_that_cannot_run_here_are_absent_and_not_right(tmp_path: Path) -> None:
     found = time_operators(Setting(tmp_path, True, KEY))
-    assert (len(found.tables), found.failures) == (2, ())
+    assert (len(found.tables), found.failures) == (3, ())
+    assert {case.func for case in REHEARSED_CASES} == {case.func for case in CASES}
     names = {row["name"] for case in found.details["cases"] for row in case["rows"]}
     assert names.isdisjoint(found.absent)
     assert {"torchvision, CUDA FP16", "PTX kernel, CUDA FP32"} <= names | set(found.absent)
