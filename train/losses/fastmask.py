@@ -13,6 +13,7 @@ objects, M sampled windows.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -23,6 +24,7 @@ from ..data.target import Target
 from ..networks.fastmask import STRIDE, FastMask, level_shapes, level_strides
 from ..networks.window_head import upsampled
 from ..networks.windows import WINDOW, Level, cut_windows, pack, window_boxes
+from .counts import shared_count
 from .fastmask_windows import SampledWindows, sample_windows, window_rule
 from .mask_targets import cut_masks
 
@@ -155,9 +157,9 @@ def _zip(
 
 
 def _mean_bce(logits: Tensor, wanted: Tensor) -> Tensor:
-    if not logits.numel():
-        return logits.float().sum()
-    return F.binary_cross_entropy_with_logits(logits.float(), wanted)
+    """Over all windows (M, ...) of the batch; 0 with its gradient's graph where there are none."""
+    total = F.binary_cross_entropy_with_logits(logits.float(), wanted, reduction="sum")
+    return total / (shared_count(len(logits), logits.device) * math.prod(logits.shape[1:]))
 
 
 def attention_targets(boxes: Tensor, windows: Tensor) -> Tensor:

@@ -3,8 +3,9 @@
 Source: Detectron2 modeling/{proposal_generator/rpn,roi_heads/roi_heads,fast_rcnn,mask_head}.py and
 sampling.py at 02b5c4e2. RPN: binary cross entropy and L1, both over (anchors per image * images).
 Boxes: cross entropy mean over sampled RoIs, L1 over their number. Masks: binary cross entropy mean
-over the positives' cells. Crowd boxes are never targets; anchors and RoIs mostly inside one are
-not negatives.
+over the positives' cells. All are of the whole batch, which processes may share (`counts`);
+Detectron2's means are of each process by itself. Crowd boxes are never targets; anchors and RoIs
+mostly inside one are not negatives.
 
 Letters: B images, N anchors, K sampled RoIs per image, G ground-truth objects, m mask side.
 """
@@ -31,12 +32,14 @@ from ..networks.boxes import (
 from ..networks.mask_rcnn import MaskRCNN
 from ..networks.nms import greedy_nms
 from ..recipes.mask_rcnn import DetectionConfig, ProposalConfig
+from .counts import shared_count
 from .mask_targets import cut_masks
 from .sampling import draw
 
 IGNORE = -1
 CROWD_OVERLAP = 0.5
-"""Share of a box inside a crowd above which it is not used as a negative (Detectron1's rule)."""
+"""Share of a box inside a crowd above which it is not used as a negative. Detectron1's rule, which
+has 0.7 and proposals alone."""
 
 
 @dataclass(frozen=True)
@@ -90,9 +93,8 @@ def rpn_losses(
         objectness = objectness + F.binary_cross_entropy_with_logits(
             logits[image, chosen], labels[chosen].float(), reduction="sum"
         )
-        if len(positive):
-            wanted = encode(anchors[positive], target.boxes[matches[positive]], RPN_WEIGHTS)
-            regression = regression + (deltas[image, positive] - wanted).abs().sum()
+        wanted = encode(anchors[positive], target.boxes[matches[positive]], RPN_WEIGHTS)
+        regression = regression + (deltas[image, positive] - wanted).abs().sum()
     scale = config.batch_per_image * len(targets)
     return {"rpn_objectness": objectness / scale, "rpn_box": regression / scale}
 
@@ -160,7 +162,7 @@ def box_losses(
 ) -> dict[str, Tensor]:
     """Class and box terms of logits (B * K, C + 1), background last, and deltas (B * K, C, 4)."""
     labels = torch.cat([s.labels for s in sampled])  # (B*K,)
-    used = max(int((labels != IGNORE).sum()), 1)
+    used = shared_count(int((labels != IGNORE).sum()), labels.device)
     # not reduction="mean", which is NaN when a crowd leaves nothing to use
     confusion = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum")
     wanted = [
@@ -180,7 +182,7 @@ def mask_loss(
     """The mask term of the positives' logits (P, m, m), in batch order."""
     masks = mask_targets(sampled, targets, mask_logits.shape[-1], background)
     total = F.binary_cross_entropy_with_logits(mask_logits, masks, reduction="sum")
-    return {"mask": total / max(masks.numel(), 1)}
+    return {"mask": total / (shared_count(len(masks), masks.device) * mask_logits.shape[-1] ** 2)}
 
 
 def positives(sampled: list[SampledRois], background: int) -> tuple[Tensor, Tensor]:
