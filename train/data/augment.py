@@ -1,24 +1,25 @@
-"""What training does to a picture: mirror, scale, recolour; its instances follow.
+"""What training does to a picture: mirror, scale, crop, paste over, recolour; instances follow.
 
-Polygons stay polygons and are rasterized at the new size, so that a mask is as sharp as its
-annotation; RLE masks are resampled. Nothing here draws from global random state: the caller's
-generator decides everything.
+    moving.py: size and mirror -> cropping.py: window -> copy_paste.py -> colours
+
+Nothing here draws from global random state: the caller's generator decides everything.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
-from pycocotools import mask as coco_mask
+import numpy.typing as npt
 
-from ...eval.coco.segmentations import Segmentation
 from ...runtime.contract import ResizeRule
 from ...runtime.pictures.preprocess import scaled_size_hw
-from .dataset import Bytes, Sample, rle_of
+from .copy_paste import pasted
+from .cropping import Window, cropped
+from .dataset import Bytes, CocoInstances, Sample
+from .moving import Move, moved
 
 
 @dataclass(frozen=True)
@@ -34,13 +35,45 @@ class Augmentation:
     """Probability of mirroring left to right, 0..1."""
     jitter: float = 0.0
     """Photometric strength 0..1: brightness, contrast and each channel vary by up to this share."""
+    scale_jitter: tuple[float, float] | None = None
+    """Large-scale jitter: the size drawn above times a factor from this range. What is larger than
+    without it is cropped to that size, what is smaller padded. None: sizes stay as drawn."""
+    copy_paste: float = 0.0
+    """Probability that objects of another picture are pasted over, 0..1."""
 
 
-def augment(sample: Sample, augmentation: Augmentation, rng: np.random.Generator) -> Sample:
-    """Mirror, scale and recolour one sample as `rng` decides; instances follow the picture.
+def augment(
+    sample: Sample,
+    augmentation: Augmentation,
+    rng: np.random.Generator,
+    others: CocoInstances | None = None,
+) -> Sample:
+    """Mirror, scale, crop, paste over and recolour one sample as `rng` decides.
 
     The scaled size is that of the runtime's `scaled_size_hw`, so training sees what inference sees.
+
+    Args:
+        sample: a picture and its instances, which follow it.
+        augmentation: what may happen.
+        rng: decides what does.
+        others: the pictures that pasted objects come from; None pastes nothing.
+
+    Raises:
+        InputError: the other picture is missing or broken.
     """
+    changed = _placed(sample, augmentation, rng)
+    if others is not None and augmentation.copy_paste and rng.random() < augmentation.copy_paste:
+        other = others[int(rng.integers(len(others)))]
+        changed = pasted(changed, _placed(other, augmentation, rng), rng)
+    if augmentation.jitter > 0:
+        changed = dataclasses.replace(
+            changed, image=recoloured(changed.image, *_gains(augmentation.jitter, rng))
+        )
+    return changed
+
+
+def _placed(sample: Sample, augmentation: Augmentation, rng: np.random.Generator) -> Sample:
+    """Scaled, mirrored and, with scale jitter, cropped."""
     rule = augmentation.resize
     if augmentation.short_sides_px:
         short = int(rng.choice(augmentation.short_sides_px))
@@ -48,65 +81,53 @@ def augment(sample: Sample, augmentation: Augmentation, rng: np.random.Generator
     if augmentation.long_side_px:
         long = int(rng.integers(*augmentation.long_side_px, endpoint=True))
         rule = dataclasses.replace(rule, long_side_px=long)
-    # A square canvas of the long side never limits more than the rule itself does.
-    size_hw = scaled_size_hw(sample.image.shape[:2], rule, (rule.long_side_px,) * 2)
-    mirrored = rng.random() < augmentation.flip
-    moved = _moved(sample, size_hw, mirrored)
-    if augmentation.jitter > 0:
-        recoloured = _recoloured(moved.image, augmentation.jitter, rng)
-        moved = dataclasses.replace(moved, image=recoloured)
-    return moved
-
-
-def _moved(sample: Sample, size_hw: tuple[int, int], mirrored: bool) -> Sample:
-    """Scale to `size_hw`, mirrored or not: x' = s x + t for boxes and polygons alike."""
     old_hw = sample.image.shape[:2]
-    scale = np.array([size_hw[1] / old_hw[1], size_hw[0] / old_hw[0]] * 2, np.float32)
-    image = sample.image
-    if size_hw != old_hw:
-        resized = cv2.resize(image, (size_hw[1], size_hw[0]), interpolation=cv2.INTER_LINEAR)
-        image = np.asarray(resized, np.uint8)
-    boxes = sample.boxes * scale
-    if mirrored:
-        image = np.asarray(cv2.flip(image, 1), np.uint8)
-        boxes = boxes[:, [2, 1, 0, 3]] * np.array([-1, 1, -1, 1], np.float32)
-        boxes = boxes + np.array([size_hw[1], 0, size_hw[1], 0], np.float32)
-    segmentations = tuple(
-        _moved_segmentation(s, old_hw, size_hw, mirrored) for s in sample.segmentations
-    )
-    limit = np.array([size_hw[1], size_hw[0]] * 2, np.float32)
-    boxes = boxes.clip(0, limit)  # float32 may leave the picture by a rounding step
-    return dataclasses.replace(sample, image=image, boxes=boxes, segmentations=segmentations)
+    # A square canvas of the long side never limits more than the rule itself does.
+    seen_hw = scaled_size_hw(old_hw, rule, (rule.long_side_px,) * 2)
+    mirrored = rng.random() < augmentation.flip
+    if augmentation.scale_jitter is None:
+        return moved(sample, Move(old_hw, seen_hw, seen_hw, mirrored))
+    factor = rng.uniform(*augmentation.scale_jitter)
+    size_hw = jittered_size_hw(old_hw, seen_hw, factor, rule.multiple_px)
+    scaled = moved(sample, Move(old_hw, size_hw, seen_hw, mirrored))
+    shown = cropped(scaled, _window(size_hw, seen_hw, rng))
+    # padded to what it would be without: a batch norm learns nothing on a canvas of a few cells
+    return dataclasses.replace(shown, room_hw=seen_hw)
 
 
-def _moved_segmentation(
-    segmentation: Segmentation, old_hw: tuple[int, ...], size_hw: tuple[int, int], mirrored: bool
-) -> Segmentation:
-    if isinstance(segmentation, list):
-        return [_moved_polygon(p, old_hw, size_hw, mirrored) for p in segmentation]
-    mask = coco_mask.decode(rle_of(segmentation, old_hw))
-    if size_hw != old_hw:
-        soft = cv2.resize(mask * 255, (size_hw[1], size_hw[0]), interpolation=cv2.INTER_LINEAR)
-        mask = np.asarray(soft > 127, np.uint8)
-    mask = mask[:, ::-1] if mirrored else mask
-    moved: dict[str, Any] = coco_mask.encode(np.asfortranarray(mask))
-    return moved
+def jittered_size_hw(
+    image_hw: tuple[int, int], seen_hw: tuple[int, int], factor: float, multiple_px: int
+) -> tuple[int, int]:
+    """`seen_hw` times `factor`, in the aspect ratio of `image_hw`, rounded by `scaled_size_hw`.
+
+    torchvision's ScaleJitter rounds down: with a square target each side is one pixel more here,
+    or the same.
+    """
+    long = max(round(max(seen_hw) * factor), multiple_px)
+    return scaled_size_hw(image_hw, ResizeRule(0, long, multiple_px), (long, long))
 
 
-def _moved_polygon(
-    polygon: list[float], old_hw: tuple[int, ...], size_hw: tuple[int, int], mirrored: bool
-) -> list[float]:
-    points = np.asarray(polygon).reshape(-1, 2) * [size_hw[1] / old_hw[1], size_hw[0] / old_hw[0]]
-    if mirrored:
-        points[:, 0] = size_hw[1] - points[:, 0]
-    moved: list[float] = points.ravel().tolist()
-    return moved
+def _window(size_hw: tuple[int, int], most_hw: tuple[int, int], rng: np.random.Generator) -> Window:
+    """As much of a picture as `most_hw` has room for, anywhere in it."""
+    window_hw = np.minimum(size_hw, most_hw)
+    y, x = rng.integers(0, np.subtract(size_hw, window_hw), endpoint=True).tolist()
+    height, width = window_hw.tolist()
+    return Window((y, x), (height, width))
 
 
-def _recoloured(image: Bytes, strength: float, rng: np.random.Generator) -> Bytes:
-    """Contrast about mid-grey, brightness and channel gains, as one table per channel."""
+def _gains(strength: float, rng: np.random.Generator) -> tuple[float, npt.NDArray[np.float64]]:
+    """A contrast, and a gain of each channel: brightness for all times one of its own."""
     contrast, brightness = 1 + strength * rng.uniform(-1, 1, 2)
-    gains = brightness * (1 + strength * rng.uniform(-1, 1, 3))
+    return contrast, brightness * (1 + strength * rng.uniform(-1, 1, 3))
+
+
+def recoloured(image: Bytes, contrast: float, gains: npt.NDArray[np.float64]) -> Bytes:
+    """Contrast about mid-grey and channel gains, rounded once, as one table per channel.
+
+    A gain is torchvision's `adjust_brightness` but for its rounding down. Its `adjust_contrast`
+    turns about the picture's mean grey m and not about 127.5: that is this, plus (m - 127.5) (1 -
+    contrast) on every channel, which is a change of brightness.
+    """
     levels = (np.arange(256) - 127.5) * contrast + 127.5
     table = np.clip(np.round(levels[:, None] * gains), 0, 255).astype(np.uint8)[None]  # (1, 256, 3)
     return np.asarray(cv2.LUT(image, table), np.uint8)

@@ -102,7 +102,7 @@ def steps_per_epoch(dataset: CocoInstances, batch_size: int, ranks: int = 1) -> 
 
 
 def collate(samples: Sequence[Sample], multiple_px: int) -> Batch:
-    """Put samples on the smallest common canvas whose sides are multiples of `multiple_px`."""
+    """Put samples on the smallest common canvas with room for each, sides of `multiple_px`."""
     return _unpacked(_packed(samples, multiple_px))
 
 
@@ -126,7 +126,8 @@ class _Pack:
 
 def _packed(samples: Sequence[Sample], multiple_px: int) -> _Pack:
     sizes = np.array([s.image.shape[:2] for s in samples], np.int32)  # (B, 2)
-    canvas_hw = -(-sizes.max(axis=0) // multiple_px) * multiple_px
+    rooms = np.array([s.room_hw for s in samples], np.int32)
+    canvas_hw = -(-np.maximum(sizes, rooms).max(axis=0) // multiple_px) * multiple_px
     images = np.zeros((len(samples), *canvas_hw, 3), np.uint8)
     for canvas, sample in zip(images, samples, strict=True):
         canvas[: sample.image.shape[0], : sample.image.shape[1]] = sample.image
@@ -190,7 +191,7 @@ class _Augmented(Dataset[Sample | InputError]):
     def __getitem__(self, index: int) -> Sample | InputError:
         rng = np.random.default_rng([self._seed, self._epoch, index])
         try:
-            return augment(self._dataset[index], self._augmentation, rng)
+            return augment(self._dataset[index], self._augmentation, rng, self._dataset)
         except InputError as err:
             return err
 

@@ -8,8 +8,10 @@ Source: Wu et al., detectron2 data/ @02b5c4e, for which annotations count.
 from __future__ import annotations
 
 import copy
+import dataclasses
 import logging
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,6 +50,8 @@ class Sample:
     segmentations: tuple[Segmentation, ...]
     """N raw segmentations; `masks` rasterizes them."""
     image_id: int
+    room_hw: tuple[int, int] = (0, 0)
+    """Least height and width of its canvas: more than the picture's where it was made smaller."""
 
     def masks(self) -> Bytes:
         """(N, H, W) uint8, 1 inside; rasterized anew at every call."""
@@ -57,6 +61,16 @@ class Sample:
         rles = [rle_of(s, size_hw) for s in self.segmentations]
         # pycocotools gives (H, W, N) in Fortran order
         return np.ascontiguousarray(coco_mask.decode(rles).transpose(2, 0, 1))
+
+    def only(self, places: Sequence[int]) -> Sample:
+        """The same picture with those of its instances, in that order."""
+        return dataclasses.replace(
+            self,
+            boxes=self.boxes[places],
+            labels=self.labels[places],
+            iscrowd=self.iscrowd[places],
+            segmentations=tuple(self.segmentations[place] for place in places),
+        )
 
 
 class CocoInstances(Dataset[Sample]):

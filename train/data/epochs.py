@@ -8,6 +8,7 @@ from ...runtime.contract import ResizeRule
 from ...runtime.errors import InputError
 from ..recipes.fastmask import FastMaskInput, FastMaskRecipe
 from ..recipes.recipe import Recipe
+from ..recipes.sections import NO_SCALE_JITTER
 from .augment import Augmentation
 from .batches import Batch, loader, steps_per_epoch
 from .dataset import CocoInstances
@@ -60,4 +61,6 @@ def _augmentation(recipe: Recipe) -> Augmentation:
         source.train_short_sides_px,
         source.train_long_side_px if isinstance(source, FastMaskInput) else None,
         jitter=source.color_jitter,
+        scale_jitter=None if source.scale_jitter == NO_SCALE_JITTER else source.scale_jitter,
+        copy_paste=source.copy_paste,
     )

@@ -58,7 +58,8 @@ class FastMaskInput(InputConfig):
     mean: tuple[float, float, float] = (123.68, 116.779, 103.939)
 
     def __post_init__(self) -> None:
-        """Reject a range that holds nothing."""
+        """Reject ranges that hold nothing."""
+        super().__post_init__()
         low, high = self.train_long_side_px
         if low > high:
             raise ConfigError(

@@ -27,7 +27,9 @@ LATER = {"later": True}
 """Metadata of keys that came after checkpoints were shipped: they are not written where they have
 their default, so that a recipe from before has the bytes it had."""
 
+NO_SCALE_JITTER = (1.0, 1.0)
 CanvasSide = Annotated[int, Range(16, LONGEST_SIDE_PX)]
+JitterFactor = Annotated[float, Range(0.01, 4)]
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,19 @@ class InputConfig:
     """Per channel in `channel_order`, 0..255 scale."""
     color_jitter: Share = 0.0
     """Training only: relative strength of random brightness, contrast and channel gain."""
+    scale_jitter: tuple[JitterFactor, JitterFactor] = field(default=NO_SCALE_JITTER, metadata=LATER)
+    """Training only: each picture's size is multiplied by a factor from this range; larger ones are
+    cropped to the size without it, smaller ones padded (Ghiasi et al. 2021: [0.1, 2.0])."""
+    copy_paste: Share = field(default=0.0, metadata=LATER)
+    """Training only: share of the pictures over which objects of another are pasted (the same)."""
+
+    def __post_init__(self) -> None:
+        """Reject a range that holds nothing."""
+        low, high = self.scale_jitter
+        if low > high:
+            raise ConfigError(
+                f"input.scale_jitter=[{low:g}, {high:g}]: expected the smaller one first."
+            )
 
 
 @dataclass(frozen=True)
