@@ -29,10 +29,11 @@ from ..networks.nms import NEVER, fixpoint_nms
 from ..networks.picture_edge import edge_repeated, inside_of, masked
 from ..networks.pyramid.fpn import PADDING_PX, POOLED, STRIDES
 from ..networks.pyramid.mask_rcnn_fpn import MaskRCNNFPN
-from ..networks.pyramid.roi_align import pyramid_roi_align_operator
+from ..networks.pyramid.roi_align import box_levels, pyramid_roi_align_operator
 from ..networks.top_k import top_k
 from ..recipes.mask_rcnn_fpn import PyramidDetectionConfig, PyramidProposalConfig
 from .detections import best_detections, larger_than, pick
+from .narrow_boxes import moved_inside, shares_inside, strides_of
 from .overflow import carry_overflow
 
 
@@ -82,7 +83,7 @@ class DeployMaskRCNNFPN(nn.Module):
         """P2 .. P5 and the RPN's (B, N) and (B, N, 4) of P2 .. P6 -> see `forward`."""
         rois, real = self.propose(found, image_sizes)
         config, slots = self.model.recipe.model, rois.shape[:2]
-        pooled = self.model.box_head(self.pool(maps, rois, config.box_cells))
+        pooled = self.model.box_head(self.pool(maps, rois, image_sizes, config.box_cells))
         logits, deltas = (x.unflatten(0, slots) for x in self.model.box_predictor(pooled))
         boxes, scores, labels, kept = best_detections(
             *(self.detections, rois, real, logits, deltas, image_sizes),
@@ -93,18 +94,27 @@ class DeployMaskRCNNFPN(nn.Module):
         if self.model.mask_head is None:
             return boxes, scores, labels.to(torch.int32), counts
         mask_logits = self.model.mask_head(
-            self.pool(maps, boxes, config.mask_cells), labels.flatten()
+            self.pool(maps, boxes, image_sizes, config.mask_cells), labels.flatten()
         )
         masks = mask_logits.sigmoid().unflatten(0, boxes.shape[:2]) * kept[..., None, None]
         return boxes, scores, labels.to(torch.int32), masks, counts
 
-    def pool(self, maps: list[Tensor], rois: Tensor, cells: int) -> Tensor:
-        """`MaskRCNNFPN.pool` as the custom operator."""
-        config = self.model.recipe.model
-        return pyramid_roi_align_operator(
-            *(maps, rois, cells, STRIDES[:POOLED], config.sampling_ratio, self.borders),
-            aligned=config.roi_aligned,
-        )
+    def pool(self, maps: list[Tensor], rois: Tensor, image_sizes: Tensor, cells: int) -> Tensor:
+        """`MaskRCNNFPN.pool` as the custom operator, of maps that end with the pictures."""
+        config, strides = self.model.recipe.model, STRIDES[:POOLED]
+
+        def operator(boxes: Tensor) -> Tensor:
+            return pyramid_roi_align_operator(
+                *(maps, boxes, cells, strides, config.sampling_ratio, self.borders),
+                aligned=config.roi_aligned,
+            )
+
+        if config.roi_aligned:
+            return operator(rois)
+        stride = strides_of(box_levels(rois, self.borders), strides)
+        inside, beyond = moved_inside(rois, stride, padded(image_sizes))
+        share = shares_inside(beyond, cells, config.sampling_ratio)
+        return operator(inside) * share.to(maps[0].dtype)
 
     def propose(
         self, found: list[tuple[Tensor, Tensor]], image_sizes: Tensor

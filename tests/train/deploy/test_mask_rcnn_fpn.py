@@ -12,6 +12,7 @@ from torch import Tensor
 
 from maskrt.train.deploy.mask_rcnn_fpn import DeployMaskRCNNFPN
 from maskrt.train.networks.layers import BatchNorm, Conv
+from maskrt.train.networks.picture_edge import edge_repeated, inside_of
 from maskrt.train.networks.pyramid.mask_rcnn_fpn import MaskRCNNFPN
 from maskrt.train.networks.resnet import Bottleneck
 from maskrt.train.recipes.mask_rcnn_fpn import MaskRCNNFPNRecipe
@@ -334,3 +335,31 @@ def test_a_small_canvas_has_fewer_proposals_than_slots(pyramid: MakePyramid) -> 
     assert np.isfinite(scores).all()
     assert boxes.max() <= 1
     assert counts[0] < 500
+
+
+@pytest.mark.parametrize("samples", [0, 2])
+def test_a_box_narrower_than_a_cell_at_the_edge_is_pooled_as_without_a_canvas(
+    pyramid: MakePyramid, samples: int
+) -> None:
+    """torchvision gives 0 beyond the map, which ends with a picture of a multiple of 32 px."""
+    model = lively(pyramid(*PLAIN_HEADS, *TORCHVISION, f"model.sampling_ratio={samples}"))
+    deployed = DeployMaskRCNNFPN(model, CANVAS_HW, model.recipe.proposals, model.recipe.detections)
+    side = 64
+    narrow = [[63, 10, 64, 30], [60.5, 10, 63, 30], [10, 61, 40, 64], [62.2, 63.3, 64, 64]]
+    others = [[0.0, 0, 64, 64], [20, 20, 50, 60], [63, 0, 63, 64], [0, 0, 0, 0]]
+    rois = torch.tensor([narrow, others])
+    maps = [torch.rand(2, 8, side // stride, side // stride) + 5 for stride in (4, 8, 16, 32)]
+    sizes = torch.tensor([[side, side], [side - 5, side - 31]], dtype=torch.int32)
+    canvases = []
+    for level in maps:
+        rows, columns = (level.shape[2] * n // side for n in CANVAS_HW)
+        wide = torch.nn.functional.pad(
+            level, (0, columns - level.shape[3], 0, rows - level.shape[2])
+        )
+        ends = torch.tensor(level.shape[2:]).expand(2, 2)
+        canvases.append(edge_repeated(wide, inside_of(ends, (rows, columns))))
+    for cells in (7, 14):
+        expected = model.pool(maps, rois, cells)
+        assert (expected[:4].flatten(1).amin(dim=1) == 0).all()  # each reaches beyond
+        found = deployed.pool(canvases, rois, sizes, cells)
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
