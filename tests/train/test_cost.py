@@ -5,11 +5,16 @@ input, so a 50 x 75 map; 15 anchors, 80 classes, 100 detections in the mask bran
 norms not).
 """
 
+import json
+from pathlib import Path
+
 import pytest
 
+import maskrt
 from maskrt.train.cost import fastmask_cost, mask_rcnn_cost, mask_rcnn_fpn_cost
 from maskrt.train.recipes.recipe import load_recipe
 
+ROOT = Path(maskrt.__path__[0])
 LSC = "lsc_mask_rcnn_r50_512"
 # recipe, overrides, millions of parameters, GMAC at 300 and at 1000 RoIs, million MACs per RoI
 ROWS = {
@@ -85,6 +90,31 @@ def test_a_pyramids_parts_are_those_of_its_layers() -> None:
     assert whole.mask_branch == 100 * 196 * (4 * three + 4 * 256 * 256 + 4 * 256 * 80)
     assert (boxes.mask_branch, boxes.total) == (0, whole.total - whole.mask_branch)
     assert whole.parameters == 44_343_216
+
+
+def test_torchvisions_network_costs_what_a_hand_count_gives_and_its_record_says() -> None:
+    """maskrcnn_resnet50_fpn on 800 x 1344 px: 91 classes with background, 100 masks.
+
+    torch's own counter gives 269,193,583,872 on torchvision's network itself. Here the background
+    has no box and no mask; the exported graph computes a mask's own class only, a product with
+    weights picked at run time, which counts as no layer.
+    """
+    overrides = ["model.stride_in_1x1=false", f"classes={[f'c{n}' for n in range(90)]}"]
+    cost = mask_rcnn_fpn_cost(load_recipe("mask_rcnn_r50_fpn", overrides), (800, 1344))  # type: ignore[arg-type]
+    cells = [400 * 672, 200 * 336, 100 * 168, 50 * 84, 25 * 42]
+    body, wide = cells[0] * 64 * 3 * 49, 64
+    for before, after, blocks, narrow in zip(
+        (cells[1], *cells[1:]), cells[1:], (3, 4, 6, 3), (64, 128, 256, 512), strict=False
+    ):
+        out = 4 * narrow
+        body += before * wide * narrow + after * (narrow * narrow * 9 + narrow * out + wide * out)
+        body += (blocks - 1) * after * (out * narrow + narrow * narrow * 9 + narrow * out)
+        wide = out
+    assert cost.backbone == body
+    background = 1000 * 1024 * 4 + 100 * 784 * 256
+    assert cost.total + background == 269_193_583_872
+    record = ROOT / "eval" / "records" / "torchvision_speed_cpu.json"
+    assert cost.total - 100 * 784 * 256 * 90 == json.loads(record.read_text())["layer_macs"]
 
 
 def test_fastmask_counts_are_those_of_its_layers() -> None:
