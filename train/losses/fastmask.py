@@ -99,6 +99,8 @@ def _from_patches(
     )
     if not len(scored) + len(masked):  # say, under one crowd: no statistics to take
         nothing = x.new_zeros(0, WINDOW, WINDOW, model.recipe.model.reduced_channels)
+        for layer in (model.body, model.reduce, model.norm):  # none without a gradient: DDP waits
+            nothing = nothing + sum(weights.sum() for weights in layer.parameters())
         return Normalized(nothing, nothing)
     (maps,) = model.body(torch.cat((scored, masked)))
     inner = slice(CONTEXT_CELLS, CONTEXT_CELLS + WINDOW)

@@ -68,3 +68,5 @@ def test_pictures_of_nothing_give_finite_losses(pyramid: MakePyramid) -> None:
     terms = loss_terms(model, images, sizes, [empty, empty], torch.Generator().manual_seed(0))
     assert terms["mask"] == 0
     assert all(torch.isfinite(value) for value in terms.values())
+    torch.stack(list(terms.values())).sum().backward()
+    assert all(p.grad is not None for p in model.parameters())  # DDP waits for every one
