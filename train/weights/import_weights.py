@@ -43,6 +43,7 @@ from .pyramids.torchvision_detection import is_detection
 from .restricted_pickle import read_pickle, read_torch
 from .settings import changed_recipe, under
 from .torchvision_layout import TORCHVISION
+from .unsupported import require_supported
 
 Source = Literal["detectron2", "torchvision", "mmdetection", "caffe"]
 
@@ -161,7 +162,7 @@ def read_weights(file: Path) -> dict[str, Any]:
     """Name -> array or tensor, out of the dict that training tools wrap around them.
 
     Raises:
-        InputError: no such file, not readable, or no dict of names.
+        InputError: no such file, not readable, no dict of names, or those of another network.
     """
     return weights_in(file, read_content(file))
 
@@ -173,7 +174,7 @@ def read_content(file: Path) -> Any:
 
 
 def weights_in(file: Path, content: Any) -> dict[str, Any]:
-    """The named tensors of what a file holds; InputError without any."""
+    """The named tensors of what a file holds; InputError without any, or of another network."""
     for key in ("model", "model_state_dict", "state_dict", "blobs"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
@@ -183,7 +184,9 @@ def weights_in(file: Path, content: Any) -> dict[str, Any]:
         )
     # DistributedDataParallel puts this before each name
     prefix = DDP if all(name.startswith(DDP) for name in content) else ""
-    return {name.removeprefix(prefix): value for name, value in content.items()}
+    weights = {name.removeprefix(prefix): value for name, value in content.items()}
+    require_supported(file, weights)
+    return weights
 
 
 def layout_of(source: Source, weights: Mapping[str, Any]) -> Layout:

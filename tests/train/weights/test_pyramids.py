@@ -298,20 +298,3 @@ def test_a_config_of_a_pyramid_says_what_shapes_do_not(tmp_path: Path) -> None:
 def test_a_config_of_another_pyramid_is_refused(tmp_path: Path, text: str, sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):
         with_config(tmp_path, text)
-
-
-@pytest.mark.parametrize(
-    ("name", "what"),
-    [
-        ("backbone.bottom_up.res3.0.conv2_offset.weight", "deformable convolutions"),
-        ("roi_heads.box_predictor.1.cls_score.weight", "a cascade of heads"),
-        ("backbone.net.blocks.0.attn.qkv.weight", "a transformer"),
-        ("sem_seg_head.predictor.weight", "a branch for stuff"),
-        ("backbone.fpn_lateral2.norm.weight", "group norm"),
-    ],
-)
-def test_other_networks_are_named(tmp_path: Path, name: str, what: str) -> None:
-    state = trained(narrow())
-    named = {theirs: state[ours] for ours, theirs in detectron2()} | {name: torch.zeros(1)}
-    with pytest.raises(InputError, match=f"a network with {what}"):
-        imported(zoo(tmp_path, named), "detectron2")

@@ -35,7 +35,6 @@ from .torchvision_detection import (
     norm_of,
     with_norm_eps,
 )
-from .unsupported import require_supported
 
 RECIPE = "mask_rcnn_r50_fpn"
 COCO_CLASSES = "coco"
@@ -68,10 +67,9 @@ def torchvision_pyramid(
         norm_eps: of frozen norms; None where file or names tell.
 
     Raises:
-        InputError: the network is not supported, or nobody says what the norms' epsilon is.
+        InputError: nobody says what the norms' epsilon is.
         ConfigError: shapes that no recipe has.
     """
-    require_supported(file, weights)
     eps = norm_eps_of(file, weights, sha256_of(file), norm_eps)
     rows = class_rows(weights, names_of(weights))
     coco = classes == COCO_CLASSES and rows == len(COCO_BY_ID)
@@ -92,7 +90,6 @@ def detectron2_pyramid(
     file: Path, weights: Mapping[str, Any], config: Config | None, names: tuple[str, ...] | None
 ) -> Found:
     """Detectron2's R50-FPN or R101-FPN, with masks or without; errors as `torchvision_pyramid`."""
-    require_supported(file, weights)
     shapes = structure_of(weights, pyramid_name)
     plain = _recipe(file, PYRAMID, {"model.mask": shapes["model.mask"]})
     recipe = pyramid_recipe_of(plain, file, weights, shapes, config, names)
@@ -114,10 +111,9 @@ def mmdetection_pyramid(
         classes: as in `class_names_from`; None takes those of `meta`.
 
     Raises:
-        InputError: the network is not supported, or no config says its style.
+        InputError: no config says its style.
         ConfigError: shapes or values that no recipe has.
     """
-    require_supported(file, weights)
     shapes = structure_of(weights, mmdetection_name)
     told = overrides_of(config_of(file, meta, config), str(config or file))
     title = MMDETECTION.title if shapes["model.mask"] else "MMDetection Faster R-CNN FPN"

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from ....runtime.errors import InputError
+from ...runtime.errors import InputError
 
 OTHERS = {
     r".*(conv2_offset|conv2\.offset|conv_offset)\..*": "deformable convolutions",
@@ -19,9 +19,12 @@ OTHERS = {
     r"|shared_fcs|fc_reg|bbox_pred|convs)\b.*": "a cascade of heads",
     r".*(sem_seg_head|semantic_head|panoptic).*": "a branch for stuff (panoptic segmentation)",
     r".*(point_head|mask_point_head)\..*": "a point head (PointRend)",
+    r".*(mask_?iou_head)\..*": "a head for the masks' IoU (Mask Scoring R-CNN)",
+    r".*grid_head\..*": "a grid head (Grid R-CNN)",
+    r"(head\.(?!weight$|bias$)|bbox_head\.|mask_head\.|(proposal_generator\.)?fcos_head\.|model\.[0-9]+\.)"
+    r".*": "a one-stage head (RetinaNet, FCOS, SSD, YOLO, YOLACT, SOLO)",
+    r"backbone\.(body\.[0-9]+|features)\..*": "another body than a ResNet",
     r".*\.gn[0-9]?\..*": "group norm",
-    r"(head\.)?(cls_subnet|bbox_subnet|classification_head|regression_head|cls_convs|bbox_head\."
-    r"(retina|atss|fcos))\b.*": "a one-stage detector",
 }
 """Pattern of names -> what a network with such tensors has."""
 
