@@ -79,7 +79,7 @@ def _seen_polygon(
         for axis, limit in enumerate(limits):
             points = _half(points, axis, limit, sign)
     flat: list[float] = points.ravel().tolist()
-    return flat if len(points) > 2 else []
+    return flat
 
 
 def _half(points: _Points, axis: int, limit: float, sign: int) -> _Points:

@@ -107,18 +107,53 @@ def test_polygons_and_run_lengths_give_the_same_masks(factor: float) -> None:
         assert np.array_equal(left.boxes, right.boxes)
 
 
-def test_objects_of_another_picture_are_added(drawn: CocoInstances) -> None:
+def test_larger_ones_are_cropped_anywhere() -> None:
+    """The picture says its own place: red counts columns, green rows."""
+    sample = sample_of([], (50, 80))
+    sample.image[..., 0], sample.image[..., 1] = np.arange(80), np.arange(50)[:, None]
+    twice = Augmentation(ResizeRule(0, 80), flip=0.0, scale_jitter=(2.0, 2.0))
+    seen = [augment(sample, twice, np.random.default_rng(seed)).image for seed in range(150)]
+    assert {image.shape for image in seen} == {(50, 80, 3)}
+    corners = np.array([image[0, 0, :2] for image in seen])
+    assert corners.min(axis=0).tolist() == [0, 0]
+    assert np.abs(corners.max(axis=0) - [40, 25]).max() <= 1
+    assert all(abs(int(image[0, -1, 0]) - int(image[0, 0, 0]) - 39.5) <= 1 for image in seen)
+
+
+def test_instances_too_small_for_a_pixel_go() -> None:
+    """A tenth of 30, of 8, of 30 by 8, and of a needle between the centres of pixels."""
+    needle = [[300, 300, 302, 300, 390, 390]]
+    squares = [square(10, 10, 30), square(103, 103, 8), square(200, 200, 30, 8)]
+    sample = sample_of([*squares, needle], (400, 400))
+    tenth = Augmentation(ResizeRule(0, 400), flip=0.0, scale_jitter=(0.1, 0.1))
+    assert augment(sample, tenth, np.random.default_rng(0)).labels.tolist() == [0]
+
+
+def test_objects_of_another_picture_are_added_at_their_size(drawn: CocoInstances) -> None:
     always = Augmentation(ResizeRule(0, 160), copy_paste=1.0)
+    alone = [augment(drawn[i], always, np.random.default_rng(i)) for i in range(len(drawn))]
+    areas = np.concatenate([sample.masks().sum(axis=(1, 2)) for sample in alone])
     more = 0
-    for index in range(len(drawn)):
-        alone = augment(drawn[index], always, np.random.default_rng(index))
+    for index, before in enumerate(alone):
         both = augment(drawn[index], always, np.random.default_rng(index), drawn)
-        assert both.image_id == alone.image_id == drawn[index].image_id
-        assert both.image.shape == alone.image.shape
-        changed = (both.image != alone.image).any(axis=2)
+        assert both.image_id == drawn[index].image_id
+        assert both.image.shape == before.image.shape
+        changed = (both.image != before.image).any(axis=2)
         assert not (changed & ~both.masks().any(axis=0)).any()
-        more += len(both.labels) > len(alone.labels)
+        assert both.masks().sum(axis=(1, 2)).max() <= areas.max() + 3
+        more += len(both.labels) > len(before.labels)
     assert more > len(drawn) // 2
+
+
+def test_copy_paste_is_a_share_of_the_pictures(drawn: CocoInstances) -> None:
+    some = Augmentation(ResizeRule(0, 64), copy_paste=0.3)
+    sample = augment(drawn[0], some, np.random.default_rng(0))
+    kept = [
+        augment(sample, some, np.random.default_rng(seed), drawn).segmentations
+        == augment(sample, some, np.random.default_rng(seed)).segmentations
+        for seed in range(100)
+    ]
+    assert 0.55 <= np.mean(kept) <= 0.85
 
 
 def test_a_broken_other_picture_is_one_sentence(tmp_path: Path) -> None:
