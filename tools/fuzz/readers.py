@@ -111,7 +111,9 @@ def _read_coco_train(folder: Path) -> object:
     from ...train.data.dataset import CocoInstances
 
     dataset = CocoInstances(DataSource(folder, lenient=True), "val")
-    augmentation = Augmentation(ResizeRule(0, 96), short_sides_px=(40, 72))
+    augmentation = Augmentation(
+        ResizeRule(0, 96), short_sides_px=(40, 72), scale_jitter=(0.1, 2.0), copy_paste=0.5
+    )
     batches = loader(dataset, 2, seed=0, epoch=0, workers=0, augmentation=augmentation)
     return [batch.image_ids for batch in batches]
 
