@@ -148,7 +148,7 @@ def _steps(
     every = solver.eval_every if validation is not None else 0
     module: nn.Module = LossModule(run.model)
     if ranks.count > 1:
-        module = nn.parallel.DistributedDataParallel(module, find_unused_parameters=True)
+        module = nn.parallel.DistributedDataParallel(module)
     try:
         over = _is_over(run, out, ranks, every, watch)  # cut off while it evaluated, it has yet to
         while run.step < solver.steps and not over:
@@ -157,13 +157,15 @@ def _steps(
             with signals_kept() if ranks.count == 1 else contextlib.nullcontext():
                 batch = next(batches)
                 whole = False
-                terms = one_step(run, module, batch, solver, ranks.rank)
+                losses = one_step(run, module, batch, solver, ranks.rank)
                 if watch is not None:
-                    watch.stepped(run.step, terms)
+                    watch.stepped(run.step, losses)
                 whole = True
-            if watch is not None and _saves(run, every):
-                with signals_kept():
-                    _save(run, out)
+            if _saves(run, every):
+                run.divergence.require_none(ranks)
+                if watch is not None:
+                    with signals_kept():
+                        _save(run, out)
             over = _is_over(run, out, ranks, every, watch)
     except KeyboardInterrupt:
         if watch is not None and ranks.count == 1 and whole and run.step > run.saved:

@@ -30,6 +30,12 @@ class Ranks:
         """As the loader takes it."""
         return self.rank, self.count
 
+    def most(self, value: torch.Tensor) -> float:
+        """The largest of the processes' (); all must ask. It waits for the device."""
+        if self.count > 1:
+            torch.distributed.all_reduce(value, torch.distributed.ReduceOp.MAX)
+        return float(value)
+
     def agreed(self, flag: bool) -> bool:
         """What the first process says; all must ask."""
         if self.count == 1:

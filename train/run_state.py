@@ -23,6 +23,8 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ..runtime.errors import TrainError
+from .compiled import compile_body
+from .loss_values import Divergence
 from .networks.families import Network, new_network
 from .recipes.recipe import Recipe, differences, dump_recipe, load_recipe, parse_recipe
 from .recipes.values import shown
@@ -48,6 +50,7 @@ class Run:
     average: AveragedModel | None
     """Of the weights, when `solver.ema_decay` is set."""
     scaler: torch.amp.GradScaler
+    divergence: Divergence
     annotations_sha256: str = ""
     """Of the annotation file that it trains on."""
     category_ids: tuple[int, ...] = ()
@@ -72,11 +75,16 @@ def new_run(recipe: Recipe, device: torch.device, overrides: Sequence[str] = ())
             model, multi_avg_fn=get_ema_multi_avg_fn(solver.ema_decay), use_buffers=True
         )
     scaler = torch.amp.GradScaler(device.type, enabled=solver.precision == "fp16")
-    return Run(recipe, tuple(overrides), model, sgd(model, solver), average, scaler)
+    if solver.compile:
+        compile_body(model)
+    divergence = Divergence(device, at_once=device.type == "cpu")
+    optimizer = sgd(model, solver)
+    return Run(recipe, tuple(overrides), model, optimizer, average, scaler, divergence)
 
 
 def save_state(run: Run, path: Path) -> None:
-    """Everything that the next step depends on, atomically."""
+    """Everything that the next step depends on, atomically; TrainError where a loss diverged."""
+    run.divergence.require_none()
     metadata = {
         "format": FORMAT,
         "recipe": dump_recipe(run.recipe),
@@ -162,9 +170,12 @@ def _restore_weights(
 def _restore_momentum(run: Run, path: Path, momentum: dict[str, Tensor]) -> None:
     trained = {k: p for k, p in run.model.named_parameters() if p.requires_grad}
     check_tensors(path, momentum, {k: p for k, p in trained.items() if k in momentum})
-    for name, value in momentum.items():
-        parameter = trained[name]
-        buffer = torch.empty_like(parameter, requires_grad=False).copy_(value)
+    for name, parameter in trained.items():
+        if not momentum:  # before the first step
+            return
+        buffer = torch.zeros_like(parameter, requires_grad=False)
+        if name in momentum:  # else it had no gradient yet, before maskrt 0.4
+            buffer.copy_(momentum[name])
         run.optimizer.state[parameter]["momentum_buffer"] = buffer
 
 

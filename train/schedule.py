@@ -52,4 +52,5 @@ def sgd(model: nn.Module, solver: SolverConfig) -> torch.optim.SGD:
         if parameter.requires_grad:
             kind = "biases" if name.endswith(".bias") else "weights"
             groups["norms" if id(parameter) in norms else kind]["params"].append(parameter)
-    return torch.optim.SGD([*groups.values()], lr=solver.lr, momentum=solver.momentum)
+    fused = True if solver.fused else None  # None is torch's own choice
+    return torch.optim.SGD([*groups.values()], lr=solver.lr, momentum=solver.momentum, fused=fused)

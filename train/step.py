@@ -1,15 +1,25 @@
-"""One step of a run: losses of a batch, their gradients, and the weights a little further."""
+"""One step of a run: losses of a batch, their gradients, and the weights a little further.
+
+With `solver.accumulate` the batch goes through the network in so many parts, whose gradients are
+added up: a step of n parts is one of n processes, in a part of the memory. What is a mean over
+pictures is that of the whole batch to rounding (both terms of an RPN); what is a mean over sampled
+RoIs, positives or windows is averaged over the parts, each weighed by its pictures. Trained norms
+see one part at a time.
+"""
 
 from __future__ import annotations
 
-import math
+import contextlib
+from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
-from ..runtime.errors import TrainError
+from .compiled import compiler_named
 from .data.batches import Batch
 from .data.target import Target
+from .loss_values import LossValues
 from .losses.terms import loss_terms
 from .networks.families import Network
 from .recipes.sections import SolverConfig
@@ -21,7 +31,11 @@ DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 class LossModule(nn.Module):
-    """The losses as a forward pass, which is what DistributedDataParallel wraps."""
+    """The losses as a forward pass, which is what DistributedDataParallel wraps.
+
+    Every trained parameter has a gradient whatever the pictures, zero where nothing of it was
+    used, so that no process looks for those without one.
+    """
 
     def __init__(self, model: Network) -> None:
         super().__init__()
@@ -36,42 +50,65 @@ class LossModule(nn.Module):
 
 def one_step(
     run: Run, module: nn.Module, batch: Batch, solver: SolverConfig, rank: int
-) -> dict[str, float]:
-    """Losses of a batch, by name; the network is one step further."""
-    terms = _losses(run, module, batch, solver, rank)
-    each = torch.stack(list(terms.values()))
-    values: list[float] = each.tolist()  # at once: a GPU is waited for
-    if not math.isfinite(sum(values)):
-        raise TrainError(
-            f"step {run.step}: the loss is {sum(values)}; training diverged. Resume from the last "
-            "checkpoint with a lower solver.lr or solver.clip_norm=5."
-        )
-    _descend(run, each.sum(), solver)
+) -> LossValues:
+    """Losses of a batch; the network is one step further.
+
+    Raises:
+        ConfigError: the body is to be compiled, and there is no compiler.
+        TrainError: the loss is infinite or NaN; on a GPU it is noted, see `loss_values`.
+    """
+    losses = LossValues(_gradients(run, module, batch, solver, rank), run.divergence)
+    run.divergence.note(run.step, losses.total)
+    _descend(run, solver)
     run.step += 1
-    return dict(zip(terms, values, strict=True))
+    return losses
+
+
+def _gradients(
+    run: Run, module: nn.Module, batch: Batch, solver: SolverConfig, rank: int
+) -> dict[str, Tensor]:
+    """Losses, averaged over the parts, whose gradients are in the parameters."""
+    run.optimizer.zero_grad(set_to_none=True)
+    generator = torch.Generator().manual_seed(torch_seed(solver.seed, rank, run.step))
+    parts, averages = batch.parts(solver.accumulate), dict[str, Tensor]()
+    for number, part in enumerate(parts, 1):
+        share = len(part.images) / len(batch.images)
+        with contextlib.nullcontext() if number == len(parts) else _unshared(module):
+            terms = _losses(run, module, part, solver, generator)
+            total = torch.stack(list(terms.values())).sum()
+            run.scaler.scale(total * share).backward()
+        for name, term in terms.items():
+            scaled = term.detach() * share
+            averages[name] = averages[name] + scaled if name in averages else scaled
+    return averages
+
+
+def _unshared(module: nn.Module) -> AbstractContextManager[None]:
+    """While gradients are not averaged over processes, which the last part's pass does for all."""
+    if isinstance(module, DistributedDataParallel):
+        return module.no_sync()
+    return contextlib.nullcontext()
 
 
 def _losses(
-    run: Run, module: nn.Module, batch: Batch, solver: SolverConfig, rank: int
+    run: Run, module: nn.Module, batch: Batch, solver: SolverConfig, generator: torch.Generator
 ) -> dict[str, Tensor]:
     device = run.model.normalize.mean.device
-    generator = torch.Generator().manual_seed(torch_seed(solver.seed, rank, run.step))
     half = solver.precision != "fp32"
-    with torch.autocast(device.type, DTYPES[solver.precision], enabled=half):
+    compiled = compiler_named() if solver.compile else contextlib.nullcontext()
+    with torch.autocast(device.type, DTYPES[solver.precision], enabled=half), compiled:
         terms: dict[str, Tensor] = module(
-            batch.images.to(device),
-            batch.image_sizes.to(device),
+            _moved(batch.images, device),
+            _moved(batch.image_sizes, device),
             _targets(batch, device),
             generator,
         )
     return terms
 
 
-def _descend(run: Run, total: Tensor, solver: SolverConfig) -> None:
+def _descend(run: Run, solver: SolverConfig) -> None:
     for group in run.optimizer.param_groups:
         group["lr"] = learning_rate(solver, run.step) * group["rate"]
-    run.optimizer.zero_grad(set_to_none=True)
-    run.scaler.scale(total).backward()
     run.scaler.unscale_(run.optimizer)
     if solver.clip_norm:
         nn.utils.clip_grad_norm_(run.model.parameters(), solver.clip_norm)
@@ -83,6 +120,11 @@ def _descend(run: Run, total: Tensor, solver: SolverConfig) -> None:
 
 def _targets(batch: Batch, device: torch.device) -> list[Target]:
     return [
-        Target(*(t.to(device) for t in picture))
+        Target(*(_moved(t, device) for t in picture))
         for picture in zip(batch.boxes, batch.labels, batch.masks, batch.crowd_boxes, strict=True)
     ]
+
+
+def _moved(tensor: Tensor, device: torch.device) -> Tensor:
+    """On the device; from pinned memory without waiting for it."""
+    return tensor.to(device, non_blocking=True)

@@ -141,7 +141,7 @@ def test_training_that_is_told_to_stop_says_how_to_go_on(
     assert second.returncode == 2, said
     assert f"process {process.pid} trains in it" in said
     assert process.poll() is None, process.communicate()
-    while not (workers := children(process)):  # there is a moment without between two epochs
+    while not (workers := children(process)):  # there is a moment without before the first epoch
         assert process.poll() is None, process.communicate()
     os.killpg(process.pid, number)  # as a terminal does, workers too
     said = process.communicate(timeout=60)[1]

@@ -145,7 +145,7 @@ def test_a_diverged_loss_stops_the_run(
     tiny: MakeRecipe, shapes_folder: Path, tmp_path: Path
 ) -> None:
     wild = tiny(*SHORT, "solver.lr=1e+30", "solver.clip_norm=0.0")
-    with pytest.raises(TrainError, match=r"step \d: the loss is (nan|inf); training diverged"):
+    with pytest.raises(TrainError, match=r"step \d: the loss is infinite or NaN; training diver"):
         run(wild, shapes_folder, tmp_path / "run")
     assert not (tmp_path / "run" / "model.safetensors").exists()
 

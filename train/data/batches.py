@@ -1,4 +1,4 @@
-"""Samples to batches: one epoch in a fixed order, from any step on.
+"""Samples to batches: epochs in a fixed order, from any step on.
 
 (seed, epoch) decides the order and (seed, epoch, index) what happens to each picture, so a run that
 is resumed in the middle of an epoch sees the batches it would have seen. Pictures of one
@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import signal
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -43,6 +45,12 @@ class Batch:
     """(M, 4) float32 xyxy in canvas pixels."""
     image_ids: list[int]
 
+    def parts(self, count: int) -> list[Batch]:
+        """Its pictures in `count` parts on the same canvas; fewer where there are fewer."""
+        size = -(-len(self.images) // count)
+        slices = (slice(at, at + size) for at in range(0, len(self.images), size))
+        return [Batch(**{name: v[part] for name, v in vars(self).items()}) for part in slices]
+
 
 def loader(
     dataset: CocoInstances,
@@ -55,32 +63,36 @@ def loader(
     multiple_px: int = 32,
     first_step: int = 0,
     shard: tuple[int, int] = (0, 1),
+    epochs: int | None = 1,
+    pinned: bool = False,
 ) -> Iterator[Batch]:
     """Batches of one epoch, the same for the same arguments whatever the number of workers.
 
     Args:
-        dataset: the split to go through once.
+        dataset: the split to go through.
         batch_size: pictures per batch; a last incomplete batch is left out, unless it is the only.
         seed: of the whole run.
-        epoch: counts from 0.
+        epoch: the first, counts from 0.
         workers: decoding processes; 0 decodes in this one.
         augmentation: applied to every picture.
         multiple_px: canvas sides are multiples of this.
-        first_step: steps already done; they are skipped without decoding anything.
+        first_step: steps of the first epoch already done; they are skipped, not decoded.
         shard: (rank, number of ranks) of a distributed run; each rank gets batches of its own.
+        epochs: how many; None is one after another for ever. Workers stay, and what they have
+            prepared: no epoch begins with a wait.
+        pinned: in memory from which a GPU copies by itself; needs one.
 
     Raises:
         InputError: a picture is missing or broken; raised when its batch is reached.
     """
-    rank, ranks = shard
-    plan = _plan(dataset, batch_size, seed, epoch)
-    plan = plan[rank : len(plan) // ranks * ranks : ranks][first_step:]
+    numbers = itertools.count(epoch) if epochs is None else range(epoch, epoch + epochs)
     batches = DataLoader(
-        _Augmented(dataset, augmentation, seed, epoch),
-        batch_sampler=plan,
+        _Augmented(dataset, augmentation, seed),
+        batch_sampler=_order(dataset, batch_size, seed, numbers, first_step, shard),
         num_workers=workers,
         collate_fn=functools.partial(_packed_or_error, multiple_px=multiple_px),
         worker_init_fn=_leave_signals,
+        pin_memory=pinned,
     )
     with _opencv_threads(1) if workers else contextlib.nullcontext():
         packs = iter(batches)  # forks the workers
@@ -122,6 +134,11 @@ class _Pack:
     masks: torch.Tensor  # (sum N h w,)
     crowd_boxes: torch.Tensor  # (sum M, 4)
     image_ids: list[int]
+
+    def pin_memory(self) -> _Pack:
+        """Itself in pinned memory; the loader asks for it by this name."""
+        tensors: dict[str, Any] = {k: v for k, v in vars(self).items() if k != "image_ids"}
+        return replace(self, **{name: value.pin_memory() for name, value in tensors.items()})
 
 
 def _packed(samples: Sequence[Sample], multiple_px: int) -> _Pack:
@@ -176,24 +193,39 @@ def _packed_or_error(
 
 
 class _Augmented(Dataset[Sample | InputError]):
-    """`dataset` seen through `augment` in one epoch.
+    """`dataset` seen through `augment`, each picture in an epoch.
 
     A broken picture is returned as its error: raised in a worker process it would reach the user
     with a traceback in the place of its sentence.
     """
 
-    def __init__(
-        self, dataset: CocoInstances, augmentation: Augmentation, seed: int, epoch: int
-    ) -> None:
-        self._dataset, self._augmentation = dataset, augmentation
-        self._seed, self._epoch = seed, epoch
+    def __init__(self, dataset: CocoInstances, augmentation: Augmentation, seed: int) -> None:
+        self._dataset, self._augmentation, self._seed = dataset, augmentation, seed
 
-    def __getitem__(self, index: int) -> Sample | InputError:
-        rng = np.random.default_rng([self._seed, self._epoch, index])
+    def __getitem__(self, place: tuple[int, int]) -> Sample | InputError:
+        epoch, index = place
+        rng = np.random.default_rng([self._seed, epoch, index])
         try:
             return augment(self._dataset[index], self._augmentation, rng, self._dataset)
         except InputError as err:
             return err
+
+
+def _order(
+    dataset: CocoInstances,
+    batch_size: int,
+    seed: int,
+    epochs: Iterable[int],
+    first_step: int,
+    shard: tuple[int, int],
+) -> Iterator[list[tuple[int, int]]]:
+    """(epoch, index) of each batch's pictures, batch by batch, of one rank."""
+    rank, ranks = shard
+    for epoch in epochs:
+        plan = _plan(dataset, batch_size, seed, epoch)
+        for batch in plan[rank : len(plan) // ranks * ranks : ranks][first_step:]:
+            yield [(epoch, index) for index in batch]
+        first_step = 0
 
 
 def _plan(dataset: CocoInstances, batch_size: int, seed: int, epoch: int) -> list[list[int]]:

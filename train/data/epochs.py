@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import torch
+
 from ...runtime.contract import ResizeRule
 from ...runtime.errors import InputError
 from ..recipes.fastmask import FastMaskInput, FastMaskRecipe
@@ -39,19 +41,19 @@ def endless_batches(
         )
     multiple_px = recipe.input.multiple_px if isinstance(recipe, FastMaskRecipe) else 32
     epoch, done = divmod(step, per_epoch)
-    while True:
-        yield from loader(
-            dataset,
-            size,
-            recipe.solver.seed,
-            epoch,
-            workers,
-            augmentation=_augmentation(recipe),
-            multiple_px=multiple_px,
-            first_step=done,
-            shard=shard,
-        )
-        epoch, done = epoch + 1, 0
+    yield from loader(
+        dataset,
+        size,
+        recipe.solver.seed,
+        epoch,
+        workers,
+        augmentation=_augmentation(recipe),
+        multiple_px=multiple_px,
+        first_step=done,
+        shard=shard,
+        epochs=None,
+        pinned=torch.cuda.is_available(),
+    )
 
 
 def _augmentation(recipe: Recipe) -> Augmentation:

@@ -101,6 +101,12 @@ class SolverConfig:
     """Of any size."""
     eval_every: CountOrNone = field(default=0, metadata=LATER)
     """Steps between evaluations on the val split, the last included; 0 is at the end alone."""
+    accumulate: Count = field(default=1, metadata=LATER)
+    """Parts of a step that go through the network one after another, in so much less memory."""
+    compile: bool = field(default=False, metadata=LATER)
+    """Whether the body is compiled (torch.compile), which takes minutes before the first step."""
+    fused: bool = field(default=False, metadata=LATER)
+    """Whether SGD is one kernel for many parameters: the same weights to rounding."""
     patience: CountOrNone = field(default=0, metadata=LATER)
     """Evaluations in a row without a new best after which the run ends; 0 is never."""
 

@@ -6,6 +6,7 @@ How long all of it will take is said once, after the first few steps.
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
@@ -22,6 +23,8 @@ FEW_STEPS = 5
 LINE_EVERY = 20
 MOST_LINES = 200
 """Of a run; long ones have a line every so many more steps."""
+LOOK_EVERY_S = 0.5
+"""For a bar, which nobody reads more often; the losses of a step on a GPU are worth a wait."""
 _RECENT = 0.1
 """Share of the last step in the average of their times."""
 
@@ -44,6 +47,7 @@ class Terminal:
         self._line_every = max(LINE_EVERY, solver.steps // MOST_LINES)
         self._step_s: float | None = None
         self._began = time.monotonic()
+        self._looked = -math.inf
         self._bar = _Bar(self._console, name, step, solver.steps, hidden=not self._drawn)
 
     @property
@@ -77,15 +81,16 @@ class Terminal:
         self._began = time.monotonic()
 
     def stepped(self, step: int, rate: float, terms: Mapping[str, float]) -> float:
-        """A step is done; returns pictures a second, lately."""
+        """A step is done; returns pictures a second, lately. Few steps' `terms` are looked at."""
         self._measure(step, time.monotonic() - self._began)
         assert self._step_s is not None, "just measured"
         speed = self._solver.batch / self._step_s
         left = (self._solver.steps - step) * self._step_s
-        losses = f"lr {rate:.3g}  loss {sum(terms.values()):.4g} ({_listed(terms)})"
         if self._drawn:
+            losses = _losses(rate, terms) if self._looks() else None
             self._bar.show(step, f"{speed:.3g} pictures/s", f"{spoken(left)} left", losses)
-        elif step % self._line_every == 0 or step == self._solver.steps:
+        elif self._shown and (step % self._line_every == 0 or step == self._solver.steps):
+            losses = _losses(rate, terms)
             progress = f"step {step}/{self._solver.steps}"
             self.say([f"{progress}  {losses}  {speed:.3g} pictures/s  {spoken(left)} left"])
         if step == self._first + FEW_STEPS < self._solver.steps:
@@ -93,6 +98,14 @@ class Terminal:
             size = f"{self._solver.batch} pictures"
             self.say([f"about {spoken(left)} for the other {more} steps of {size}"])
         return speed
+
+    def _looks(self) -> bool:
+        """Whether it is time to look at the losses again."""
+        now = time.monotonic()
+        if now < self._looked + LOOK_EVERY_S:
+            return False
+        self._looked = now
+        return True
 
     def _measure(self, step: int, seconds: float) -> None:
         if self._step_s is None or step == self._first + 2:
@@ -115,9 +128,9 @@ class _Bar(Progress):
         self._losses = name
         self._task = self.add_task(name, total=steps, completed=done, speed="", left="")
 
-    def show(self, step: int, speed: str, left: str, losses: str) -> None:
-        """Both lines anew."""
-        self._losses = losses
+    def show(self, step: int, speed: str, left: str, losses: str | None) -> None:
+        """Both lines anew; without losses the second stays."""
+        self._losses = losses or self._losses
         self.update(self._task, completed=step, speed=speed, left=left)
 
     def get_renderables(self) -> Iterable[RenderableType]:
@@ -137,6 +150,10 @@ def spoken(seconds: float) -> str:
     if hours < 24:
         return f"{hours} h {minutes} min"
     return f"{hours // 24} d {hours % 24} h"
+
+
+def _losses(rate: float, terms: Mapping[str, float]) -> str:
+    return f"lr {rate:.3g}  loss {sum(terms.values()):.4g} ({_listed(terms)})"
 
 
 def _listed(values: Mapping[str, Any]) -> str:
