@@ -38,15 +38,19 @@ from ..runtime.predictor import Predictor
 from ..runtime.results.instances import Instances
 from ..runtime.results.mask_nms import check_mask_iou
 from ..runtime.sessions.open import ModelRef
+from .data import require_at_least_one
 from .open import model_ref, open_model
 from .overlays import Job, plan_overlays, write_picture
 from .results_file import ResultsFile
+from .shipped import named_picture, what_it_knows
 
 T = TypeVar("T")
 OnProgress = Callable[[float, str], None]
 """Told the share of the work that is done, 0 to 1, and the file that it was."""
 
 RESULTS_FILE = "results.json"
+MOST_PROPOSALS = 20
+"""Drawn on a picture unless asked otherwise: hundreds over each other show nothing."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,7 @@ class Written:
     pictures: int
     """Pictures and video frames."""
     instances: int
-    """At or above the score, which are those drawn."""
+    """Drawn: at or above the score, and of each picture no more than were asked for."""
     results: str
     """Path of the results file."""
     broken: tuple[str, ...] = ()
@@ -69,6 +73,10 @@ class Written:
     """How many pictures lost how many pixels to the canvas, in a sentence; None where none did."""
     origin: str = ""
     """How the model's weights came about, in words; empty where its file does not say."""
+    knows: str = ""
+    """What the model can find, in words."""
+    best: float | None = None
+    """Highest score of all instances, drawn or not; None where there are none."""
 
 
 def predict_files(
@@ -77,13 +85,14 @@ def predict_files(
     out: Path,
     score: float = 0.5,
     *,
+    most: int | None = None,
     nms_iou: float | None = None,
     on_progress: OnProgress | None = None,
 ) -> Written:
     """Open a model and predict every source; arguments and errors as `predict_sources`."""
     with open_model(model_ref(model)) as predictor:
         return predict_sources(
-            predictor, sources, out, score, nms_iou=nms_iou, on_progress=on_progress
+            predictor, sources, out, score, most=most, nms_iou=nms_iou, on_progress=on_progress
         )
 
 
@@ -93,6 +102,7 @@ def predict_sources(
     out: Path,
     score: float = 0.5,
     *,
+    most: int | None = None,
     nms_iou: float | None = None,
     on_progress: OnProgress | None = None,
 ) -> Written:
@@ -100,28 +110,36 @@ def predict_sources(
 
     Args:
         predictor: an opened model.
-        sources: picture files, video files, and folders, whose pictures are taken sorted by name.
+        sources: picture files, video files, and folders, whose pictures are taken sorted by name;
+            `shapes.jpg`, where there is no such file, is the drawn picture that comes with maskrt.
         out: folder to write, made when it is not there; files of the same names are replaced.
         score: in [0, 1]; instances at or above it are drawn.
+        most: so many of them are drawn on a picture, the best; None is all, of proposals
+            `MOST_PROPOSALS`.
         nms_iou: mask IoU in (0, 1] above which the better instance suppresses the other, in
             pictures and results alike; None leaves it to the predictor.
         on_progress: called after every picture and frame. A video is one step more than its
             frames, which are counted when it is opened: the share can fall there.
 
     Raises:
-        InputError: `score` or `nms_iou` is out of range, a source is missing or of an unknown kind,
-            `out` holds a source or cannot be written, or all pictures and videos are broken; where
-            some are, `Written.broken` says so.
+        InputError: `score`, `most` or `nms_iou` is out of range, a source is missing or of an
+            unknown kind, `out` holds a source or cannot be written, or all pictures and videos are
+            broken; where some are, `Written.broken` says so.
         SessionError: the backend failed; overlays already written stay.
     """
     if not 0 <= score <= 1:
         raise InputError(f"--score {score}: expected a score from 0 to 1. Correct it.")
     if nms_iou is not None:
         check_mask_iou(nms_iou)
+    if most is not None:
+        require_at_least_one(most=most)
+    elif predictor.contract.task == "proposals":
+        most = MOST_PROPOSALS
+    sources = [named_picture(source) for source in sources]
     jobs = plan_overlays(source_files(sources), out)
     skipped = skipped_files(sources)
     with ResultsFile(out / RESULTS_FILE) as results:
-        run = _Run(predictor, score, nms_iou, _Progress(on_progress, len(jobs)), results)
+        run = _Run(predictor, score, most, nms_iou, _Progress(on_progress, len(jobs)), results)
         for video, group in itertools.groupby(jobs, key=lambda job: is_video(job.path)):
             if video:
                 run.videos(group)
@@ -138,6 +156,8 @@ def predict_sources(
     return Written(
         *(pictures, run.drawn, str(results.path), broken, skipped, others, lost),
         origin=predictor.contract.origin,
+        knows=what_it_knows(predictor.contract),
+        best=run.best,
     )
 
 
@@ -169,15 +189,18 @@ class _Run:
         self,
         predictor: Predictor,
         score: float,
+        most: int | None,
         nms_iou: float | None,
         progress: _Progress,
         results: ResultsFile,
     ) -> None:
         self.drawn = 0
+        self.best: float | None = None
         self.broken: list[InputError] = []
         self.losses = CanvasLosses(predictor.contract.resize, predictor.canvases)
         self._no_overlay: set[str] = set()
-        self._predictor, self._score, self._nms_iou = predictor, score, nms_iou
+        self._predictor, self._nms_iou = predictor, nms_iou
+        self._score, self._most = score, most
         self._progress, self._results = progress, results
 
     def pictures(self, jobs: Iterable[Job]) -> None:
@@ -186,7 +209,7 @@ class _Run:
             found = self._predict([image for _, image in part])
             for (job, image), instances in zip(part, found, strict=True):
                 with self._may_lose_overlay(job):
-                    write_picture(job.overlay, instances.draw(to_host(image), self._score))
+                    write_picture(job.overlay, self._draw(instances, to_host(image)))
                 self._keep(job, instances, {})
                 self._progress.step(job.path)
 
@@ -195,6 +218,9 @@ class _Run:
         if self._nms_iou is None:
             return found
         return [instances.suppressed(self._nms_iou) for instances in found]
+
+    def _draw(self, instances: Instances, image: Image) -> Image:
+        return instances.draw(image, self._score, self._most)
 
     def _readable(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, Picture]]:
         for job in jobs:
@@ -209,7 +235,7 @@ class _Run:
     def videos(self, jobs: Iterable[Job]) -> None:
         """Predict video files, each as one overlay video; a broken one leaves nothing."""
         for job in jobs:
-            take_back, drawn = self._results.mark(), self.drawn
+            take_back, drawn, best = self._results.mark(), self.drawn, self.best
             losses = copy.copy(self.losses)
             try:
                 with self._may_lose_overlay(job):
@@ -217,7 +243,7 @@ class _Run:
             except BrokenVideoError as err:
                 self.broken.append(err)
                 take_back()
-                self.drawn, self.losses = drawn, losses
+                self.drawn, self.best, self.losses = drawn, best, losses
             self._progress.step(job.path)
 
     def _video(self, job: Job) -> None:
@@ -229,7 +255,7 @@ class _Run:
             self._progress.grow(reader.stated_frames)
             for frames in _batches(reader.frames(), self._predictor.at_once):
                 for frame, found in zip(frames, self._predict(frames), strict=True):
-                    append(found.draw(frame, self._score))
+                    append(self._draw(found, frame))
                     self._keep(job, found, {"frame": next(numbers)})
                     self._progress.step(job.path)
 
@@ -256,7 +282,10 @@ class _Run:
             **extra,
         }
         self._results.add(image, instances.to_coco(self._results.pictures + 1))
-        self.drawn += int((instances.scores >= self._score).sum())
+        drawn = int((instances.scores >= self._score).sum())
+        self.drawn += drawn if self._most is None else min(drawn, self._most)
+        if len(instances):
+            self.best = max(self.best or 0.0, float(instances.scores.max()))
 
     def write_results(self) -> None:
         """Put the results file in place."""

@@ -1,15 +1,21 @@
-"""The checkpoints that come with maskrt, which are known by their bare names."""
+"""What comes with maskrt: checkpoints, known by their bare names, and a picture to try them on."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from ..runtime.bundle import INDEX, is_folder, read_bundle
+from ..runtime.contract import Contract
 from ..runtime.errors import InputError
-from ..runtime.files import require_file
+from ..runtime.files import require_file, sha256_of
 
 CHECKPOINTS = Path(__file__).parents[1] / "train" / "checkpoints"
+PICTURE = Path(__file__).parents[1] / "train" / "shapes" / "shapes.jpg"
+"""Drawn, as `maskrt data shapes` draws, and in no data set that a shipped checkpoint has seen."""
+NAMED = 12
+"""Classes in a sentence."""
 
 
 def shipped_names() -> list[str]:
@@ -27,6 +33,29 @@ def named_file(path: Path) -> Path:
     if str(path) in shipped_names() and not os.path.lexists(path):
         return CHECKPOINTS / f"{path}.safetensors"
     return path
+
+
+def named_picture(path: Path) -> Path:
+    """The picture that comes with maskrt for its bare name, unless the user has a file of it."""
+    return PICTURE if str(path) == PICTURE.name and not os.path.lexists(path) else path
+
+
+def what_it_knows(contract: Contract) -> str:
+    """What a network can find, in words: its classes, and what shipped ones were trained on."""
+    names, kind = contract.class_names, "1 class"
+    if len(names) > 1:
+        kind = f"{len(names)} classes"
+    known = f"knows {kind}: {', '.join(names[:NAMED])}"
+    known += f" and {len(names) - NAMED} more" if names[NAMED:] else ""
+    if contract.task == "proposals":
+        known = "proposes objects of any kind, without classes"
+    if contract.checkpoint_sha256 in _shipped_hashes():
+        known += "; it was trained on drawn shapes alone, not on photographs"
+    return known
+
+
+def _shipped_hashes() -> Iterator[str]:
+    return (sha256_of(path) for path in CHECKPOINTS.glob("*.safetensors"))
 
 
 def require_model(path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,21 @@ def add(verbs: Any) -> None:
     text = "overlays and COCO results for pictures, folders or video"
     sub = add_verb(verbs, "predict", text, run)
     sub.add_argument("model", type=model, help=MODEL_HELP)
-    sub.add_argument("sources", type=Path, nargs="+", metavar="SOURCE")
+    sub.add_argument(
+        "sources",
+        type=Path,
+        nargs="+",
+        metavar="SOURCE",
+        help="pictures, folders, videos; shapes.jpg is a drawn picture that comes with maskrt",
+    )
     sub.add_argument("--out", type=Path, required=True)
     sub.add_argument("--score", type=float, default=0.5, help="drawn from this score on (0.5)")
+    sub.add_argument(
+        "--most",
+        type=int,
+        metavar="N",
+        help="drawn on a picture at most, the best (all; of proposals 20)",
+    )
     sub.add_argument(
         "--nms-iou",
         type=float,
@@ -36,10 +49,15 @@ def run(arguments: Arguments) -> Result:
             arguments.sources,
             arguments.out,
             arguments.score,
+            most=arguments.most,
             nms_iou=arguments.nms_iou,
             on_progress=tell,
         )
-    print(f"{arguments.out}: {written.pictures} pictures, {written.instances} instances")
+    counts = _counted(written.pictures, "picture"), _counted(written.instances, "instance")
+    print(f"{arguments.out}: {', '.join(counts)} drawn")
+    if not written.instances:
+        print(f"  {_why_none(written.best, arguments.score)}")
+    print(f"  the network {written.knows}")
     if written.origin:
         print(f"  weights: {written.origin}")
     if written.skipped:
@@ -53,3 +71,14 @@ def run(arguments: Arguments) -> Result:
         say(f"maskrt predict: {sentence}")
     exit_code = InputError.exit_code if written.broken else 0
     return {**dataclasses.asdict(written), "exit_code": exit_code}
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _why_none(best: float | None, score: float) -> str:
+    if best is None:
+        return "nothing was found"
+    least = math.floor(best * 10) / 10
+    return f"nothing scores {score:g} or more; the best has {best:.2f}: --score {least:g} draws it"

@@ -189,6 +189,10 @@ class Instances:
         """The instances with at least this score, in the same order."""
         return self._take(np.flatnonzero(self.scores >= score))
 
+    def best(self, count: int) -> Instances:
+        """The `count` instances of highest score, or all where there are fewer, in their order."""
+        return self._take(np.sort(np.argsort(-self.scores, kind="stable")[:count]))
+
     def suppressed(self, mask_iou: float) -> Instances:
         """The instances that greedy mask suppression keeps, in the same order.
 
@@ -260,7 +264,7 @@ class Instances:
                 row["segmentation"] = rle
         return rows
 
-    def draw(self, image: Image, score_threshold: float = 0.5) -> Image:
+    def draw(self, image: Image, score_threshold: float = 0.5, most: int | None = None) -> Image:
         """A copy of the picture with masks, boxes and names of instances at or above the score.
 
         A class has one colour in all pictures. Proposals have one by their window, as they have no
@@ -269,6 +273,7 @@ class Instances:
         Args:
             image: (H, W, 3) uint8 RGB, the picture that was predicted.
             score_threshold: in [0, 1].
+            most: so many of them, the best; None is all.
 
         Raises:
             ContractError: `image` is another size than `image_hw`.
@@ -279,6 +284,8 @@ class Instances:
                 f"{(*self.image_hw, 3)} uint8. Pass the picture that was predicted."
             )
         shown = self.above(score_threshold)
+        if most is not None:
+            shown = shown.best(most)
         names = [self.class_names[label] for label in shown.labels]
         colours = [int(label) for label in shown.labels]
         if shown.frames is not None:

@@ -13,7 +13,7 @@ from ..conftest import Chain, Ran
 from .conftest import README, ROOT, commands, fences
 
 TEXT = README.read_text(encoding="utf-8")
-CHAIN = ["train", "export", "build", "eval", "bench"]
+CHAIN = ["predict", "train", "export", "build", "eval", "bench"]
 
 
 def record(name: str) -> dict[str, object]:

@@ -91,7 +91,8 @@ def test_a_folder_gives_one_overlay_per_picture_in_the_order_of_names(
     out = tmp_path / "out"
     written = run(predictor, [pictures], out)
     lost, expected = written.lost, str(out / "results.json")
-    assert written == Written(3, 6, expected, skipped={".txt": 1}, lost=lost)
+    knows = "knows 2 classes: disc, star"
+    assert written == Written(3, 6, expected, skipped={".txt": 1}, lost=lost, knows=knows, best=1.0)
     # 50 x 30 is 48 x 29 by the rule, and 32 x 19 on 32 x 48
     assert lost is not None
     assert lost.startswith("1 of 3 pictures loses 56% of the pixels")
@@ -121,6 +122,7 @@ def test_instances_below_the_score_are_kept_in_the_results_but_not_drawn(
     dim = picture(tmp_path / "dim.png", (64, 96), 102)  # score 0.4
     written = run(predictor, [dim], tmp_path / "out", score=0.5)
     assert written.instances == 0
+    assert written.best == pytest.approx(0.4)
     assert np.array_equal(read_image(tmp_path / "out" / "dim.png"), read_image(dim))
     scores = [row["score"] for row in results(tmp_path / "out")["annotations"]]
     assert scores == pytest.approx([0.4, 0.4], abs=1e-6)
