@@ -1,7 +1,9 @@
 """Ground-truth masks seen through boxes: what the mask loss of either family compares with.
 
-Pixels are picked by index. Pooling whole masks (RoIAlign on one float mask for each box) gives the
-same numbers for a gigabyte and a second and a half a picture at full size.
+Pixels are picked by index. Pooling whole masks (RoIAlign of one sample on one float mask for each
+box) gives the same numbers for a gigabyte and a second and a half a picture at full size.
+Detectron2's bit masks average a sample a pixel, which differs in 0.4 % of 28 x 28 cells (drawn
+shapes, all on outlines); its polygons are drawn on the cells.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """FastMask's losses and gradients against `numpy_fastmask`, every window of three pictures sampled.
 
-Two objects that overlap; one with a crowd; none. Which window a row is, its content tells: the
-windows are cut and normed in numpy too.
+Objects that overlap, one of them at the edge; one with a crowd; none. Which window a row is, its
+content tells: the windows are cut and normed in numpy too.
 """
 
 from collections.abc import Callable
@@ -35,7 +35,11 @@ SIZES = [(160, 192), (140, 192), (160, 150)]
 STRIDES = [16, 32]
 LEVELS = [(10, 12), (5, 6)]
 TRUTHS = [
-    target_of(CANVAS, [[20.3, 12.2, 121.7, 101.4], [60.6, 51.1, 171.3, 148.8]], [0, 0]),
+    target_of(
+        CANVAS,
+        [[20.3, 12.2, 121.7, 101.4], [60.6, 51.1, 171.3, 148.8], [0.0, 60.4, 93.7, 157.3]],
+        [0, 0, 0],
+    ),
     target_of(CANVAS, [[35.2, 30.7, 160.4, 125.8]], [0], [[3.1, 2.4, 73.3, 92.2]]),
     target_of(CANVAS, [], []),
 ]

@@ -1,6 +1,6 @@
 """Both Mask R-CNNs' losses and gradients against `numpy_mask_rcnn`, all anchors and RoIs sampled.
 
-Three pictures of different sizes: two objects that overlap, one with a crowd, none. The network is
+Three pictures of different sizes: objects that overlap, one with a crowd, none. The network is
 random; what moves its anchors is the same for all cells, so that thresholds fall as they do here on
 any processor.
 """
@@ -57,8 +57,15 @@ ALL = (
 """More than there are, so that all are sampled, and sampled ones are not what divides."""
 
 
+BETWEEN_ANCHORS = [18.3, 13.2, 45.4, 51.1]
+"""Of IoU 0.7 with two of different shapes."""
+AT_THE_EDGE = [0.0, 21.3, 9.3, 33.1]
 TRUTHS = [
-    target_of((SIDE, SIDE), [[4.3, 7.1, 41.7, 33.9], [22.6, 15.2, 59.1, 61.4]], [1, 3]),
+    target_of(
+        (SIDE, SIDE),
+        [[4.3, 7.1, 41.7, 33.9], [22.6, 15.2, 59.1, 61.4], BETWEEN_ANCHORS, AT_THE_EDGE],
+        [1, 3, 3, 7],
+    ),
     target_of((SIDE, SIDE), [[30.2, 5.7, 62.4, 38.8]], [0], [[3.1, 2.4, 33.3, 52.2]]),
     target_of((SIDE, SIDE), [], []),
 ]

@@ -18,7 +18,7 @@ def target_of(
     labels: list[int],
     crowds: list[list[float]] | None = None,
 ) -> Target:
-    """Ellipses that fill their boxes."""
+    """Ellipses that fill their boxes; halves of them at the left or upper edge."""
     masks = torch.zeros(len(boxes), *size_hw, dtype=torch.uint8)
     for mask, box in zip(masks, boxes, strict=True):
         mask.copy_(ellipse(size_hw, *box))
@@ -32,6 +32,7 @@ def target_of(
 
 def ellipse(size_hw: tuple[int, int], x0: float, y0: float, x1: float, y1: float) -> Tensor:
     """(h, w) bool."""
+    x0, y0 = (x0 or -x1), (y0 or -y1)
     y, x = (torch.arange(length) + 0.5 for length in size_hw)
     across, down = (2 * x - x0 - x1) / (x1 - x0), (2 * y - y0 - y1) / (y1 - y0)
     return across.square() + down.square()[:, None] <= 1
