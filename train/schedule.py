@@ -27,6 +27,20 @@ def learning_rate(solver: SolverConfig, step: int) -> float:
     return float(solver.lr * warm * 0.1 ** sum(step >= m for m in solver.milestones))
 
 
+def never_reached(solver: SolverConfig) -> str | None:
+    """A sentence where warm-up takes so much of a run that the rate stays under half of `lr`."""
+    end = min(solver.warmup_steps, solver.steps - 1)  # behind it the rate only falls
+    looked_at = (*range(0, end, max(end // 1000, 1)), end)
+    highest = max(learning_rate(solver, step) for step in looked_at)
+    if highest >= solver.lr / 2:
+        return None
+    return (
+        f"solver.warmup_steps={solver.warmup_steps} of {solver.steps} steps: the learning rate "
+        f"gets to {highest:.2g} at most, not to solver.lr={solver.lr:g}; "
+        f"solver.warmup_steps={solver.steps // 10} would reach it"
+    )
+
+
 def sgd(model: nn.Module, solver: SolverConfig) -> torch.optim.SGD:
     """An optimizer of the trained parameters, in groups for weights, biases and norms.
 

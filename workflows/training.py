@@ -127,6 +127,7 @@ def train_recipe(
     from ..train.recipes.recipe import load_recipe
     from ..train.run_folder import RESULT, STATE
     from ..train.run_state import resumed_recipe
+    from ..train.schedule import never_reached
     from ..train.watch.validation import Validation
 
     state, source = out / STATE, source_of(data)
@@ -144,6 +145,8 @@ def train_recipe(
     if on_step is not None and is_first_rank():
         counts: dict[Split, int] = {"train": len(dataset), "val": len(validation.data.images)}
         on_step(dataset.found.told(counts, len(dataset.class_names)))
+        if slow := never_reached(resolved.solver):
+            on_step(slow)
     try:
         path = train(
             resolved,

@@ -82,6 +82,8 @@ def run_check(arguments: Arguments) -> Result:
     source = _source(arguments)
     with progress_bar() as tell:
         check = check_data(source, arguments.recipe, fix=arguments.fix, on_progress=tell)
+    if check.layout:
+        print(f"{source}: {check.layout} layout\n")
     print_tables(check.tables)
     if check.problems:
         _print_problems(check)
@@ -118,7 +120,7 @@ def run_show(arguments: Arguments) -> Result:
     from ...workflows import show_data
 
     count = show_data(_source(arguments), arguments.out, arguments.split)
-    say(f"{arguments.out}: {count} pictures")
+    say(f"{arguments.out}: {count} {arguments.split} pictures")
     return {"out": str(arguments.out), "pictures": count}
 
 

@@ -40,7 +40,8 @@ class Found:
         line = f"{self.layout} layout, {counts}, {named}"
         if self.share is None:
             return line
-        return f"{line}; no val split, so {self.share:.0%} of the pictures are val, by their names"
+        chosen = f"about {self.share:.0%}" if self.share < 1 else "all"
+        return f"{line}; no val split, so names decide: {chosen} of the pictures are val"
 
 
 def find_layout(source: DataSource) -> Layout:

@@ -16,7 +16,7 @@ from maskrt.train.networks.mask_rcnn import MaskRCNN
 from maskrt.train.recipes.fastmask import FastMaskRecipe
 from maskrt.train.recipes.mask_rcnn import MaskRCNNRecipe
 from maskrt.train.recipes.sections import SolverConfig
-from maskrt.train.schedule import learning_rate, sgd
+from maskrt.train.schedule import learning_rate, never_reached, sgd
 from maskrt.train.weights.tensors import load_tensors
 
 STEPS = SolverConfig(lr=2.0, steps=100, warmup_steps=10, warmup_factor=0.1, milestones=(60, 80))
@@ -43,6 +43,16 @@ COSINE = SolverConfig(lr=2.0, steps=100, warmup_steps=10, warmup_factor=0.1, sch
 )
 def test_learning_rate(solver: SolverConfig, step: int, rate: float) -> None:
     assert learning_rate(solver, step) == pytest.approx(rate, abs=1e-12)
+
+
+def test_a_rate_that_warm_up_keeps_a_short_run_from_is_said() -> None:
+    short = SolverConfig(lr=0.005, steps=100, warmup_steps=200, schedule="cosine")
+    assert never_reached(short) == (
+        "solver.warmup_steps=200 of 100 steps: the learning rate gets to 0.00066 at most, not to "
+        "solver.lr=0.005; solver.warmup_steps=10 would reach it"
+    )
+    for reached in (STEPS, COSINE, SolverConfig(), SolverConfig(steps=10**9)):
+        assert never_reached(reached) is None
 
 
 def test_norms_do_not_decay_and_frozen_stages_are_left_out(

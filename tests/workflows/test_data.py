@@ -149,7 +149,7 @@ def test_a_pair_is_named_whole_and_a_number_of_pictures_by_first(maskrt, data, c
     pair = ("--images", data / "val", "--annotations", file)
     ran = maskrt("eval", checkpoint, *pair, "--val-share", 1, "--first", 2, "--json")
     assert ran.code == 0, ran.err
-    assert "pair layout, 2 val, 10 classes; no val split, so 100% of the pictures" in ran.err
+    assert "pair layout, 2 val, 10 classes; no val split, so names decide: all of" in ran.err
     wrong = {
         ("--images", 20): "--images 20: no --annotations found beside it; expected --images DIR and"
         " --annotations FILE. For a number of pictures use --first 20.",

@@ -342,6 +342,7 @@ def test_the_command_lists_problems_and_ends_as_a_run_would(maskrt, data):
     assert ran.code == 2
     assert ran.json["counts"] == {"two corners": 6}
     assert ran.json["problems"][0]["item"] == "annotation 11"
+    assert ran.out.startswith(f"{data}: COCO layout\n")
     assert "instances_train.json: annotation 11: its box reaches beyond" in ran.out
     assert maskrt("data", "check", "--data", data, "--lenient").code == 0
     ran = maskrt("data", "check", data, "--recipe", "fastmask_tiny", "--data", data)
@@ -380,6 +381,7 @@ def test_a_page_shows_pictures_with_their_masks(maskrt, data, tmp_path):
     assert text.count("data:image/jpeg;base64,") == 3
     assert "train1.jpg (1): 2 objects" in text
     assert "COCO layout, 3 train, 2 classes" in text
+    assert ": 3 train pictures" in maskrt("data", "show", data, "--out", page).err
 
 
 @pytest.mark.parametrize("layout", ["labelme", "YOLO"])

@@ -74,7 +74,8 @@ def test_a_layout_without_splits_gives_a_share_to_val(layout, drawn, truth, tmp_
     assert not names[0] & names[1]
     assert names[1] == names_of_split(names[0] | names[1], "val", 0.4)
     assert [c.name for c in val.categories] == [c.name for c in train.categories] == drawn.names
-    told = f"{name} layout, {len(names[1])} val, {len(drawn.names)} classes; no val split, so 40%"
+    told = f"{name} layout, {len(names[1])} val, {len(drawn.names)} classes; "
+    told += "no val split, so names decide: about 40%"
     assert load_coco(source).told.startswith(told)
     assert ("found by name" in caplog.text) == (layout == "Windows paths")
     assert ("as VIA writes them" in caplog.text) == (layout == "VIA")
