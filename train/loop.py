@@ -23,13 +23,14 @@ from ..runtime.files import write_text
 from .data.batches import Batch
 from .data.dataset import CocoInstances
 from .data.epochs import endless_batches
+from .fitting import with_fitting_batch
 from .networks.families import Network
-from .ranks import Ranks, joined
+from .ranks import Ranks, join, this_rank
 from .recipes.fastmask import FastMaskRecipe
 from .recipes.recipe import Recipe, dump_recipe
 from .run_folder import BEST, LAST, RECIPE, RESULT, STATE, locked, require_no_run, require_run
 from .run_log import OnLog
-from .run_state import Run, new_run, restore, save_state
+from .run_state import Run, new_run, restore, save_state, with_saved_batch
 from .step import LossModule, one_step
 from .watch.stopping import signals_kept
 from .watch.validation import Validation
@@ -75,26 +76,32 @@ def train(
         Path of the checkpoint (of the average when `solver.ema_decay` is set).
 
     Raises:
-        ConfigError: processes that cannot share a batch, `weights` of which nothing fits, or layers
-            that are not trained and would stay random.
+        ConfigError: processes that cannot share a batch, no GPU that could decide its size,
+            `weights` of which nothing fits, or layers that are not trained and would stay random.
         InputError: the data has other classes, or `out` already holds a run and `resume` is not
             set.
         TrainError: the losses are no longer finite, another process trains in `out`, or the run
             to resume is of another recipe, other annotations or another number of processes.
     """
-    ranks = joined()
+    ranks, said = this_rank(), list[str]()
+    if not resume and recipe.solver.batch == "auto":
+        recipe, said = with_fitting_batch(recipe, dataset, ranks)
+        overrides = [*overrides, f"solver.batch={recipe.solver.batch}"]
+    elif recipe.solver.batch == "auto":
+        recipe = with_saved_batch(recipe, out / STATE)
+    join(ranks)
     _check_processes(recipe, workers, ranks.count)
     if not isinstance(recipe, FastMaskRecipe):  # whose proposals have no class
         dataset = dataset.labelled(recipe.class_names, f"recipe {recipe.name}")
     with locked(out) if ranks.is_first else contextlib.nullcontext():
         require_run(out) if resume else require_no_run(out)
-        run, said = _begun(recipe, dataset, ranks, overrides), []
+        run = _begun(recipe, dataset, ranks, overrides)
         if resume:
             restore(run, out / STATE)
         else:
             taken = start_from(run.model, backbone, weights)
             require_trained(run.model, taken.kept if taken else (), weights or backbone)
-            said = taken.lines if taken else []
+            said += taken.lines if taken else []
             if ranks.is_first:
                 write_text(out / RECIPE, dump_recipe(recipe))
         if not ranks.is_first:
@@ -127,11 +134,12 @@ def _check_processes(recipe: Recipe, workers: int, ranks: int) -> None:
             f"--workers {workers}: expected 0 to {MOST_WORKERS} processes that decode pictures. "
             "Use as many as there are cores, or 0 to decode in the training process."
         )
-    batch = recipe.solver.batch
-    if batch % ranks:
+    batch, parts = recipe.solver.pictures, recipe.solver.accumulate
+    if batch % (ranks * parts):
+        sharing = f"{ranks} processes to share it" + f" in {parts} parts each" * (parts > 1)
         raise ConfigError(
-            f"solver.batch={batch}: found {ranks} processes to share it; expected a multiple of "
-            f"{ranks}. Set solver.batch={max(batch // ranks, 1) * ranks}."
+            f"solver.batch={batch}: found {sharing}; expected a multiple of {ranks * parts}. Set "
+            f"solver.batch={max(batch // (ranks * parts), 1) * ranks * parts}."
         )
 
 

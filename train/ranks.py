@@ -36,6 +36,10 @@ class Ranks:
             torch.distributed.all_reduce(value, torch.distributed.ReduceOp.MAX)
         return float(value)
 
+    def least(self, number: int) -> int:
+        """The smallest of the processes'; all must ask."""
+        return -round(self.most(torch.tensor(-number, device=self.device)))
+
     def agreed(self, flag: bool) -> bool:
         """What the first process says; all must ask."""
         if self.count == 1:
@@ -50,13 +54,18 @@ def is_first_rank() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def joined() -> Ranks:
-    """The place of this process, which joins the group when torchrun started it."""
+def this_rank() -> Ranks:
+    """The place of this process, as torchrun says if it started it."""
+    count, rank, local = (
+        int(os.environ.get(name, default))
+        for name, default in (("WORLD_SIZE", "1"), ("RANK", "0"), ("LOCAL_RANK", "0"))
+    )
     cuda = torch.cuda.is_available()
-    count = int(os.environ.get("WORLD_SIZE", "1"))
-    if count > 1 and not torch.distributed.is_initialized():
-        backend = "nccl" if cuda else "gloo"
+    return Ranks(rank, count, torch.device("cuda", local) if cuda else torch.device("cpu"))
+
+
+def join(ranks: Ranks) -> None:
+    """Meet the other processes, if there are any."""
+    if ranks.count > 1 and not torch.distributed.is_initialized():
+        backend = "nccl" if ranks.device.type == "cuda" else "gloo"
         torch.distributed.init_process_group(backend, timeout=LONGEST_WAIT)
-    local = int(os.environ.get("LOCAL_RANK", "0"))
-    device = torch.device("cuda", local) if cuda else torch.device("cpu")
-    return Ranks(int(os.environ.get("RANK", "0")), count, device)

@@ -26,7 +26,14 @@ from ..runtime.errors import TrainError
 from .compiled import compile_body
 from .loss_values import Divergence
 from .networks.families import Network, new_network
-from .recipes.recipe import Recipe, differences, dump_recipe, load_recipe, parse_recipe
+from .recipes.recipe import (
+    Recipe,
+    differences,
+    dump_recipe,
+    load_recipe,
+    parse_recipe,
+    with_solver,
+)
 from .recipes.values import shown
 from .schedule import sgd
 from .seeds import torch_seed
@@ -127,8 +134,17 @@ def resumed_recipe(path: Path, name_or_path: str | Path, overrides: Sequence[str
     header = load_metadata(path)
     _check_format(path, header)
     asked = load_recipe(name_or_path, [*_overrides(path, header), *overrides])
+    asked = with_saved_batch(asked, path) if asked.solver.batch == "auto" else asked
     _check_agreement(path, header, asked)
     return asked
+
+
+def with_saved_batch(recipe: Recipe, path: Path) -> Recipe:
+    """The recipe, with the saved run's batch; errors are `resumed_recipe`'s."""
+    header = load_metadata(path)
+    _check_format(path, header)
+    saved = parse_recipe(header.get("recipe", ""), f"{path} (header)").solver.batch
+    return with_solver(recipe, batch=saved)
 
 
 def restore(run: Run, path: Path) -> None:

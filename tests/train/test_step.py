@@ -61,12 +61,8 @@ def two_pictures() -> Batch:
 
 
 def stepped(recipe: Recipe, batch: Batch) -> tuple[dict[str, float], dict[str, Tensor]]:
-    """Losses of one step and the gradients that it went down; no ReLU sees a value of about 0."""
+    """Losses of one step and the gradients that it went down."""
     run = new_run(recipe, CPU)
-    with torch.no_grad():
-        for name, parameter in run.model.named_parameters():
-            if name.endswith("bias"):
-                parameter.uniform_(0.02, 0.1)
     losses = one_step(run, LossModule(run.model), batch, recipe.solver, 0)
     named = run.model.named_parameters()
     return dict(losses), {name: p.grad.clone() for name, p in named if p.grad is not None}
@@ -83,8 +79,9 @@ def test_a_step_in_two_parts_has_the_gradients_of_the_whole_batch(tiny: MakeReci
     first = "backbone.stem.conv1.weight"
     assert (alone[first] - whole[first]).norm() > 1e-2 * whole[first].norm()  # the other one counts
     for name, gradient in whole.items():
-        size = gradient.norm()
-        assert (added[name] - gradient).norm() <= 1e-4 * size, name
+        # a bias of the subnet is a sum of 200,000 numbers in float32, one after the other
+        most = 2e-3 if name in ("subnet.conv1.bias", "subnet.conv2.bias") else 2e-5
+        assert (added[name] - gradient).norm() <= most * gradient.norm(), name
 
 
 def test_parts_weigh_by_their_pictures(tiny: MakeRecipe, shapes_folder: Path) -> None:
@@ -212,6 +209,23 @@ def test_a_fused_optimizer_gives_the_same_weights_and_goes_on_exactly(
     restore(resumed, tmp_path / "resume.safetensors")
     again = taken(resumed, fused, dataset, 2)
     assert all(torch.equal(again[name], value) for name, value in whole.items())
+
+
+@pytest.mark.parametrize("levels", [False, True])
+def test_a_compiled_body_takes_the_same_step_under_the_same_names(
+    levels: bool, tiny: MakeRecipe, pyramid: MakeRecipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By torch's tracer; its compiler for CPUs then takes a minute to build the same."""
+    monkeypatch.setattr("maskrt.train.compiled.BACKEND", "eager")
+    make, batch = pyramid if levels else tiny, two_pictures()
+    losses, gradients = stepped(make("solver.ema_decay=0.5"), batch)
+    compiled, same = stepped(make("solver.ema_decay=0.5", "solver.compile=true"), batch)
+    assert compiled == pytest.approx(losses, rel=1e-5)
+    assert same.keys() == gradients.keys()
+    name = next(iter(gradients))
+    assert torch.allclose(same[name], gradients[name], rtol=1e-3, atol=1e-6)
+    one, other = (new_run(make(*words), CPU).model for words in ((), ("solver.compile=true",)))
+    assert one.state_dict().keys() == other.state_dict().keys()
 
 
 def test_a_compiler_that_stops_is_one_sentence() -> None:

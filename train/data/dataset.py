@@ -141,6 +141,11 @@ class CocoInstances(Dataset[Sample]):
         relabelled._labels = np.argsort(order)[self._labels]
         return relabelled
 
+    @property
+    def most_objects(self) -> int:
+        """Objects and crowds of the picture that has most."""
+        return max((len(several) for several in self._objects.values()), default=0)
+
     def size_hw(self, index: int) -> tuple[int, int]:
         """Height and width of picture `index` as annotated, without decoding it."""
         return self._images[index].image_hw

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 
 import torch
 
 from ...runtime.contract import ResizeRule
 from ...runtime.errors import InputError
+from ...runtime.pictures.preprocess import scaled_size_hw
 from ..recipes.fastmask import FastMaskInput, FastMaskRecipe
 from ..recipes.recipe import Recipe
 from ..recipes.sections import NO_SCALE_JITTER
@@ -32,14 +34,13 @@ def endless_batches(
         InputError: too few pictures for a batch of each rank; while iterating, a picture that
             cannot be read.
     """
-    size = recipe.solver.batch // shard[1]
+    size = recipe.solver.pictures // shard[1]
     per_epoch = steps_per_epoch(dataset, size, shard[1])
     if not per_epoch:
         raise InputError(
-            f"the train split: found {len(dataset)} pictures; expected {recipe.solver.batch}, a "
+            f"the train split: found {len(dataset)} pictures; expected {recipe.solver.pictures}, a "
             f"batch of {size} for each of {shard[1]} processes. Lower solver.batch or use fewer."
         )
-    multiple_px = recipe.input.multiple_px if isinstance(recipe, FastMaskRecipe) else 32
     epoch, done = divmod(step, per_epoch)
     yield from loader(
         dataset,
@@ -48,12 +49,34 @@ def endless_batches(
         epoch,
         workers,
         augmentation=_augmentation(recipe),
-        multiple_px=multiple_px,
+        multiple_px=_multiple_px(recipe),
         first_step=done,
         shard=shard,
         epochs=None,
         pinned=torch.cuda.is_available(),
     )
+
+
+def largest_canvas_hw(dataset: CocoInstances, recipe: Recipe) -> tuple[int, int]:
+    """Height and width in px of the largest canvas that a batch of its pictures can have."""
+    augmentation = _augmentation(recipe)
+    rule = augmentation.resize
+    rule = dataclasses.replace(
+        rule,
+        short_side_px=max(augmentation.short_sides_px, default=rule.short_side_px),
+        long_side_px=max(augmentation.long_side_px or (rule.long_side_px,)),
+    )
+    canvas_hw = (rule.long_side_px,) * 2
+    sizes = [scaled_size_hw(dataset.size_hw(n), rule, canvas_hw) for n in range(len(dataset))]
+    multiple_px = _multiple_px(recipe)
+    height, width = (
+        -(-max(sides) // multiple_px) * multiple_px for sides in zip(*sizes, strict=True)
+    )
+    return height, width
+
+
+def _multiple_px(recipe: Recipe) -> int:
+    return recipe.input.multiple_px if isinstance(recipe, FastMaskRecipe) else 32
 
 
 def _augmentation(recipe: Recipe) -> Augmentation:

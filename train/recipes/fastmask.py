@@ -177,7 +177,7 @@ class FastMaskSolver(SolverConfig):
     """Solver of the published training (models/fm-res39.solver.prototxt)."""
 
     steps: Count = 1_000_000
-    batch: Annotated[int, Range(1, 65536)] = 1
+    batch: Annotated[int, Range(1, 65536)] | Literal["auto"] = 1
     lr: NotNegative = 1e-3
     weight_decay: NotNegative = 5e-5
     bias_lr_factor: Positive = 2.0

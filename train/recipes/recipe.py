@@ -87,6 +87,12 @@ def dump_recipe(recipe: Recipe) -> str:
     return yaml.safe_dump(plain, sort_keys=False)
 
 
+def with_solver(recipe: Recipe, **changes: Any) -> Recipe:
+    """The recipe with other values of its solver's keys."""
+    solver: Any = dataclasses.replace(recipe.solver, **changes)
+    return dataclasses.replace(recipe, solver=solver)
+
+
 def differences(before: Recipe, after: Recipe) -> list[tuple[str, Any, Any]]:
     """Keys whose resolved values differ, each with both values; None where a recipe lacks it."""
     one, other = (_flat(yaml.safe_load(dump_recipe(r))) for r in (before, after))

@@ -76,8 +76,9 @@ class SolverConfig:
     """Stochastic gradient descent and how long it runs."""
 
     steps: Count = 90_000
-    batch: Annotated[int, Range(1, 65536)] = 16
-    """Images per step over all processes."""
+    batch: Annotated[int, Range(1, 65536)] | Literal["auto"] = 16
+    """Images per step over all processes; `auto` is as many as fit into the GPUs. Whatever it
+    becomes, nothing else is scaled with it."""
     lr: NotNegative = 0.02
     momentum: Below1 = 0.9
     weight_decay: NotNegative = 1e-4
@@ -109,6 +110,12 @@ class SolverConfig:
     """Whether SGD is one kernel for many parameters: the same weights to rounding."""
     patience: CountOrNone = field(default=0, metadata=LATER)
     """Evaluations in a row without a new best after which the run ends; 0 is never."""
+
+    @property
+    def pictures(self) -> int:
+        """Of a step, once `auto` is a number."""
+        assert self.batch != "auto", "a run begins with the number that was found"
+        return self.batch
 
     def __post_init__(self) -> None:
         """Reject patience that has nothing to count."""

@@ -63,9 +63,13 @@ def value_of(hint: Any, value: Any, where: str, key: str) -> Any:
     other = ""
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         several, one = typing.get_args(hint)
-        if isinstance(value, list):
+        if typing.get_origin(several) is not tuple:  # a number or a word
+            is_word = value in typing.get_args(one)
+            hint, other = (one, "") if is_word else (several, f", or {_spoken(one)}")
+        elif isinstance(value, list):
             return value_of(several, value, where, key)
-        hint, other = one, f", or a list as in {key}=a,b,c"
+        else:
+            hint, other = one, f", or a list as in {key}=a,b,c"
     checked = _converted(hint, value)
     if checked is None:
         raise ConfigError(f"{where}: {key}={shown(value)}; expected {_spoken(hint)}{other}.")

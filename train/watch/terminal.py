@@ -84,7 +84,7 @@ class Terminal:
         """A step is done; returns pictures a second, lately. Few steps' `terms` are looked at."""
         self._measure(step, time.monotonic() - self._began)
         assert self._step_s is not None, "just measured"
-        speed = self._solver.batch / self._step_s
+        speed = self._solver.pictures / self._step_s
         left = (self._solver.steps - step) * self._step_s
         if self._drawn:
             losses = _losses(rate, terms) if self._looks() else None
@@ -95,7 +95,7 @@ class Terminal:
             self.say([f"{progress}  {losses}  {speed:.3g} pictures/s  {spoken(left)} left"])
         if step == self._first + FEW_STEPS < self._solver.steps:
             more = self._solver.steps - step
-            size = f"{self._solver.batch} pictures"
+            size = f"{self._solver.pictures} pictures"
             self.say([f"about {spoken(left)} for the other {more} steps of {size}"])
         return speed
 

@@ -121,7 +121,7 @@ class Watcher:
     def finish(self, step: int) -> None:
         """Write the report of a run whose result is measured."""
         rows, best = self._evaluations.rows, self._evaluations.best
-        sentences = [f"{step} steps of {self._solver.batch} pictures."]
+        sentences = [f"{step} steps of {self._solver.pictures} pictures."]
         if step < self._solver.steps:
             sentences.append(
                 f"Ended early: {self._evaluations.without_gain} evaluations without a new best "
