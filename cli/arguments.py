@@ -33,9 +33,11 @@ def add_verb(
     return sub
 
 
-def add_recipe(sub: argparse.ArgumentParser) -> None:
+def add_recipe(sub: argparse.ArgumentParser, *, optional: bool = False) -> None:
     """A recipe with its overrides and what its weights begin as."""
-    sub.add_argument("recipe", help="shipped recipe name or a YAML file")
+    sub.add_argument(
+        "recipe", nargs="?" if optional else None, help="shipped recipe name or a YAML file"
+    )
     sub.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. solver.lr=0.01")
     begin = sub.add_mutually_exclusive_group()
     begin.add_argument(

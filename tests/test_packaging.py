@@ -30,7 +30,8 @@ PUBLIC = {
         *("DataSource", "build_bundle", "build_engine", "diagnose", "draw_data", "evaluate"),
         "export_checkpoint",
         *("import_checkpoint", "inspect_file", "load", "load_data", "new_checkpoint"),
-        *("check_data", "predict_files", "run_demo", "show_data", "train_recipe"),
+        *("check_data", "predict_files", "run_demo", "run_sweep", "show_data"),
+        "train_recipe",
     },
     "maskrt.runtime": {
         *("BuildError", "ConfigError", "Contract", "ContractError", "ExportError", "GateError"),

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .open import load
     from .operators.bench import OPERATOR_OPTIONS, bench_operators
     from .prediction import predict_files
+    from .sweep.sweep import run_sweep
     from .training import new_checkpoint, train_recipe
 
 __all__ = [
@@ -52,6 +53,7 @@ __all__ = [
     "new_checkpoint",
     "predict_files",
     "run_demo",
+    "run_sweep",
     "show_data",
     "train_recipe",
 ]
@@ -77,6 +79,7 @@ _MODULES = {
     "new_checkpoint": ".training",
     "predict_files": ".prediction",
     "run_demo": ".demo",
+    "run_sweep": ".sweep.sweep",
     "show_data": ".data",
     "train_recipe": ".training",
 }
@@ -85,7 +88,7 @@ _MODULES = {
 _TRAINING = frozenset(
     {
         *("bisect_precision", "export_checkpoint", "import_checkpoint", "new_checkpoint"),
-        *("run_demo", "train_recipe"),
+        *("run_demo", "run_sweep", "train_recipe"),
     }
 )
 """Those that train or export, which needs a newer Python than the rest."""

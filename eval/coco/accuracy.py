@@ -68,10 +68,15 @@ class Accuracy:
     def measured(self) -> dict[str, float]:
         """What is worth keeping in a contract: {"box_ap": ..., "mask_ap": ...}, or box_ar_10 ..."""
         return {
-            f"{kind}_{name.lower().replace('@', '_')}": values[name]
+            measured_name(kind, name): values[name]
             for kind, values in self.kinds.items()
             for name in GATED[self.metric]
         }
+
+
+def measured_name(kind: Kind, name: str) -> str:
+    """What `Accuracy.measured` calls a number: `mask_ar_100` for masks' AR@100."""
+    return f"{kind}_{name.lower().replace('@', '_')}"
 
 
 def metric_of(task: Task) -> Metric:

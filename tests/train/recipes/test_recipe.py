@@ -59,7 +59,8 @@ def test_the_promised_recipes_are_shipped() -> None:
     one_shot = {"fastmask_r39", "fastmask_r39_one_stream", "fastmask_vgg16", "fastmask_pva"}
     pyramids = {"mask_rcnn_r50_fpn", "mask_rcnn_r101_fpn", "faster_rcnn_r50_fpn"}
     tiny = {"mask_rcnn_tiny", "mask_rcnn_fpn_tiny", "fastmask_tiny", "deepmask_tiny"}
-    assert detectors | one_shot | pyramids | tiny | {"deepmask_r39"} == set(SHIPPED)
+    nano = {"mask_rcnn_nano", "lsc_mask_rcnn_nano", "fastmask_nano"}
+    assert detectors | one_shot | pyramids | tiny | nano | {"deepmask_r39"} == set(SHIPPED)
 
 
 def test_a_pyramid_has_four_stages_and_an_anchor_size_of_each_level() -> None:

@@ -1,0 +1,1 @@
+"""Many training runs of one budget, and the tables made of them."""
