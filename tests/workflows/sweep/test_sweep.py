@@ -46,7 +46,7 @@ def write_sweep(path: Path, *overrides: str) -> Path:
             }
         },
     }
-    path.write_text(yaml.safe_dump(raw))
+    path.write_text(yaml.safe_dump(raw, sort_keys=False))
     return path
 
 
