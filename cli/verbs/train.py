@@ -84,7 +84,6 @@ def _check(arguments: Arguments) -> None:
         "overrides": arguments.overrides,
         "--resume": arguments.resume,
         "--weights": arguments.weights,
-        "--backbone": arguments.backbone,
     }
     if found := [name for name, value in beside.items() if value]:
         raise InputError(
@@ -104,6 +103,7 @@ def _sweep(arguments: Arguments) -> Result:
         data_source(arguments),
         jobs=jobs,
         workers=arguments.workers,
+        backbone=arguments.backbone,
         on_step=say,
     )
     print(swept.tables.read_text(encoding="utf-8"))

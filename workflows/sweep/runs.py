@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,7 +79,7 @@ def runs_of(plan: Plan, out: Path) -> list[Run]:
 
 
 def finish_all(
-    runs: list[Run], source: DataSource, data: CocoData, jobs: int, workers: int, tell: Told
+    runs: list[Run], source: DataSource, data: CocoData, jobs: int, words: Sequence[str], tell: Told
 ) -> None:
     """Run what is not finished; `tell` hears of each that now is.
 
@@ -88,7 +88,7 @@ def finish_all(
         source: what is trained on.
         data: its val split.
         jobs: processes at a time.
-        workers: of each, to decode pictures.
+        words: of each one's command line, the same for all.
         tell: called in this thread.
 
     Raises:
@@ -104,7 +104,7 @@ def finish_all(
                 if run.row.of:
                     tell(run, _other_form(run, data))
                 else:
-                    active[run] = _start(run, source, workers)
+                    active[run] = _start(run, [*shlex.split(source.words), *words])
             time.sleep(_LOOKED_EVERY_S)
             for run in [run for run, child in active.items() if child.poll() is not None]:
                 tell(run, _result(run, active.pop(run).returncode))
@@ -116,11 +116,10 @@ def _startable(left: list[Run], active: dict[Run, subprocess.Popen[bytes]]) -> R
     return next((run for run in left if (run.row.of, run.seed) not in waited_for), None)
 
 
-def _start(run: Run, source: DataSource, workers: int) -> subprocess.Popen[bytes]:
+def _start(run: Run, words: list[str]) -> subprocess.Popen[bytes]:
     resumed = ["--resume"] if (run.folder / STATE).exists() else []
-    data = shlex.split(source.words)
-    train = ["train", *run.row.words(run.seed), *data, "--out", str(run.folder)]
-    command = [sys.executable, "-m", "maskrt", *train, "--workers", str(workers), *resumed]
+    train = ["train", *run.row.words(run.seed), *words, "--out", str(run.folder), *resumed]
+    command = [sys.executable, "-m", "maskrt", *train]
     run.out.mkdir(parents=True, exist_ok=True)
     with run.lines.open("ab") as lines:
         return subprocess.Popen(

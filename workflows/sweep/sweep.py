@@ -41,6 +41,7 @@ def run_sweep(
     *,
     jobs: int = 1,
     workers: int = 1,
+    backbone: Path | None = None,
     on_step: Callable[[str], None] | None = None,
 ) -> Swept:
     """Train every row of a sweep with every seed, and tabulate what came of it.
@@ -54,6 +55,7 @@ def run_sweep(
         data: labelled pictures; None draws the sweep's own shapes into `out`.
         jobs: runs at a time, each with one thread of torch.
         workers: processes that decode pictures, of each run.
+        backbone: checkpoint whose body every trained row begins with; None is from scratch.
         on_step: told a line a run.
 
     Raises:
@@ -71,16 +73,20 @@ def run_sweep(
     begun = sum(run.finished() is not None for run in runs)
     tell(f"{plan.where}: {len(runs)} runs, {begun} of them finished; {validation.told}")
     done = begun
+    begin = () if backbone is None else ("--backbone", str(backbone))
+    named = () if data is None else (source.words,)
+    command = " ".join(("maskrt train --sweep", plan.where, *named, *begin, "--out", str(out)))
 
     def finished(run: Run, found: Checkpoint) -> None:
         nonlocal done
         done += 1
         tell(f"{run.folder.name}: {_measured(found)} ({done} of {len(runs)})")
-        _write(plan, runs, source, out)
+        _write(plan, runs, command, out)
 
-    _write(plan, runs, source, out)
+    _write(plan, runs, command, out)
     try:
-        finish_all(runs, source, validation, jobs, workers, finished)
+        words = ("--workers", str(workers), *begin)
+        finish_all(runs, source, validation, jobs, words, finished)
     except KeyboardInterrupt as err:
         said = f"stopped; {done} of {len(runs)} runs are finished. Go on with the same words."
         raise KeyboardInterrupt(said) from err
@@ -109,13 +115,12 @@ def _measured(found: Checkpoint) -> str:
     return ", ".join(f"{spoken(name)} {value:.1f}" for name, value in found.measured.items())
 
 
-def _write(plan: Plan, runs: list[Run], source: DataSource, out: Path) -> None:
+def _write(plan: Plan, runs: list[Run], command: str, out: Path) -> None:
     tables = tables_of(plan, runs)
     record: dict[str, Any] = {
-        "what": "Rows of a sweep, each trained from scratch with one budget; made by the command",
-        "command": f"maskrt train --sweep {plan.where} --out {out}",
+        "what": "rows of a sweep, each trained with every seed",
+        "command": command,
         "shapes": None if plan.shapes is None else dataclasses.asdict(plan.shapes),
-        "data": source.words,
         "seeds": list(plan.seeds),
         "tables": tables,
         "environment": environment(),
