@@ -30,9 +30,10 @@ from .verbs import (
     predict,
     train,
 )
+from .verbs.serving import serve
 
 VERBS = (
-    *(demo, data, new, import_weights, train, export, build, predict, evaluate),
+    *(demo, data, new, import_weights, train, export, build, predict, serve, evaluate),
     *(bench, bisect_fp16, inspect_file, doctor, completion),
 )
 """In the order of `maskrt --help`: the way from nothing to an engine, then what looks at things."""
@@ -43,6 +44,7 @@ EXTRAS = {
     **dict.fromkeys(("demo", "bisect"), "demo"),
     "export": "export",
     "build": "engines",
+    "serve": "serve",
 }
 """The extra that brings all that a verb may need; of the others it depends on the model's file."""
 

@@ -17,16 +17,21 @@ from .errors import InputError, first_line, pip_line
 
 EXTRAS: dict[str, tuple[str, ...]] = {
     "cv2": ("",),
+    "fastapi": ("serve",),
     "jinja2": ("report", "demo"),
     "matplotlib": ("report", "demo"),
     "numpy": ("",),
     "onnx": ("cpu", "engines", "export", "openvino", "gpu", "onnxruntime-gpu", "demo"),
     "onnxscript": ("export", "demo"),
+    "prometheus_client": ("serve",),
     "pycocotools": ("cpu", "train", "openvino", "gpu", "onnxruntime-gpu", "demo"),
+    "python_multipart": ("serve",),
     "rich": (*("cpu", "engines", "export", "train", "openvino", "gpu", "onnxruntime-gpu", "demo"),),
     "safetensors": ("train", "export", "demo"),
     "tensorboard": ("tensorboard",),
+    "starlette": ("serve",),
     "torch": ("train", "export", "demo"),
+    "uvicorn": ("serve",),
     "yaml": (*("cpu", "train", "export", "openvino", "gpu", "onnxruntime-gpu", "demo"),),
 }
 """By the name that is imported; the first is proposed where the work names none that has it."""

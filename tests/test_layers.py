@@ -12,13 +12,16 @@ import pytest
 ROOT = Path(__file__).parents[1]
 MAY_IMPORT = {
     "cli": {"cli", "workflows", "eval", "runtime"},
-    "workflows": {"workflows", "train", "export", "engines", "eval", "runtime"},
+    "workflows": {"workflows", "train", "export", "engines", "eval", "serving", "runtime"},
     "export": {"export", "train", "runtime"},
     "train": {"train", "eval", "runtime"},
     "engines": {"engines", "runtime"},
     "eval": {"eval", "runtime"},
+    "serving": {"serving", "runtime"},
     "runtime": {"runtime"},
-    "tools": {"tools", "cli", "workflows", "train", "export", "engines", "eval", "runtime"},
+    "tools": {
+        *("tools", "cli", "workflows", "train", "export", "engines", "eval", "serving", "runtime"),
+    },
 }
 RUNTIME_ORDER = [
     *(
@@ -38,6 +41,7 @@ NEVER = {
     "runtime": {"torch", "onnx", "onnxscript", "safetensors", "torchvision", "tensorboard"},
     "engines": {"torch", "torchvision", "onnxscript", "safetensors"},
     "eval": {"torch", "torchvision", "onnx", "onnxscript", "onnxruntime", "safetensors"},
+    "serving": {"torch", "torchvision", "onnxscript", "safetensors"},
     "train": {"onnx", "onnxscript", "onnxruntime", "tensorrt", "tensorrt_rtx", "cuda"},
     "export": {"tensorrt", "tensorrt_rtx", "cuda"},
     "tools": set(),
@@ -54,6 +58,7 @@ LOADED_BY = {
     "maskrt.export": set(),
     "maskrt.train": set(),
     "maskrt.eval": {"numpy"},
+    "maskrt.serving": set(),
 }
 
 SOURCES = {

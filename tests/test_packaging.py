@@ -18,7 +18,7 @@ import pytest
 import maskrt
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = ("cli", "workflows", "train", "export", "engines", "runtime", "eval")
+FOLDERS = ("cli", "workflows", "train", "export", "engines", "runtime", "eval", "serving")
 # What a wheel does not need: measured results are read from the repository only.
 NOT_SHIPPED = {"records"}
 # Only ever imported relatively, and named so by the house style; its folder is never a script's.

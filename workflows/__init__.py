@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ..engines.compatibility import Compatibility
     from ..engines.doctor import diagnose
     from ..eval.datasets.source import DataSource
+    from ..serving.settings import ServeSettings
     from ..train.weights.import_weights import import_checkpoint
     from .bisection import bisect_precision
     from .data import check_data, draw_data, load_data, show_data
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from .open import load
     from .operators.bench import OPERATOR_OPTIONS, bench_operators
     from .prediction import predict_files
+    from .serving.service import serve_models
     from .sweep.sweep import run_sweep
     from .training import new_checkpoint, train_recipe
 
@@ -36,6 +38,7 @@ __all__ = [
     "OPERATOR_OPTIONS",
     "Compatibility",
     "DataSource",
+    "ServeSettings",
     "bench_models",
     "bench_operators",
     "bisect_precision",
@@ -54,6 +57,7 @@ __all__ = [
     "predict_files",
     "run_demo",
     "run_sweep",
+    "serve_models",
     "show_data",
     "train_recipe",
 ]
@@ -62,6 +66,7 @@ _MODULES = {
     "OPERATOR_OPTIONS": ".operators.bench",
     "Compatibility": "..engines.compatibility",
     "DataSource": "..eval.datasets.source",
+    "ServeSettings": "..serving.settings",
     "bench_models": ".latency.bench",
     "bench_operators": ".operators.bench",
     "bisect_precision": ".bisection",
@@ -80,6 +85,7 @@ _MODULES = {
     "predict_files": ".prediction",
     "run_demo": ".demo",
     "run_sweep": ".sweep.sweep",
+    "serve_models": ".serving.service",
     "show_data": ".data",
     "train_recipe": ".training",
 }

@@ -40,16 +40,26 @@ def read_image(path: str | Path) -> Image:
             more pixels than OpenCV decodes or than a file of its size may hold (`header.py`).
     """
     path = Path(path)
-    data = picture_bytes(path)
+    return decoded_image(picture_bytes(path), str(path))
+
+
+def decoded_image(data: bytes, where: str) -> Image:
+    """A picture file's bytes as `read_image` reads them; `where` names it in errors.
+
+    How many pixels its header states is not looked at: `header.why_refused` does.
+
+    Raises:
+        InputError: not a whole picture.
+    """
     image = _decode(data)
     if image is None and is_float_tiff(data):
         raise InputError(
-            f"{path}: a TIFF of floats; expected 8 or 16 bits a channel, whose white is known. "
+            f"{where}: a TIFF of floats; expected 8 or 16 bits a channel, whose white is known. "
             "Scale its values and save it again as PNG."
         )
     if image is None:
         raise InputError(
-            f"{path}: not a whole picture ({len(data)} bytes); expected JPEG, PNG or another "
+            f"{where}: not a whole picture ({len(data)} bytes); expected JPEG, PNG or another "
             "format that OpenCV decodes. Open it in a viewer, or save it again as PNG."
         )
     return image

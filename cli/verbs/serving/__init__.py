@@ -1,0 +1,1 @@
+"""Verbs that put a model into other people's hands."""

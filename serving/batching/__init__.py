@@ -1,0 +1,1 @@
+"""Requests that wait, and the batches they are run in."""

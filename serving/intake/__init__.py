@@ -1,0 +1,1 @@
+"""What clients send, bounded before it costs anything."""

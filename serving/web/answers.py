@@ -1,0 +1,113 @@
+"""Instances as typed JSON or as an overlay."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel
+
+from ...runtime.pictures.preprocess import Image
+from ...runtime.results.instances import Instances
+
+Masks = Literal["rle", "polygons", "none"]
+
+
+class RunLengths(BaseModel):
+    """A mask as COCO's compressed run lengths, down the columns, of the whole picture."""
+
+    size: tuple[int, int]
+    """Height and width in pixels."""
+    counts: str
+
+
+class Instance(BaseModel):
+    """One instance; of two fields for its mask the one that was asked for is there."""
+
+    label: int
+    """From 0."""
+    name: str
+    """Of the class."""
+    score: float
+    box: tuple[float, float, float, float]
+    """x0, y0, x1, y1 in pixels of the picture that was sent."""
+    mask: RunLengths | None = None
+    polygons: list[list[float]] | None = None
+    """Outlines, each x, y, x, y, ...; a hole is left out."""
+
+
+class Prediction(BaseModel):
+    """What a model found in a picture, best first."""
+
+    model: str
+    height: int
+    """Of the picture, in pixels, after its EXIF orientation was applied."""
+    width: int
+    instances: list[Instance]
+
+
+class ModelCard(BaseModel):
+    """A model that is served."""
+
+    name: str
+    variant: str
+    """The recipe that it was trained by."""
+    task: Literal["instances", "detection", "proposals"]
+    class_names: list[str]
+    canvases: list[tuple[int, int]]
+    """Height and width in pixels that pictures are scaled into."""
+    batch: int
+
+
+class Problem(BaseModel):
+    """Why there is no answer, in a sentence."""
+
+    error: str
+
+
+def prediction_json(model: str, found: Instances, masks: Masks) -> bytes:
+    """A `Prediction`, written."""
+    height, width = found.image_hw
+    if found.mask_probs is None:
+        masks = "none"
+    rles = found.rles() if masks == "rle" else [None] * len(found)
+    shapes = outlines(found) if masks == "polygons" else [None] * len(found)
+    instances = [
+        Instance.model_construct(
+            label=int(label),
+            name=found.class_names[label],
+            score=float(score),
+            box=box.tolist(),
+            mask=rle and RunLengths.model_construct(size=(height, width), counts=rle["counts"]),
+            polygons=shape,
+        )
+        for label, score, box, rle, shape in zip(
+            found.labels, found.scores, found.boxes, rles, shapes, strict=True
+        )
+    ]
+    answer = Prediction.model_construct(
+        model=model, height=height, width=width, instances=instances
+    )
+    return answer.model_dump_json().encode()
+
+
+def outlines(found: Instances) -> list[list[list[float]]]:
+    """Of each instance the outer outlines of its mask, in pixels."""
+    shapes = []
+    for index in range(len(found)):
+        crop, (row, column) = found.mask_crop(index)
+        mode, method = cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE
+        contours, _ = cv2.findContours(crop.astype(np.uint8), mode, method)
+        moved = (contour.reshape(-1, 2) + np.array([column, row]) for contour in contours)
+        shapes.append([points.ravel().astype(float).tolist() for points in moved])
+    return shapes
+
+
+def overlay_png(found: Instances, image: Image) -> bytes:
+    """The picture with all instances of `found` drawn, as a PNG file."""
+    drawn = found.draw(image, score_threshold=0.0)
+    _, data = cv2.imencode(".png", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))
+    encoded: npt.NDArray[np.uint8] = np.asarray(data, dtype=np.uint8)
+    return encoded.tobytes()

@@ -1,0 +1,1 @@
+"""Models put into other people's hands."""
