@@ -2,6 +2,7 @@
 
     shapes: {images: 4000, val_images: 300, sizes_hw: [[192, 192]], kinds: [circle, star]}
     seeds: [0, 1, 2]
+    budget: [solver.steps=2000]
     rows:
       baseline: {label: Mask R-CNN C4, recipe: mask_rcnn_nano}
       wide: {label: twice as wide, recipe: mask_rcnn_nano, overrides: [model.stem_channels=32]}
@@ -9,13 +10,15 @@
     tables:
       lsc_1: {title: LSC paper (Table I), metrics: [box_ap], rows: {baseline: [33.95], wide: []}}
 
-A row is trained once for each seed, however many tables show it. One with `of` is that other row's
+`budget` are overrides of every row. A row is trained once for each seed, however many tables show
+it. One with `of` is that other row's
 checkpoint with its own recipe: measured, not trained. A table's rows have the paper's figures, one
 for each metric, or none.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import re
 from dataclasses import dataclass
@@ -35,6 +38,7 @@ from .seeds import MOST_SEEDS
 
 SHIPPED = Path(__file__).parent
 MOST_BYTES = 1 << 18
+SECTIONS = ("shapes", "seeds", "budget", "rows", "tables")
 NAME = re.compile(r"[a-z0-9_]{1,60}")
 """Of rows and tables: folders have it."""
 
@@ -135,14 +139,13 @@ def load_plan(name_or_path: str | Path) -> Plan:
     where = str(name_or_path)
     raw = _raw(path, where)
     for key in raw:
-        if key not in ("shapes", "seeds", "rows", "tables"):
-            raise ConfigError(
-                f"{where}: unknown key {shown(key)}. Known: shapes, seeds, rows, tables."
-            )
+        if key not in SECTIONS:
+            raise ConfigError(f"{where}: unknown key {shown(key)}. Known: {', '.join(SECTIONS)}.")
     shapes = build(Shapes, raw["shapes"], where, "shapes.") if "shapes" in raw else None
     seeds = value_of(Annotated[tuple[Seed, ...], Items(1)], raw.get("seeds"), where, "seeds")
+    budget = value_of(tuple[str, ...], raw.get("budget", []), where, "budget")
     rows = {
-        name: build(Row, value, where, f"rows.{name}.")
+        name: _row(value, where, f"rows.{name}.", budget)
         for name, value in _named(raw, "rows", where).items()
     }
     tables = {
@@ -193,6 +196,11 @@ def _named(raw: dict[str, Any], key: str, where: str) -> dict[str, Any]:
                 "_, since a folder has it. Rename it."
             )
     return section
+
+
+def _row(raw: Any, where: str, prefix: str, budget: tuple[str, ...]) -> Row:
+    row: Row = build(Row, raw, where, prefix)
+    return dataclasses.replace(row, overrides=(*budget, *row.overrides))
 
 
 def _table(raw: Any, where: str, key: str, rows: dict[str, Row]) -> Table:

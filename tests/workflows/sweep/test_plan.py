@@ -38,6 +38,25 @@ def test_a_shipped_sweep_trains_every_row_with_every_seed(name: str) -> None:
     assert len(plan.seeds) == 3
 
 
+def test_a_table_has_the_same_figures_at_every_size() -> None:
+    shown = [load_plan(path.stem).tables for path in SHIPPED.glob("*.yaml")]
+    for name in {name for tables in shown for name in tables}:
+        same = [tables[name] for tables in shown if name in tables]
+        assert len(same) == 2  # full size and nano
+        assert same[0].head == same[1].head
+        assert [*same[0].rows.values()] == [*same[1].rows.values()]
+
+
+def test_the_budget_is_every_rows(tmp_path: Path) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text(yaml.safe_dump({**SMALL, "budget": ["solver.steps=7"]}))
+    rows = load_plan(path).rows
+    assert rows["two"].overrides == ("solver.steps=7",)
+    assert rows["one"].words(1) == (
+        *("fastmask_nano", "solver.steps=7", "model.streams=1", "solver.seed=1"),
+    )
+
+
 def test_a_row_comes_behind_the_one_whose_checkpoint_it_is(tmp_path: Path) -> None:
     path = tmp_path / "s.yaml"
     path.write_text(yaml.safe_dump(SMALL))
