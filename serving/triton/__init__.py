@@ -1,0 +1,1 @@
+"""A model as NVIDIA Triton's server takes it: a folder with its `config.pbtxt`."""
