@@ -30,10 +30,22 @@ from .verbs import (
     predict,
     train,
 )
-from .verbs.serving import serve
+from .verbs.serving import model_repository, serve
 
 VERBS = (
-    *(demo, data, new, import_weights, train, export, build, predict, serve, evaluate),
+    *(
+        demo,
+        data,
+        new,
+        import_weights,
+        train,
+        export,
+        build,
+        predict,
+        serve,
+        model_repository,
+        evaluate,
+    ),
     *(bench, bisect_fp16, inspect_file, doctor, completion),
 )
 """In the order of `maskrt --help`: the way from nothing to an engine, then what looks at things."""

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .inspection import inspect_file
     from .latency.bench import bench_models
     from .measure import evaluate
+    from .nvidia_servers import deepstream_folder, triton_repository
     from .open import load
     from .operators.bench import OPERATOR_OPTIONS, bench_operators
     from .prediction import predict_files
@@ -45,6 +46,7 @@ __all__ = [
     "build_bundle",
     "build_engine",
     "check_data",
+    "deepstream_folder",
     "diagnose",
     "draw_data",
     "evaluate",
@@ -60,6 +62,7 @@ __all__ = [
     "serve_models",
     "show_data",
     "train_recipe",
+    "triton_repository",
 ]
 
 _MODULES = {
@@ -73,6 +76,7 @@ _MODULES = {
     "build_bundle": "..engines.bundle",
     "build_engine": "..engines.builder",
     "check_data": ".data",
+    "deepstream_folder": ".nvidia_servers",
     "diagnose": "..engines.doctor",
     "draw_data": ".data",
     "evaluate": ".measure",
@@ -88,6 +92,7 @@ _MODULES = {
     "serve_models": ".serving.service",
     "show_data": ".data",
     "train_recipe": ".training",
+    "triton_repository": ".nvidia_servers",
 }
 """Where each is defined."""
 

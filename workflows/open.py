@@ -93,6 +93,31 @@ def open_model(model: ModelRef) -> Predictor:
             raise
 
 
+def open_server(url: str, model: str, token_file: Path | None = None) -> Predictor:
+    """Open a model that a server of the Open Inference Protocol runs: pictures are placed here.
+
+    Args:
+        url: of `maskrt serve` or NVIDIA Triton, as "http://127.0.0.1:8000".
+        model: its name there.
+        token_file: holds the token that the server asks for.
+
+    Raises:
+        InputError: no address, or a file without a token.
+        SessionError: nobody answers, or there is no such model of maskrt's.
+        ContractError: its contract is unreadable or of another schema.
+    """
+    from ..serving.client.session import RemoteSession
+    from ..serving.settings import read_token
+
+    token = None if token_file is None else read_token(token_file)
+    session = RemoteSession(url, model, token)
+    try:
+        return Predictor(session)
+    except BaseException:
+        session.close()
+        raise
+
+
 def model_ref(model: str | Path | ModelRef) -> ModelRef:
     """A model as it may be named: "FILE@SESSION,NAME=VALUE", or a `ModelRef` already.
 

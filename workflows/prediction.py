@@ -39,7 +39,7 @@ from ..runtime.results.instances import Instances
 from ..runtime.results.mask_nms import check_mask_iou
 from ..runtime.sessions.open import ModelRef
 from .data import require_at_least_one
-from .open import model_ref, open_model
+from .open import model_ref, open_model, open_server
 from .overlays import Job, plan_overlays, write_picture
 from .results_file import ResultsFile
 from .shipped import named_picture, what_it_knows
@@ -87,10 +87,19 @@ def predict_files(
     *,
     most: int | None = None,
     nms_iou: float | None = None,
+    server: str | None = None,
+    token_file: Path | None = None,
     on_progress: OnProgress | None = None,
 ) -> Written:
-    """Open a model and predict every source; arguments and errors as `predict_sources`."""
-    with open_model(model_ref(model)) as predictor:
+    """Open a model and predict every source; arguments and errors as `predict_sources`.
+
+    With `server`, an address, `model` is a name there, and `open_server` says what it may raise.
+    """
+    if server is None:
+        opened = open_model(model_ref(model))
+    else:
+        opened = open_server(server, str(model), token_file)
+    with opened as predictor:
         return predict_sources(
             predictor, sources, out, score, most=most, nms_iou=nms_iou, on_progress=on_progress
         )

@@ -36,6 +36,12 @@ def add(verbs: Any) -> None:
         type=float,
         help="mask IoU above which the better instance wins (box NMS is in the graph)",
     )
+    sub.add_argument(
+        "--server",
+        metavar="URL",
+        help="MODEL is a name on this server (maskrt serve, NVIDIA Triton), which runs it",
+    )
+    sub.add_argument("--token-file", type=Path, metavar="FILE", help="holds the server's token")
 
 
 def run(arguments: Arguments) -> Result:
@@ -51,6 +57,8 @@ def run(arguments: Arguments) -> Result:
             arguments.score,
             most=arguments.most,
             nms_iou=arguments.nms_iou,
+            server=arguments.server,
+            token_file=arguments.token_file,
             on_progress=tell,
         )
     counts = _counted(written.pictures, "picture"), _counted(written.instances, "instance")

@@ -22,7 +22,7 @@ _WAIT_S = 1.0
 class Answer:
     """What came back with status 200."""
 
-    headers: Mapping[str, str]
+    headers: http.client.HTTPMessage
     body: bytes
 
 
@@ -33,7 +33,7 @@ class Connection:
         """Read the address; nothing is sent.
 
         Raises:
-            InputError: it is no http or https address.
+            InputError: it is no http or https address, or no header can carry the token.
         """
         parts = urlsplit(url)
         try:
@@ -44,6 +44,11 @@ class Connection:
             raise InputError(
                 f"{url}: no address of a server; expected one like http://127.0.0.1:8000. "
                 "Correct it."
+            )
+        if token is not None and not (token.isascii() and token.isprintable()):
+            raise InputError(
+                f"{url}: a token with characters that a header cannot carry; expected printable "
+                "ASCII. Correct the file that holds it."
             )
         self.host = parts.netloc
         self._opener = (
@@ -79,7 +84,7 @@ class Connection:
 
     def _once(
         self, method: str, path: str, body: bytes, headers: Mapping[str, str]
-    ) -> tuple[int, Mapping[str, str], bytes]:
+    ) -> tuple[int, http.client.HTTPMessage, bytes]:
         """Over the thread's connection; once more where the server had closed that meanwhile."""
         connection = self._of_this_thread()
         was_open = connection.sock is not None
@@ -111,7 +116,7 @@ class Connection:
             connection.close()
 
 
-def _wait_s(headers: Mapping[str, str]) -> float:
+def _wait_s(headers: http.client.HTTPMessage) -> float:
     stated = headers.get("Retry-After") or ""
     return float(stated) if stated.isascii() and stated.isdigit() else _WAIT_S
 

@@ -53,12 +53,17 @@ class RemoteSession(Closing):
             SessionError: nobody answers there, there is no such model, or it is none of maskrt's.
             ContractError: its contract is unreadable or of another schema.
         """
-        self._connection: Connection | None = Connection(url, token, timeout_s)
+        connection = Connection(url, token, timeout_s)
         self._where = f"{url.rstrip('/')}/v2/models/{quote(model, safe='')}"
         self._path = f"/v2/models/{quote(model, safe='')}"
-        self.contract: Contract = self._contract(self._connection)
-        host = self._connection.host
-        self.backend = Backend("server", "cpu", self.contract.precision, f"server {host}")
+        try:
+            self.contract = self._contract(connection)
+        except BaseException:
+            connection.close()
+            raise
+        self._connection: Connection | None = connection
+        label = f"server {connection.host}"
+        self.backend = Backend("server", "cpu", self.contract.precision, label)
 
     def _contract(self, connection: Connection) -> Contract:
         try:

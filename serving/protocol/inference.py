@@ -9,9 +9,10 @@ from pydantic import ValidationError
 
 from ...runtime.contract import Contract, Outputs
 from ..batching.served import Canvases, ServedModel
+from ..datatypes import DATATYPES
 from ..refusals import RefusedError
 from .messages import InferAnswer, InferRequest, OutputAsked, TensorOut
-from .tensors import DATATYPES, Array, array_of, bytes_of
+from .tensors import Array, array_of, bytes_of
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 VERSION = "1"

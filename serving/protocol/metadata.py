@@ -7,9 +7,9 @@ from typing import Any
 
 from ...runtime.contract import METADATA_KEY, TensorSpec
 from ..batching.served import ServedModel
+from ..datatypes import DATATYPES
 from .inference import VERSION
 from .messages import ModelInfo, TensorInfo
-from .tensors import DATATYPES
 
 ANY_SIDE = -1
 

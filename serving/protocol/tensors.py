@@ -16,20 +16,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..datatypes import DATATYPES
 from ..refusals import RefusedError
 from .messages import TensorIn
 
-DATATYPES = {
-    "bool": "BOOL",
-    "uint8": "UINT8",
-    "int8": "INT8",
-    "int32": "INT32",
-    "int64": "INT64",
-    "float16": "FP16",
-    "float32": "FP32",
-    "float64": "FP64",
-}
-"""The protocol's name of each numpy dtype that a contract may have."""
 Array = npt.NDArray[Any]
 
 
