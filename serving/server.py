@@ -69,13 +69,14 @@ def serve(
     Raises:
         MaskRTError: a model failed on its first picture.
     """
-    service = Service(models, settings)
-    server = Server(_config(service, settings), settings.receive_s, on_ready)
+    server = server_for(Service(models, settings), on_ready)
     asyncio.run(server.serve(sockets=[bound]))
 
 
-def _config(service: Service, settings: ServeSettings) -> uvicorn.Config:
-    return uvicorn.Config(
+def server_for(service: Service, on_ready: Callable[[], None]) -> Server:
+    """The application with uvicorn around it, which starts and stops the service."""
+    settings = service.settings
+    config = uvicorn.Config(
         application(service),
         http="h11",
         ws="none",
@@ -87,6 +88,7 @@ def _config(service: Service, settings: ServeSettings) -> uvicorn.Config:
         limit_concurrency=MOST_CONNECTIONS,
         timeout_graceful_shutdown=int(settings.queue_s + 2 * settings.receive_s) + 1,
     )
+    return Server(config, settings.receive_s, on_ready)
 
 
 class Server(uvicorn.Server):

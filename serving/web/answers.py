@@ -79,7 +79,7 @@ def prediction_json(model: str, found: Instances, masks: Masks) -> bytes:
             label=int(label),
             name=found.class_names[label],
             score=float(score),
-            box=box.tolist(),
+            box=tuple(box.tolist()),
             mask=rle and RunLengths.model_construct(size=(height, width), counts=rle["counts"]),
             polygons=shape,
         )
