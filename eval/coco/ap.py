@@ -6,9 +6,7 @@ Size limits, matching and the 101-point AP are COCOeval's own. Its matches are k
 
 from __future__ import annotations
 
-import contextlib
-import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +16,7 @@ from .accuracy import AP_NAMES, NO_TRUTH, Kind, Values
 from .data import CocoData, category_ids_for
 from .matches import CategoryMatches, PrecisionMatches
 from .predictions import Prediction, coco_rows, kinds_of
-from .results import evaluator_of
+from .results import MatchTable, accumulated, evaluator_of, match_tables
 
 MAX_DETECTIONS = 100
 """COCO's limit: of each class the best so many of a picture are evaluated, the rest ignored."""
@@ -52,27 +50,46 @@ def coco_ap(
     Raises:
         InputError: `class_names` are not the data's categories.
     """
+    image_ids = [prediction.image_id for prediction in predictions]
+    return precision_of(data, image_ids, match_instances(data, predictions, class_names))
+
+
+def match_instances(
+    data: CocoData,
+    predictions: Sequence[Prediction],
+    class_names: Sequence[str] | None = None,
+) -> dict[Kind, list[MatchTable]]:
+    """How the instances of some pictures match their objects; arguments and errors as `coco_ap`."""
     category_ids = category_ids_for(data, class_names or data.class_names, "the predictions")
     rows = coco_rows(predictions, category_ids)
     image_ids = [prediction.image_id for prediction in predictions]
-    evaluators = {kind: _evaluated(data, rows, kind, image_ids) for kind in kinds_of(predictions)}
-    matches = {kind: _matches(evaluator) for kind, evaluator in evaluators.items()}
+    return {
+        kind: match_tables(evaluator_of(data, rows, kind, image_ids))
+        for kind in kinds_of(predictions)
+    }
+
+
+def precision_of(
+    data: CocoData, image_ids: Sequence[int], tables: Mapping[Kind, Sequence[MatchTable]]
+) -> CocoPrecision:
+    """Precision of pictures that were matched, all at once or in parts.
+
+    Args:
+        data: ground truth.
+        image_ids: the pictures.
+        tables: of `match_instances`, in any order.
+    """
+    evaluators = {
+        kind: accumulated(evaluator_of(data, [], kind, image_ids), found)
+        for kind, found in tables.items()
+    }
+    classes, images = len(data.category_ids), sorted(image_ids)
+    matches = {kind: _matches(classes, images, found) for kind, found in tables.items()}
     return CocoPrecision(
         average={kind: _averages(evaluator) for kind, evaluator in evaluators.items()},
         matches=matches,
         crowded=matches["box"].pictures_above(MAX_DETECTIONS),
     )
-
-
-def _evaluated(
-    data: CocoData, rows: list[dict[str, Any]], kind: Kind, image_ids: Sequence[int]
-) -> Any:
-    evaluator = evaluator_of(data, rows, kind, image_ids)
-    with contextlib.redirect_stdout(io.StringIO()):
-        evaluator.evaluate()
-        evaluator.accumulate()
-        evaluator.summarize()
-    return evaluator
 
 
 def _averages(evaluator: Any) -> dict[str, float]:
@@ -83,30 +100,31 @@ def _averages(evaluator: Any) -> dict[str, float]:
     }
 
 
-def _matches(evaluator: Any) -> PrecisionMatches:
-    """Of objects of any size: the first of COCOeval's areas, in its order of the tables."""
-    images, areas = len(evaluator.params.imgIds), len(evaluator.params.areaRng)
-    tables = evaluator.evalImgs
-    starts = [category * areas * images for category in range(len(evaluator.params.catIds))]
-    found = [_category(tables[start : start + images], images) for start in starts]
-    return PrecisionMatches(images, tuple(category for category in found if category is not None))
+def _matches(
+    classes: int, image_ids: Sequence[int], tables: Sequence[MatchTable]
+) -> PrecisionMatches:
+    """Of objects of any size, by rising image id."""
+    places = {image_id: place for place, image_id in enumerate(image_ids)}
+    known: list[list[tuple[int, MatchTable]]] = [[] for _ in range(classes)]
+    for table in tables:
+        if table.area == 0:
+            known[table.category].append((places[table.image_id], table))
+    found = [_category(sorted(of, key=lambda pair: pair[0]), len(image_ids)) for of in known]
+    return PrecisionMatches(len(image_ids), tuple(each for each in found if each is not None))
 
 
-def _category(tables: Sequence[dict[str, Any] | None], images: int) -> CategoryMatches | None:
+def _category(known: Sequence[tuple[int, MatchTable]], images: int) -> CategoryMatches | None:
     """One category's detections of all pictures, best first; None where it has no object."""
-    known = [(place, table) for place, table in enumerate(tables) if table is not None]
     there = np.zeros(images)
     for place, table in known:
-        there[place] = np.count_nonzero(np.equal(table["gtIgnore"], 0))
+        there[place] = np.count_nonzero(~table.objects_ignored)
     if not there.any():
         return None
-    scores = np.concatenate([table["dtScores"][:MAX_DETECTIONS] for _, table in known])
+    scores = np.concatenate([table.scores for _, table in known])
     order = np.argsort(-scores, kind="mergesort")  # COCOeval's
-    matched = np.concatenate([t["dtMatches"][:, :MAX_DETECTIONS] for _, t in known], axis=1) > 0
-    ignored = np.concatenate([t["dtIgnore"][:, :MAX_DETECTIONS] for _, t in known], axis=1) > 0
-    owners = np.concatenate(
-        [np.full(len(table["dtScores"][:MAX_DETECTIONS]), place) for place, table in known]
-    )
+    matched = np.concatenate([table.matched for _, table in known], axis=1)
+    ignored = np.concatenate([table.ignored for _, table in known], axis=1)
+    owners = np.concatenate([np.full(len(table.scores), place) for place, table in known])
     return CategoryMatches(
         pictures=owners[order].astype(np.int64),
         found=(matched & ~ignored)[:, order],

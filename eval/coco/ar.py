@@ -15,11 +15,8 @@ Source: Hosang et al. 2016, What makes for effective detection proposals, sec. 5
 
 from __future__ import annotations
 
-import contextlib
-import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +25,7 @@ from .accuracy import AR_NAMES, KINDS, NO_TRUTH, Kind, Values
 from .data import CocoData
 from .matches import RecallMatches
 from .predictions import Prediction, coco_rows
-from .results import evaluator_of
+from .results import MatchTable, evaluator_of, match_tables
 
 Count = npt.NDArray[np.int64]
 
@@ -61,33 +58,57 @@ def coco_ar(data: CocoData, predictions: Sequence[Prediction]) -> CocoRecall:
         predictions: one per evaluated picture, also for pictures where nothing was found. Labels
             are not looked at; proposals beyond the best 1000 do not count.
     """
-    counts = {kind: _counted(data, predictions, kind) for kind in KINDS}
+    image_ids = [prediction.image_id for prediction in predictions]
+    tables = {kind: _in_parts(data, predictions, kind) for kind in KINDS}
+    return recall_of(image_ids, tables)
+
+
+def match_proposals(
+    data: CocoData, predictions: Sequence[Prediction]
+) -> dict[Kind, list[MatchTable]]:
+    """How the proposals of some pictures match their objects; arguments as `coco_ar`."""
+    return {kind: list(_in_parts(data, predictions, kind)) for kind in KINDS}
+
+
+def recall_of(image_ids: Sequence[int], tables: Mapping[Kind, Iterable[MatchTable]]) -> CocoRecall:
+    """Recall over pictures that were matched, all at once or in parts.
+
+    Args:
+        image_ids: the pictures.
+        tables: of `match_proposals`, in any order.
+    """
+    counts = {kind: _counted(image_ids, found) for kind, found in tables.items()}
     sums = {kind: (found.sum(axis=0), there.sum(axis=0)) for kind, (found, there) in counts.items()}
     return CocoRecall(
-        average={kind: _averages(*sums[kind]) for kind in KINDS},
-        curves={kind: _curves(*sums[kind]) for kind in KINDS},
-        matches={kind: _matches(*counts[kind]) for kind in KINDS},
+        average={kind: _averages(*each) for kind, each in sums.items()},
+        curves={kind: _curves(*each) for kind, each in sums.items()},
+        matches={kind: _matches(*each) for kind, each in counts.items()},
     )
 
 
-def _counted(data: CocoData, predictions: Sequence[Prediction], kind: Kind) -> tuple[Count, Count]:
+def _counted(image_ids: Sequence[int], tables: Iterable[MatchTable]) -> tuple[Count, Count]:
     """Objects found (I, T, A, M) by picture, threshold, area and limit, and those there (I, A).
 
     Pictures by rising id, which two artefacts of one data set have in common.
     """
-    ordered = sorted(predictions, key=lambda prediction: prediction.image_id)
-    places = {prediction.image_id: place for place, prediction in enumerate(ordered)}
-    shape = (len(ordered), len(RECALL_IOUS), len(_AREAS), len(PROPOSALS))
+    places = {image_id: place for place, image_id in enumerate(sorted(image_ids))}
+    shape = (len(places), len(RECALL_IOUS), len(_AREAS), len(PROPOSALS))
     found = np.zeros(shape, dtype=np.int64)
-    there = np.zeros((len(ordered), len(_AREAS)), dtype=np.int64)
-    for start in range(0, len(ordered), PICTURES_AT_ONCE):
-        for table in _evaluated(data, ordered[start : start + PICTURES_AT_ONCE], kind):
-            place, area = places[table["image_id"]], table["area"]
-            hits = (table["dtMatches"] > 0) & ~table["dtIgnore"]  # (T, D), best first
-            for limit, most in enumerate(PROPOSALS):
-                found[place, :, area, limit] += hits[:, :most].sum(axis=1)
-            there[place, area] += int((table["gtIgnore"] == 0).sum())
+    there = np.zeros((len(places), len(_AREAS)), dtype=np.int64)
+    for table in tables:
+        place = places[table.image_id]
+        hits = table.matched & ~table.ignored  # (T, D), best first
+        for limit, most in enumerate(PROPOSALS):
+            found[place, :, table.area, limit] += hits[:, :most].sum(axis=1)
+        there[place, table.area] += int((~table.objects_ignored).sum())
     return found, there
+
+
+def _in_parts(
+    data: CocoData, predictions: Sequence[Prediction], kind: Kind
+) -> Iterator[MatchTable]:
+    for start in range(0, len(predictions), PICTURES_AT_ONCE):
+        yield from _matched(data, predictions[start : start + PICTURES_AT_ONCE], kind)
 
 
 def _matches(found: Count, there: Count) -> RecallMatches:
@@ -99,21 +120,15 @@ def _matches(found: Count, there: Count) -> RecallMatches:
     )
 
 
-def _evaluated(
-    data: CocoData, predictions: Sequence[Prediction], kind: Kind
-) -> list[dict[str, Any]]:
-    """COCOeval's match tables of some pictures, one per picture and area, `area` its index."""
+def _matched(data: CocoData, predictions: Sequence[Prediction], kind: Kind) -> list[MatchTable]:
+    """The tables of some pictures, one per picture and size."""
     # Without categories all proposals count alike, but a row needs one that the data knows.
     labels = 1 + max(int(prediction.labels.max(initial=0)) for prediction in predictions)
     rows = coco_rows(predictions, data.category_ids[:1] * labels)
     evaluator = evaluator_of(data, rows, kind, [p.image_id for p in predictions])
     evaluator.params.useCats = 0
     evaluator.params.maxDets = list(PROPOSALS)
-    with contextlib.redirect_stdout(io.StringIO()):
-        evaluator.evaluate()
-    areas = [tuple(limits) for limits in evaluator.params.areaRng]
-    tables = [table for table in evaluator.evalImgs if table is not None]
-    return [{**table, "area": areas.index(tuple(table["aRng"]))} for table in tables]
+    return match_tables(evaluator)
 
 
 def _averages(found: Count, there: Count) -> dict[str, float]:

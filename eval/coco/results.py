@@ -1,4 +1,9 @@
-"""Predictions as the detections that COCOeval takes, of boxes or of masks.
+"""Predictions as the detections that COCOeval takes, and how they matched, by picture.
+
+    predictions --evaluator_of--> COCOeval --match_tables--> MatchTable of each picture
+
+Matching looks at one picture at a time, so tables of parts of a data set are those of the whole:
+what COCOeval gives of all of them together (`accumulated`) does not depend on who matched.
 
 Box rows carry no segmentation and mask rows no box: COCOeval takes small, medium and large from
 the area of whatever a row holds, and masks must be classed by mask area. Source: detectron2's
@@ -9,11 +14,37 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from .accuracy import Kind
 from .data import CocoData
+
+Bool = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class MatchTable:
+    """D detections and G objects of one class and size in one picture, best first."""
+
+    image_id: int
+    category: int
+    """Place of the class by rising category id; 0 where classes are not told apart."""
+    area: int
+    """Place of the size among COCOeval's: any, small, medium, large."""
+    scores: npt.NDArray[np.float64]
+    """(D,), no more than COCOeval's greatest limit of detections."""
+    matched: Bool
+    """(T, D) whether each has an object, at T thresholds of IoU."""
+    ignored: Bool
+    """(T, D) whether it counts for nothing, as on a crowd region."""
+    objects_ignored: Bool
+    """(G,) whether each object counts for nothing, as a crowd region or one of another size."""
 
 
 def evaluator_of(
@@ -47,3 +78,66 @@ def _results(data: CocoData, rows: Sequence[dict[str, Any]], kind: Kind) -> Any:
     empty.dataset = {**data.truth.dataset, "annotations": []}
     empty.createIndex()
     return empty
+
+
+def match_tables(evaluator: Any) -> list[MatchTable]:
+    """Match the pictures of an evaluator; a class that a picture has nothing of has no table."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        evaluator.evaluate()
+    places = _places(evaluator)
+    return [
+        MatchTable(
+            image_id=int(found["image_id"]),
+            category=places.categories[found["category_id"]],
+            area=places.areas[tuple(found["aRng"])],
+            scores=np.asarray(found["dtScores"], np.float64),
+            matched=np.asarray(found["dtMatches"]) > 0,
+            ignored=np.asarray(found["dtIgnore"]) > 0,
+            objects_ignored=np.asarray(found["gtIgnore"]) > 0,
+        )
+        for found in evaluator.evalImgs
+        if found is not None
+    ]
+
+
+def accumulated(evaluator: Any, tables: Iterable[MatchTable]) -> Any:
+    """An evaluator whose pictures have been matched, here or elsewhere, with COCOeval's numbers.
+
+    Args:
+        evaluator: of all the pictures; its own detections are not looked at.
+        tables: of `match_tables`, in any order.
+    """
+    params = evaluator.params
+    params.imgIds = sorted({int(image_id) for image_id in params.imgIds})
+    params.catIds, params.maxDets = sorted(set(params.catIds)), sorted(params.maxDets)
+    evaluator._paramsEval = deepcopy(params)
+    images = {image_id: place for place, image_id in enumerate(params.imgIds)}
+    areas = len(params.areaRng)
+    evaluator.evalImgs = [None] * (len(params.catIds) * areas * len(images))
+    for table in tables:
+        cell = (table.category * areas + table.area) * len(images) + images[table.image_id]
+        evaluator.evalImgs[cell] = {
+            "dtScores": table.scores,
+            "dtMatches": table.matched,
+            "dtIgnore": table.ignored,
+            "gtIgnore": table.objects_ignored,
+        }
+    with contextlib.redirect_stdout(io.StringIO()):
+        evaluator.accumulate()
+        evaluator.summarize()
+    return evaluator
+
+
+@dataclass(frozen=True)
+class _Places:
+    categories: dict[int, int]
+    areas: dict[tuple[float, ...], int]
+
+
+def _places(evaluator: Any) -> _Places:
+    params = evaluator.params
+    categories = list(params.catIds) if params.useCats else [-1]
+    return _Places(
+        {category_id: place for place, category_id in enumerate(categories)},
+        {tuple(limits): place for place, limits in enumerate(params.areaRng)},
+    )

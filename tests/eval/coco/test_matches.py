@@ -1,14 +1,19 @@
 """AP and AR of resampled pictures against COCOeval, run on the resampled set itself."""
 
+import contextlib
+import io
 import json
+from functools import partial
 
 import numpy as np
 import pytest
 
-from maskrt.eval.coco.ap import coco_ap
-from maskrt.eval.coco.ar import coco_ar
+from maskrt.eval.coco.ap import coco_ap, match_instances, precision_of
+from maskrt.eval.coco.ar import coco_ar, match_proposals, recall_of
 from maskrt.eval.coco.data import load_coco
 from maskrt.eval.coco.matches import CategoryMatches, PrecisionMatches
+from maskrt.eval.coco.predictions import coco_rows
+from maskrt.eval.coco.results import evaluator_of
 from maskrt.eval.parity.intervals import RESAMPLES, change_intervals
 
 PICTURES, CLASSES = 12, 3
@@ -84,6 +89,43 @@ def test_each_picture_once_is_cocoevals_number(noisy, predict):
             for name, (value,) in result.matches[kind].resampled(once).items():
                 assert value == pytest.approx(result.average[kind][name], abs=1e-9)
                 assert 0.0 < value < 100.0
+
+
+def test_pictures_matched_in_parts_are_the_whole_to_the_last_digit(noisy, predict):
+    """As COCOeval itself has them of all pictures at once, and as one call has them."""
+    raw, rows, folder = noisy
+    data, ids = loaded(raw, folder), range(1, PICTURES + 1)
+    parts = [[i for i in ids if i % 3 == rest] for rest in (2, 0, 1)]
+    for match, of, whole in (
+        (match_instances, partial(precision_of, data), coco_ap),
+        (match_proposals, recall_of, coco_ar),
+    ):
+        windows = whole is coco_ar
+        tables = {"box": [], "mask": []}
+        for part in parts:
+            found = predict([r for r in rows if r[0] in part], image_ids=part, windows=windows)
+            for kind, more in match(data, found).items():
+                tables[kind] += more
+        found = predict(rows, image_ids=ids, windows=windows)
+        merged, once = of(ids, tables), whole(data, found)
+        assert merged.average == once.average
+        for kind in ("box", "mask"):
+            assert 0 < max(once.average[kind].values()) < 100
+            both = (_arrays(result.matches[kind]) for result in (merged, once))
+            for one, other in zip(*both, strict=True):
+                np.testing.assert_array_equal(one, other)
+            if not windows:
+                own = evaluator_of(data, coco_rows(found, data.category_ids), kind, list(ids))
+                with contextlib.redirect_stdout(io.StringIO()):
+                    own.evaluate(), own.accumulate(), own.summarize()
+                own_stats = [100 * x if x >= 0 else -1 for x in own.stats[:6]]
+                assert [*once.average[kind].values()] == own_stats
+
+
+def _arrays(matches):
+    if isinstance(matches, PrecisionMatches):
+        return [a for c in matches.categories for a in (c.pictures, c.found, c.ignored, c.there)]
+    return [*matches.found.values(), matches.there]
 
 
 def test_resampled_pictures_are_the_set_in_which_they_stand_so_often(noisy, predict):
