@@ -186,11 +186,11 @@ def _restore_weights(
 def _restore_momentum(run: Run, path: Path, momentum: dict[str, Tensor]) -> None:
     trained = {k: p for k, p in run.model.named_parameters() if p.requires_grad}
     check_tensors(path, momentum, {k: p for k, p in trained.items() if k in momentum})
+    if not momentum:  # saved before the first step
+        return
     for name, parameter in trained.items():
-        if not momentum:  # before the first step
-            return
         buffer = torch.zeros_like(parameter, requires_grad=False)
-        if name in momentum:  # else it had no gradient yet, before maskrt 0.4
+        if name in momentum:  # layers without a gradient so far had none in older states
             buffer.copy_(momentum[name])
         run.optimizer.state[parameter]["momentum_buffer"] = buffer
 

@@ -60,6 +60,18 @@ def test_momentum_belongs_to_names_and_scaling_goes_on(recipe: Recipe, saved: Pa
     assert again.read_bytes() == saved.read_bytes()
 
 
+def test_a_layer_without_momentum_goes_on_from_none(recipe: Recipe, saved: Path) -> None:
+    """Older states lack it where no picture had given a gradient yet."""
+    tensors, header = load_tensors(saved)
+    del tensors[f"momentum.{TRAINED}"]
+    save_tensors(saved, tensors, header)
+    run = new_run(recipe, CPU)
+    restore(run, saved)
+    buffers = momentum(run)
+    assert not buffers.pop(TRAINED).any()
+    assert all(buffer.all() for buffer in buffers.values())
+
+
 def changed(path: Path, key: str, value: str | None) -> None:
     tensors, header = load_tensors(path)
     header = {k: v for k, v in header.items() if k != key}

@@ -36,8 +36,8 @@ DRAWN = 16
 PAIRS = 4
 """Predictions of each evaluation."""
 _NOTE = (
-    "Pictures of the first batches as the network gets them, mirrored, scaled, cropped, pasted over "
-    "and recoloured as the recipe says, with the masks and boxes that it learns from."
+    "Pictures of the first batches as the network gets them, mirrored, scaled, cropped, pasted "
+    "over and recoloured as the recipe says, with the masks and boxes that it learns from."
 )
 
 
