@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ...eval import to_json
 from ...eval.timing.bootstrap import speed_ratio
+from ..training.step_parts import PARTS
 from .records import median_words, model_samples, ratio_words, record, table
 
 
@@ -165,3 +166,21 @@ def rules() -> str:
         for name, title in names.items()
     )
     return table("network | ms (interval) | against no rule (interval)", rows)
+
+
+def training_step() -> str:
+    """Where a training step's time goes, before and after it was looked at."""
+    whole, parts = record("training_step_cpu"), (*PARTS, "rest")
+    rows = list[list[object]]()
+    for recipe, found in whole["recipes"].items():
+        for name, loads in found["pictures_per_s"].items():
+            turns, step = found["ms"][name], found["summary"][name]
+            rows.append(
+                [
+                    *("" if name == "now" else recipe, name, len(turns), f"{step['step_ms']:.0f}"),
+                    *(f"{step['shares'][part]:.1%}" for part in parts),
+                    f"{loads['loaded'] / loads['trained']:.0f}x",
+                ]
+            )
+    titles = f"recipe | code | turns | ms a step | {' | '.join(parts)} | loaded against trained"
+    return table(titles, rows)
