@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from ..try_runtimes import titles_and_rows
-from .records import changes, record, table
+from .records import changes, median_words, record, table
 
 
 def tiny_ap() -> str:
@@ -20,15 +20,26 @@ def tiny_ap() -> str:
     return table("seed | of | " + " | ".join(metrics), rows)
 
 
-def fpn_tiny() -> str:
-    """The shipped pyramid network and the C4 baseline of equal budget."""
-    whole = record("mask_rcnn_fpn_tiny")
+def four_networks() -> str:
+    """Cost of the full-size networks beside accuracy of the tiny ones, of equal budget."""
+    whole = record("four_networks")
+    bench = {row["name"]: median_words(row) for row in whole["latency"]["backends"]}
     rows = (
-        [name, run["seed"], *(f"{run['accuracy'][of]['AP']:.1f}" for of in ("box", "mask"))]
-        for name, runs in (("Mask R-CNN FPN", whole["runs"]), ("C4", whole["baseline"]["runs"]))
-        for run in runs
+        [
+            name,
+            f"{cost['parameters'] / 1e6:.1f} M",
+            f"{cost['macs']['1000']['total'] / 1e9:.0f}",
+            bench[f"{cost['recipe']}.onnx"],
+            *(
+                ", ".join(f"{found[of]['AP']:.1f}" for found in accuracy.values())
+                for of in ("box", "mask")
+            ),
+        ]
+        for name, cost in whole["costs"].items()
+        for accuracy in [whole["tiny"][name]["accuracy"]]
     )
-    return table("network | seed | box AP | mask AP", rows)
+    titles = "network | parameters | GMACs | ms (interval) | tiny: box AP | tiny: mask AP"
+    return table(titles, rows)
 
 
 def demo_gates() -> str:
