@@ -1,4 +1,4 @@
-"""Where the overlay of each source goes, and how a picture's is written."""
+"""Where the overlay of each source goes."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..runtime.errors import InputError
-from ..runtime.files import write_bytes, write_error
-from ..runtime.pictures.preprocess import Image
+from ..runtime.files import write_error
 from ..runtime.pictures.sources import JPEG_SUFFIXES, is_video
 
 
@@ -63,24 +62,3 @@ def _free_name(path: Path, taken: set[str]) -> str:
     name = next(name for name in names if name.lower() not in taken)
     taken.add(name.lower())
     return name
-
-
-def write_picture(path: Path, image: Image) -> None:
-    """Encode (H, W, 3) uint8 RGB by the suffix and write it whole.
-
-    Raises:
-        InputError: it cannot be encoded or written.
-    """
-    import cv2
-
-    try:
-        written, data = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
-    except cv2.error:
-        written = False
-    if not written:
-        height, width = image.shape[:2]
-        raise InputError(
-            f"{path}: a picture of {width} x {height} px cannot be written in this format; expected"
-            " at most 65500 px a side in JPEG. Convert the source to PNG."
-        )
-    write_bytes(path, data.tobytes())

@@ -35,12 +35,13 @@ from ..runtime.pictures.preprocess import Image
 from ..runtime.pictures.sources import is_video, skipped_files, source_files
 from ..runtime.pictures.video import BrokenVideoError, VideoReader, video_writer
 from ..runtime.predictor import Predictor
+from ..runtime.results.drawing import write_picture
 from ..runtime.results.instances import Instances
 from ..runtime.results.mask_nms import check_mask_iou
 from ..runtime.sessions.open import ModelRef
 from .data import require_at_least_one
 from .open import model_ref, open_model, open_server
-from .overlays import Job, plan_overlays, write_picture
+from .overlays import Job, plan_overlays
 from .results_file import ResultsFile
 from .shipped import named_picture, what_it_knows
 

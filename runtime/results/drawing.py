@@ -8,10 +8,15 @@ from __future__ import annotations
 
 import colorsys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from ..errors import InputError
+from ..files import write_bytes
+from .plates import plate_places
 
 Image = npt.NDArray[np.uint8]
 Crop = tuple[npt.NDArray[np.bool_], tuple[int, int]]
@@ -38,7 +43,8 @@ def draw_overlay(
         image: (H, W, 3) uint8 RGB.
         boxes: (N, 4) float32 xyxy in its pixels.
         scores: (N,) float32.
-        names: N class names; where one is empty neither it nor its score is written.
+        names: N class names; where one is empty neither it nor its score is written. No name covers
+            another: where there is no place for one it is left away, the best ones come first.
         colour_keys: N integers; equal ones have equal colours in any picture.
         mask_crop: instance -> its mask; asked for one at a time, as all may not fit in memory. None
             where there are no masks.
@@ -49,9 +55,32 @@ def draw_overlay(
         for index in worst_first:
             _tint_mask(canvas, *mask_crop(index), _colour(colour_keys[index]))
     for index in worst_first:
-        text = f"{names[index]} {scores[index]:.2f}" if names[index] else ""
-        _draw_box(canvas, boxes[index], text, _colour(colour_keys[index]))
+        _draw_box(canvas, boxes[index], _colour(colour_keys[index]))
+    named = [index for index in reversed(worst_first) if names[index]]
+    texts = [f"{names[index]} {scores[index]:.2f}" for index in named]
+    _write_all(canvas, texts, boxes[named], [_colour(colour_keys[index]) for index in named])
     return canvas
+
+
+def write_picture(path: Path, image: Image) -> None:
+    """Encode (H, W, 3) uint8 RGB by the suffix and write it whole.
+
+    Raises:
+        InputError: it cannot be encoded or written.
+    """
+    import cv2
+
+    try:
+        written, data = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    except cv2.error:
+        written = False
+    if not written:
+        height, width = image.shape[:2]
+        raise InputError(
+            f"{path}: a picture of {width} x {height} px cannot be written in this format; expected"
+            " at most 65500 px a side in JPEG. Convert the source to PNG."
+        )
+    write_bytes(path, data.tobytes())
 
 
 def _colour(key: int) -> Colour:
@@ -78,28 +107,41 @@ def _tint_mask(
     cv2.drawContours(canvas, outline, -1, colour, 1, offset=(left, top))
 
 
-def _draw_box(canvas: Image, box: npt.NDArray[np.float32], text: str, colour: Colour) -> None:
-    """Box and name if any; sizes follow the picture so that text stays readable on large ones."""
+def _unit(canvas: Image) -> int:
+    """Width of a line in pixels; follows the picture so that large ones stay readable."""
+    return int(max(1, round(min(canvas.shape[:2]) / 500)))
+
+
+def _draw_box(canvas: Image, box: npt.NDArray[np.float32], colour: Colour) -> None:
     import cv2
 
-    unit = max(1, round(min(canvas.shape[:2]) / 500))
     x0, y0, x1, y1 = (round(float(value)) for value in box)
-    cv2.rectangle(canvas, (x0, y0), (x1 - 1, y1 - 1), colour, unit)
-    if text:
-        _write(canvas, text, (x0, y0), colour, 0.45 * unit)
+    cv2.rectangle(canvas, (x0, y0), (x1 - 1, y1 - 1), colour, _unit(canvas))
 
 
-def _write(canvas: Image, text: str, corner: tuple[int, int], colour: Colour, scale: float) -> None:
-    """Text on a plate of the colour, above the corner or, at the top of the picture, below it."""
+def _write_all(
+    canvas: Image,
+    texts: Sequence[str],
+    boxes: npt.NDArray[np.float32],
+    colours: Sequence[Colour],
+) -> None:
+    """Texts on plates of the colours beside their boxes; the first ones choose their place."""
     import cv2
 
+    scale = 0.45 * _unit(canvas)
     font: dict[str, Any] = {"fontFace": cv2.FONT_HERSHEY_SIMPLEX, "fontScale": scale}
     thickness = max(1, round(scale * 2))
-    (width, height), baseline = cv2.getTextSize(text, thickness=thickness, **font)
-    left = max(0, min(corner[0], canvas.shape[1] - width))
-    bottom = corner[1] if corner[1] >= height + baseline else corner[1] + height + baseline
-    cv2.rectangle(canvas, (left, bottom - height - baseline), (left + width, bottom), colour, -1)
-    luminance = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2]
-    ink = (0, 0, 0) if luminance > 110 else (255, 255, 255)
-    place = (left, bottom - baseline)
-    cv2.putText(canvas, text, place, color=ink, thickness=thickness, **font)
+    sizes = [cv2.getTextSize(text, thickness=thickness, **font) for text in texts]
+    plates = [(width, height + baseline) for (width, height), baseline in sizes]
+    places = plate_places(plates, boxes, (canvas.shape[0], canvas.shape[1]))
+    for text, place, (width, high), ((_, height), _), colour in zip(
+        texts, places, plates, sizes, colours, strict=True
+    ):
+        if place is None:
+            continue
+        left, top = place
+        cv2.rectangle(canvas, place, (left + width - 1, top + high - 1), colour, -1)
+        luminance = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2]
+        ink = (0, 0, 0) if luminance > 110 else (255, 255, 255)
+        at = (left, top + height)
+        cv2.putText(canvas, text, at, color=ink, thickness=thickness, **font)

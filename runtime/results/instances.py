@@ -8,21 +8,29 @@ proposal) and pasted only when asked for: `rles()` and `to_coco()` never hold a 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypedDict, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from ..errors import ContractError
-from .drawing import draw_overlay
+from ..packages import packages_named
+from .choosing import labels_of, least_scores
+from .coco_rows import CocoResult, coco_rows
+from .drawing import draw_overlay, write_picture
 from .mask_nms import kept_by_mask_nms
 from .mask_upsampling import upsampled
 from .masks import paste_masks
 from .pasting import FramedMasks, Pasted, Paster, crops, paste_on_cpu
+from .polygons import polygons_from_crop
 from .rle import Rle, compress
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 T = TypeVar("T", bound=np.generic)
 Image = npt.NDArray[np.uint8]
@@ -34,24 +42,12 @@ CORNER_STEPS = np.array([1, 3, 7, 13])
 """Windows at steps of a few pixels get different numbers, hence colours."""
 
 
-class CocoBox(TypedDict):
-    """One row of a COCO results file; `bbox` is xywh in pixels of the original picture."""
-
-    image_id: int
-    category_id: int
-    bbox: list[float]
-    score: float
-
-
-class CocoResult(CocoBox, total=False):
-    """With its mask, where the network gives masks."""
-
-    segmentation: Rle
-
-
 @dataclass(frozen=True, eq=False)
 class Instances:
-    """N detected instances of one picture, best first as the network orders them."""
+    """N detected instances of one picture, best first as the network orders them.
+
+    `found[0]`, `found[:3]`, `found[found.scores > 0.5]` and a loop over them give `Instances` too.
+    """
 
     image_hw: tuple[int, int]
     """Height and width of the original picture, in pixels."""
@@ -129,6 +125,18 @@ class Instances:
     def __len__(self) -> int:
         return len(self.boxes)
 
+    def __getitem__(self, index: int | slice | Sequence[int] | Index | Bool) -> Instances:
+        """Those that numpy's indexing of one axis gives; IndexError where there is no such one."""
+        return self._take(np.atleast_1d(np.arange(len(self))[index]))
+
+    def __iter__(self) -> Iterator[Instances]:
+        return (self[index] for index in range(len(self)))
+
+    @property
+    def names(self) -> list[str]:
+        """N class names, of each instance its own."""
+        return [self.class_names[label] for label in self.labels]
+
     @property
     def _maps(self) -> Float:
         if self.mask_probs is None:
@@ -172,6 +180,11 @@ class Instances:
         """Small, so kept: pasting is the cost."""
         return paste_on_cpu(self._framed(slice(None)))
 
+    def polygons(self) -> list[list[Float]]:
+        """Of each instance the outlines of its mask's parts; see `polygons_from_crop`."""
+        parts = crops(self._framed(slice(None)))
+        return [polygons_from_crop(crop, origin) for crop, origin in parts]
+
     def paste_by(self, paste: Paster) -> None:
         """Paste the masks now, and elsewhere than on the CPU at their first use; see `pasting`."""
         vars(self)["_pasted"] = paste(self._framed(slice(None)))
@@ -188,6 +201,27 @@ class Instances:
     def above(self, score: float) -> Instances:
         """The instances with at least this score, in the same order."""
         return self._take(np.flatnonzero(self.scores >= score))
+
+    def filter(
+        self,
+        score: float = 0.0,
+        classes: Sequence[str] | None = None,
+        by_class: Mapping[str, float] | None = None,
+    ) -> Instances:
+        """The instances of some classes with at least a score, in the same order.
+
+        Args:
+            score: in [0, 1], of all classes that `by_class` does not name.
+            classes: names; None is all.
+            by_class: another least score for each class that it names.
+
+        Raises:
+            InputError: a score out of range, or a class that the network does not know.
+        """
+        kept = self.scores >= least_scores(score, by_class or {}, self.class_names)[self.labels]
+        if classes is not None:
+            kept &= np.isin(self.labels, labels_of(classes, self.class_names))
+        return self[kept]
 
     def best(self, count: int) -> Instances:
         """The `count` instances of highest score, or all where there are fewer, in their order."""
@@ -211,10 +245,11 @@ class Instances:
     def _take(
         self, keep: Index, boxes: Float | None = None, frames: Float | None = None
     ) -> Instances:
-        """The instances of these rising places, with other boxes and frames where given."""
+        """The instances of these places, with other boxes and frames where given."""
+        all_of_them = np.array_equal(keep, np.arange(len(self)))
 
         def picked(array: npt.NDArray[T]) -> npt.NDArray[T]:
-            return array if len(keep) == len(self) else array[keep]
+            return array if all_of_them else array[keep]
 
         frames = self.frames if frames is None else frames
         taken = dataclasses.replace(
@@ -248,21 +283,9 @@ class Instances:
                 f"to_coco: {len(ids)} category ids; the artefact has {len(self.class_names)} "
                 "classes. Pass one id per class, in the order of class_names."
             )
-        x0, y0, x1, y1 = self.boxes.astype(np.float64).T
-        xywh = np.stack((x0, y0, x1 - x0, y1 - y0), axis=1)
-        rows = [
-            CocoResult(
-                image_id=image_id,
-                category_id=int(ids[label]),
-                bbox=box.tolist(),
-                score=float(score),
-            )
-            for label, box, score in zip(self.labels, xywh, self.scores, strict=True)
-        ]
-        if self.mask_probs is not None:
-            for row, rle in zip(rows, self.rles(), strict=True):
-                row["segmentation"] = rle
-        return rows
+        of = [ids[label] for label in self.labels]
+        rles = None if self.mask_probs is None else self.rles()
+        return coco_rows(image_id, of, self.boxes, self.scores, rles)
 
     def draw(self, image: Image, score_threshold: float = 0.5, most: int | None = None) -> Image:
         """A copy of the picture with masks, boxes and names of instances at or above the score.
@@ -286,10 +309,34 @@ class Instances:
         shown = self.above(score_threshold)
         if most is not None:
             shown = shown.best(most)
-        names = [self.class_names[label] for label in shown.labels]
+        names = shown.names
         colours = [int(label) for label in shown.labels]
         if shown.frames is not None:
             names = [""] * len(shown)
             colours = [int(corners @ CORNER_STEPS) for corners in shown.frames.round()]
         crop = None if shown.mask_probs is None else shown.mask_crop
         return draw_overlay(image, shown.boxes, shown.scores, names, colours, crop)
+
+    def save(
+        self, path: str | Path, image: Image, score_threshold: float = 0.5, most: int | None = None
+    ) -> None:
+        """Write what `draw` gives, by the suffix as JPEG, PNG or another kind of picture.
+
+        Raises:
+            ContractError: as `draw`.
+            InputError: it cannot be encoded or written.
+        """
+        write_picture(Path(path), self.draw(image, score_threshold, most))
+
+    def plot(self, image: Image, score_threshold: float = 0.5, axes: Axes | None = None) -> Axes:
+        """Show what `draw` gives in axes of matplotlib, which a notebook displays; errors as there.
+
+        InputError where matplotlib is not installed.
+        """
+        drawn = self.draw(image, score_threshold)
+        with packages_named("Instances.plot", "report"):
+            from matplotlib import pyplot as plt
+        shown = plt.figure().add_subplot() if axes is None else axes
+        shown.imshow(drawn)
+        shown.axis("off")
+        return shown

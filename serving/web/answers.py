@@ -95,14 +95,7 @@ def prediction_json(model: str, found: Instances, masks: Masks) -> bytes:
 
 def outlines(found: Instances) -> list[list[list[float]]]:
     """Of each instance the outer outlines of its mask, in pixels."""
-    shapes = []
-    for index in range(len(found)):
-        crop, (row, column) = found.mask_crop(index)
-        mode, method = cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE
-        contours, _ = cv2.findContours(crop.astype(np.uint8), mode, method)
-        moved = (contour.reshape(-1, 2) + np.array([column, row]) for contour in contours)
-        shapes.append([points.ravel().astype(float).tolist() for points in moved])
-    return shapes
+    return [[part.ravel().tolist() for part in parts] for parts in found.polygons()]
 
 
 def overlay_png(found: Instances, image: Image) -> bytes:
