@@ -42,6 +42,22 @@ def four_networks() -> str:
     return table(titles, rows)
 
 
+def fine_tuning() -> str:
+    """AP on kinds of shapes that the weights never saw, by what a run starts from."""
+    runs = record("fine_tuning")["runs"]
+    rows = (
+        [
+            start,
+            *(
+                ", ".join(f"{run[of]:.1f}" for run in runs if run["start"] == start)
+                for of in ("box_ap", "mask_ap")
+            ),
+        ]
+        for start in dict.fromkeys(run["start"] for run in runs)
+    )
+    return table("begins from | box AP | mask AP", rows)
+
+
 def demo_gates() -> str:
     """Every hop of `make demo`, with its gate."""
     hops = {"fp32": "checkpoint → FP32", "fp16": "FP32 → FP16"}

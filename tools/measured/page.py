@@ -23,17 +23,27 @@ MARKED = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 TABLES: dict[str, Callable[[], str]] = {
     make.__name__: make
     for make in (
-        *(
-            accuracy.tiny_ap,
-            accuracy.four_networks,
-            accuracy.demo_gates,
-            speed.full_size,
-            speed.floor,
-        ),
-        *(accuracy.openvino, accuracy.int8, accuracy.variants, accuracy.fastmask_gates),
-        *(speed.fastmask_full_size, speed.operators, speed.operators_gpu, speed.rules),
-        *(speed.nms, speed.pipeline, accuracy.bundles, accuracy.torchvision_same),
-        *(speed.torchvision_speed, speed.endurance, accuracy.runtimes),
+        accuracy.tiny_ap,
+        accuracy.four_networks,
+        accuracy.fine_tuning,
+        accuracy.demo_gates,
+        speed.full_size,
+        speed.floor,
+        accuracy.openvino,
+        accuracy.int8,
+        accuracy.variants,
+        accuracy.fastmask_gates,
+        speed.fastmask_full_size,
+        speed.operators,
+        speed.operators_gpu,
+        speed.rules,
+        speed.nms,
+        speed.pipeline,
+        accuracy.bundles,
+        accuracy.torchvision_same,
+        speed.torchvision_speed,
+        speed.endurance,
+        accuracy.runtimes,
     )
 }
 """By name, in the order in which they are on the page."""
