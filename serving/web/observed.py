@@ -6,10 +6,12 @@ A plain ASGI layer around the whole application, so that it sees refusals and er
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import logging
 import time
 
+from h11 import LocalProtocolError
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -45,7 +47,9 @@ class Observed:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 MutableHeaders(scope=message)["traceparent"] = str(trace)
-            await send(message)
+            # uvicorn answers broken HTTP with 400 by itself, also in the middle of a body
+            with contextlib.suppress(LocalProtocolError):
+                await send(message)
 
         app = self._app if self._may_ask(scope["path"], headers) else _ask_for_token
         try:

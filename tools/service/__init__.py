@@ -1,0 +1,1 @@
+"""Proofs of `maskrt serve`: overload, hostile clients, the latency it adds."""
