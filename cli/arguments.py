@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from ..eval import CocoData, DataSource
+    from ..workflows import Shard
+    from ..workflows.sharding.on_ray import RayOptions
 
 T = TypeVar("T")
 
@@ -85,6 +87,51 @@ def add_data(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--first", type=int, metavar="N", help="only so many pictures, those of smallest id"
     )
+
+
+def add_parts(sub: argparse.ArgumentParser) -> None:
+    """Work in parts, by other processes and machines; their files are in --out."""
+    parts = sub.add_mutually_exclusive_group()
+    parts.add_argument(
+        "--shard", type=shard, metavar="I/N", help="only part I of N; a part that is there is done"
+    )
+    parts.add_argument("--merge", action="store_true", help="put the parts in --out together")
+    parts.add_argument(
+        "--ray", metavar="ADDRESS", help="by a Ray cluster: local, auto, or its head's address"
+    )
+    sub.add_argument("--workers", type=int, metavar="N", default=1, help="with --ray (1)")
+    sub.add_argument(
+        "--gpus",
+        type=float,
+        metavar="X",
+        default=0.0,
+        help="of each worker, as 0.5, with --ray (0)",
+    )
+
+
+def ray_options(arguments: Arguments) -> RayOptions:
+    """What `--ray`, `--workers` and `--gpus` say.
+
+    Raises:
+        InputError: a number is out of range, or Ray is not installed.
+    """
+    from ..workflows import RayOptions
+
+    return RayOptions(arguments.ray, arguments.workers, gpus=arguments.gpus)
+
+
+def shard(text: str) -> Shard:
+    """A part as I/N."""
+    from ..runtime.errors import InputError
+    from ..workflows import Shard
+
+    number, slash, count = text.partition("/")
+    if not (slash and number.isdigit() and count.isdigit()):
+        raise argparse.ArgumentTypeError(f"'{text}' is not I/N like 1/4")
+    try:
+        return Shard(int(number), int(count))
+    except InputError as err:
+        raise argparse.ArgumentTypeError(str(err)) from err
 
 
 def data_source(arguments: Arguments) -> DataSource | None:

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from .operators.bench import OPERATOR_OPTIONS, bench_operators
     from .prediction import predict_files
     from .serving.service import serve_models
+    from .sharding.evaluation import evaluate_shard, merge_evaluation
+    from .sharding.manifest import Shard
+    from .sharding.on_ray import RayOptions, evaluate_on_ray
     from .sweep.sweep import run_sweep
     from .training import new_checkpoint, train_recipe
 
@@ -39,7 +42,9 @@ __all__ = [
     "OPERATOR_OPTIONS",
     "Compatibility",
     "DataSource",
+    "RayOptions",
     "ServeSettings",
+    "Shard",
     "bench_models",
     "bench_operators",
     "bisect_precision",
@@ -50,11 +55,14 @@ __all__ = [
     "diagnose",
     "draw_data",
     "evaluate",
+    "evaluate_on_ray",
+    "evaluate_shard",
     "export_checkpoint",
     "import_checkpoint",
     "inspect_file",
     "load",
     "load_data",
+    "merge_evaluation",
     "new_checkpoint",
     "predict_files",
     "run_demo",
@@ -69,7 +77,9 @@ _MODULES = {
     "OPERATOR_OPTIONS": ".operators.bench",
     "Compatibility": "..engines.compatibility",
     "DataSource": "..eval.datasets.source",
+    "RayOptions": ".sharding.on_ray",
     "ServeSettings": "..serving.settings",
+    "Shard": ".sharding.manifest",
     "bench_models": ".latency.bench",
     "bench_operators": ".operators.bench",
     "bisect_precision": ".bisection",
@@ -80,11 +90,14 @@ _MODULES = {
     "diagnose": "..engines.doctor",
     "draw_data": ".data",
     "evaluate": ".measure",
+    "evaluate_on_ray": ".sharding.on_ray",
+    "evaluate_shard": ".sharding.evaluation",
     "export_checkpoint": ".deployment",
     "import_checkpoint": "..train.weights.import_weights",
     "inspect_file": ".inspection",
     "load": ".open",
     "load_data": ".data",
+    "merge_evaluation": ".sharding.evaluation",
     "new_checkpoint": ".training",
     "predict_files": ".prediction",
     "run_demo": ".demo",

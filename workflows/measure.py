@@ -12,10 +12,12 @@ from ..runtime.bundle_predictor import BundlePredictor
 from .open import model_ref, open_model
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from ..eval import Accuracy, CocoData, Hop, Measurement
     from ..export.precision.headroom import Headroom
+    from ..runtime.contract import Contract
     from ..runtime.predictor import Predictor
     from ..runtime.sessions.open import ModelRef
 
@@ -83,12 +85,18 @@ def _headroom(model: ModelRef, measurement: Measurement, data: CocoData) -> Head
 
 
 def _lost(model: ModelRef, measurement: Measurement, data: CocoData) -> str | None:
-    """What the pictures lost to the model's canvas, as it is told."""
-    from ..runtime.pictures.canvases import CanvasLosses
-
     contract = measurement.contract
     is_index = model.path.name == INDEX
     canvases = read_bundle(model.path).canvases if is_index else (contract.canvas_hw,)
+    return lost_to_canvases(contract, canvases, data)
+
+
+def lost_to_canvases(
+    contract: Contract, canvases: tuple[tuple[int, int], ...], data: CocoData
+) -> str | None:
+    """What the pictures lost to a model's canvases, as it is told."""
+    from ..runtime.pictures.canvases import CanvasLosses
+
     losses = CanvasLosses(contract.resize, canvases)
     for record in data.images:
         losses.add(record.image_hw)
@@ -103,6 +111,15 @@ def measured(model: ModelRef, data: CocoData) -> Measurement:
     """
     from ..eval import measure
 
+    with opened_to_measure(model) as (predictor, backend):
+        result = measure(predictor, model.path, data)
+    accuracy = dataclasses.replace(result.accuracy, name=model.name, backend=backend)
+    return dataclasses.replace(result, accuracy=accuracy)
+
+
+@contextlib.contextmanager
+def opened_to_measure(model: ModelRef) -> Iterator[tuple[Predictor, str]]:
+    """A model opened as it is measured, and what tables call what runs it."""
     with contextlib.ExitStack() as stack:
         if model.path.name == INDEX:
             predictor: Predictor = BundlePredictor(
@@ -110,10 +127,9 @@ def measured(model: ModelRef, data: CocoData) -> Measurement:
             )
         else:
             predictor = _rounding(model, stack)
-        result = measure(stack.enter_context(predictor), model.path, data)
-        backend = result.accuracy.backend + (", FP16 emulated" if _is_emulated(predictor) else "")
-    accuracy = dataclasses.replace(result.accuracy, name=model.name, backend=backend)
-    return dataclasses.replace(result, accuracy=accuracy)
+        stack.enter_context(predictor)
+        emulated = ", FP16 emulated" if _is_emulated(predictor) else ""
+        yield predictor, f"{predictor.session.backend}{emulated}"
 
 
 def _rounding(model: ModelRef, stack: contextlib.ExitStack) -> Predictor:

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ..arguments import (
     MODEL_HELP,
     Arguments,
     Result,
     add_data,
+    add_parts,
     add_verb,
     model,
+    ray_options,
     read_data,
     required,
 )
-from ..output import print_tables
+from ..output import print_tables, progress_bar, say
+
+if TYPE_CHECKING:
+    from ...eval import CocoData
+    from ...workflows.measure import Evaluation
 
 
 def add(verbs: Any) -> None:
@@ -24,15 +31,18 @@ def add(verbs: Any) -> None:
     sub.add_argument("model", type=model, help=MODEL_HELP)
     add_data(sub)
     sub.add_argument("--against", type=model, help="reference model: exit code 1 when a gate fails")
+    add_parts(sub)
+    sub.add_argument("--out", type=Path, metavar="DIR", help="of --shard, --merge and --ray")
 
 
 def run(arguments: Arguments) -> Result:
     """Measure, print, and exit with what the gate says."""
     from ...eval import accuracy_tables, hop_tables, to_json
-    from ...workflows import evaluate
 
     data = required(read_data(arguments))
-    found = evaluate(arguments.model, data, arguments.against)
+    if arguments.shard is not None:
+        return _shard(arguments, data)
+    found = _evaluated(arguments, data)
     print_tables(accuracy_tables(found.accuracies))
     headroom = None if found.headroom is None else dataclasses.asdict(found.headroom)
     if found.headroom is not None:
@@ -47,3 +57,44 @@ def run(arguments: Arguments) -> Result:
     for failure in found.hop.failures:
         print(f"gate failed: {failure}")
     return {**to_json(found.hop), **beside, "exit_code": 1 if found.hop.failures else 0}
+
+
+def _evaluated(arguments: Arguments, data: CocoData) -> Evaluation:
+    """By this process, by a cluster, or by the parts that are there."""
+    if arguments.ray is not None:
+        from ...workflows import evaluate_on_ray
+
+        out, options = _out(arguments), ray_options(arguments)
+        with progress_bar() as tell:
+            return evaluate_on_ray(arguments.model, data, out, options, tell)
+    if arguments.merge:
+        from ...workflows import merge_evaluation
+
+        return merge_evaluation(arguments.model, data, _out(arguments))
+    from ...workflows import evaluate
+
+    return evaluate(arguments.model, data, arguments.against)
+
+
+def _shard(arguments: Arguments, data: CocoData) -> Result:
+    """Measure one part; the numbers come with --merge."""
+    from ...workflows import evaluate_shard
+
+    shard, out = arguments.shard, _out(arguments)
+    with progress_bar() as tell:
+        is_new = evaluate_shard(arguments.model, data, shard, out, tell)
+    say(f"{out}: shard {shard.number} of {shard.count} {'is done' if is_new else 'was done'}")
+    return {"shard": shard.number, "shards": shard.count, "was_done": not is_new}
+
+
+def _out(arguments: Arguments) -> Path:
+    from ...runtime.errors import InputError
+
+    if arguments.out is None or arguments.against is not None:
+        found = "no --out" if arguments.out is None else "--against"
+        raise InputError(
+            f"eval: {found} found beside --shard, --merge or --ray; expected --out DIR, where the "
+            "parts are, and one model. Correct the command."
+        )
+    out: Path = arguments.out
+    return out

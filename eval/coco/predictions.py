@@ -75,8 +75,7 @@ def predict_data(
         InputError: the model's classes are not the data's (proposals have none and are not asked),
             or a picture cannot be read or has another size than the annotation file states.
     """
-    if predictor.contract.task != "proposals":
-        category_ids_for(data, predictor.contract.class_names, predictor.contract.variant)
+    require_classes(predictor, data)
     batches = _batches(data.images, predictor.at_once)
     description = f"{predictor.contract.variant} {predictor.contract.precision}"
     if progress:
@@ -84,12 +83,31 @@ def predict_data(
         batches = _with_progress(batches, title, len(data.images))
     found: list[Prediction] = []
     for records in batches:
-        results = predictor.predict([read_record(record) for record in records])
-        found += [
-            prediction_from_instances(record.image_id, instances)
-            for record, instances in zip(records, results, strict=True)
-        ]
+        found += predict_records(predictor, records)
     return found
+
+
+def require_classes(predictor: Predictor, data: CocoData) -> None:
+    """Check that the model's classes are the data's; proposals have none and are not asked.
+
+    Raises:
+        InputError: they differ.
+    """
+    if predictor.contract.task != "proposals":
+        category_ids_for(data, predictor.contract.class_names, predictor.contract.variant)
+
+
+def predict_records(predictor: Predictor, records: Sequence[ImageRecord]) -> list[Prediction]:
+    """Run a model over some pictures at once, in order.
+
+    Raises:
+        InputError: a picture cannot be read or has another size than the annotation file states.
+    """
+    results = predictor.predict([read_record(record) for record in records])
+    return [
+        prediction_from_instances(record.image_id, instances)
+        for record, instances in zip(records, results, strict=True)
+    ]
 
 
 def coco_rows(

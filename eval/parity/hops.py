@@ -10,8 +10,8 @@ from ...runtime.errors import InputError
 from ...runtime.files import sha256_of
 from ...runtime.predictor import Predictor
 from ..coco.accuracy import Accuracy, Kind, metric_of
-from ..coco.ap import coco_ap
-from ..coco.ar import coco_ar
+from ..coco.ap import CocoPrecision, coco_ap
+from ..coco.ar import CocoRecall, coco_ar
 from ..coco.data import CocoData
 from ..coco.matches import Matches
 from ..coco.predictions import Prediction, predict_data
@@ -57,14 +57,25 @@ def measurement_of(
     )
     if contract.task == "proposals":
         recall = coco_ar(data, predictions)
-        values, matches = recall.average, dict[Kind, Matches](recall.matches)
-        accuracy = replace(accuracy, recalls=recall.curves)
+        accuracy = with_recall(accuracy, recall)
+        matches = dict[Kind, Matches](recall.matches)
     else:
         precision = coco_ap(data, predictions, contract.class_names)
-        values, matches = precision.average, dict[Kind, Matches](precision.matches)
-        accuracy = replace(accuracy, crowded=precision.crowded)
-    accuracy = replace(accuracy, box=values["box"], mask=values.get("mask", {}))
+        accuracy = with_precision(accuracy, precision)
+        matches = dict[Kind, Matches](precision.matches)
     return Measurement(accuracy, matches, predictions, contract)
+
+
+def with_recall(accuracy: Accuracy, recall: CocoRecall) -> Accuracy:
+    """An accuracy with the numbers of its proposals."""
+    values = recall.average
+    return replace(accuracy, recalls=recall.curves, box=values["box"], mask=values["mask"])
+
+
+def with_precision(accuracy: Accuracy, precision: CocoPrecision) -> Accuracy:
+    """An accuracy with the numbers of its instances."""
+    box, mask = precision.average["box"], precision.average.get("mask", {})
+    return replace(accuracy, crowded=precision.crowded, box=box, mask=mask)
 
 
 def hop_between(reference: Measurement, candidate: Measurement, precision: Precision) -> Hop:
