@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from . import accuracy, speed
+from . import accuracy, papers, speed
 from .records import ROOT
 
 PAGE = ROOT / "docs" / "measured.md"
@@ -33,6 +33,7 @@ TABLES: dict[str, Callable[[], str]] = {
         accuracy.int8,
         accuracy.variants,
         accuracy.fastmask_gates,
+        papers.paper_tables,
         speed.fastmask_full_size,
         speed.operators,
         speed.operators_gpu,
