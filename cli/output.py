@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, TextIO
 
@@ -80,17 +82,35 @@ def said_once() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def progress_bar() -> Iterator[Callable[[float, str], None]]:
+def progress_bar(things: str = "") -> Iterator[Callable[[float, str], None]]:
     """A bar while the block lasts, told how much is done (0 to 1) and what is being done.
 
-    Hidden where standard error is no terminal.
+    It shows the time that has gone and is left, and, where what is done is told one by one, how
+    many `things` are done a second. Hidden where standard error is no terminal.
     """
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
-    columns = (BarColumn(), TimeElapsedColumn(), TextColumn("{task.description}", markup=False))
+    rate = TextColumn("{task.fields[rate]}")
+    text = TextColumn("{task.description}", markup=False)
+    times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
     console = Console(stderr=True)
     hidden = not console.is_terminal
-    with Progress(*columns, console=console, transient=True, disable=hidden) as progress:
-        task = progress.add_task("", total=1.0)
-        yield lambda done, text: progress.update(task, completed=done, description=text)
+    began, count = time.monotonic(), itertools.count(1)
+    with Progress(
+        BarColumn(), *times, rate, text, console=console, transient=True, disable=hidden
+    ) as progress:
+        task = progress.add_task("", total=1.0, rate="")
+
+        def tell(done: float, text: str) -> None:
+            a_second = next(count) / max(time.monotonic() - began, 1e-3)
+            shown = f"{a_second:.1f} {things}/s" if things else ""
+            progress.update(task, completed=done, description=text, rate=shown)
+
+        yield tell

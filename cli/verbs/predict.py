@@ -1,7 +1,8 @@
-"""`maskrt predict`: pictures, folders or video as overlays and COCO results."""
+"""`maskrt predict`: pictures, videos and cameras as overlays and COCO results."""
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import math
 from pathlib import Path
@@ -13,18 +14,27 @@ from ..output import progress_bar, say
 
 def add(verbs: Any) -> None:
     """Its grammar."""
-    text = "overlays and COCO results for pictures, folders or video"
+    text = "overlays and COCO results for pictures, folders, videos and cameras"
     sub = add_verb(verbs, "predict", text, run)
     sub.add_argument("model", type=model, help=MODEL_HELP)
     sub.add_argument(
         "sources",
-        type=Path,
         nargs="+",
         metavar="SOURCE",
-        help="pictures, folders, videos; shapes.jpg is a drawn picture that comes with maskrt",
+        help="pictures, folders, 'photos/**/*.jpg', videos, cameras (0, rtsp://...), - for a list "
+        "on standard input; shapes.jpg is a drawn picture that comes with maskrt",
     )
     sub.add_argument("--out", type=Path, required=True)
-    sub.add_argument("--score", type=float, default=0.5, help="drawn from this score on (0.5)")
+    sub.add_argument(
+        "--score",
+        type=scores,
+        action="append",
+        metavar="S",
+        help="drawn from this score on (0.5); cup=0.3,0.6: cups from 0.3, all others from 0.6",
+    )
+    sub.add_argument(
+        "--classes", type=_names, metavar="A,B", help="only these, in overlays and results"
+    )
     sub.add_argument(
         "--most",
         type=int,
@@ -35,6 +45,15 @@ def add(verbs: Any) -> None:
         "--nms-iou",
         type=float,
         help="mask IoU above which the better instance wins (box NMS is in the graph)",
+    )
+    sub.add_argument(
+        "--frames", type=int, metavar="N", help="of a video or camera the first N (all)"
+    )
+    sub.add_argument(
+        "--compare",
+        type=model,
+        metavar="OTHER",
+        help="another MODEL, whose overlays are drawn at the right of the first one's",
     )
     sub.add_argument(
         "--server",
@@ -49,14 +68,21 @@ def run(arguments: Arguments) -> Result:
     from ...runtime.errors import InputError
     from ...workflows import predict_files
 
-    with progress_bar() as tell:
+    score, by_class = 0.5, dict[str, float]()
+    for general, special in arguments.score or ():
+        score, by_class = score if general is None else general, by_class | special
+    with progress_bar("pictures") as tell:
         written = predict_files(
             arguments.model,
             arguments.sources,
             arguments.out,
-            arguments.score,
+            score,
+            by_class=by_class,
+            classes=arguments.classes,
             most=arguments.most,
             nms_iou=arguments.nms_iou,
+            frames=arguments.frames,
+            compare=arguments.compare,
             server=arguments.server,
             token_file=arguments.token_file,
             on_progress=tell,
@@ -64,7 +90,7 @@ def run(arguments: Arguments) -> Result:
     counts = _counted(written.pictures, "picture"), _counted(written.instances, "instance")
     print(f"{arguments.out}: {', '.join(counts)} drawn")
     if not written.instances:
-        print(f"  {_why_none(written.best, arguments.score)}")
+        print(f"  {_why_none(written.best, min([score, *by_class.values()]))}")
     print(f"  the network {written.knows}")
     if written.origin:
         print(f"  weights: {written.origin}")
@@ -79,6 +105,26 @@ def run(arguments: Arguments) -> Result:
         say(f"maskrt predict: {sentence}")
     exit_code = InputError.exit_code if written.broken else 0
     return {**dataclasses.asdict(written), "exit_code": exit_code}
+
+
+def scores(text: str) -> tuple[float | None, dict[str, float]]:
+    """A score of all classes, or none, and those of some: "0.5", "cup=0.3" or "cup=0.3,0.5"."""
+    general, special = None, {}
+    for part in text.split(","):
+        name, equals, number = part.rpartition("=")
+        try:
+            value = float(number)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"'{text}' is no score like 0.5 or cup=0.3") from None
+        if equals:
+            special[name.strip()] = value
+        else:
+            general = value
+    return general, special
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _counted(number: int, noun: str) -> str:

@@ -33,8 +33,13 @@ def skipped_files(sources: Sequence[Path]) -> dict[str, int]:
         InputError: a folder cannot be read.
     """
     files = (p for s in sources if _is_folder(s) for p in _entries(s) if p.is_file())
-    skipped = (p for p in files if not p.name.startswith(".") and not _is_picture(p))
+    skipped = (p for p in files if not p.name.startswith(".") and not is_picture(p))
     return dict(Counter(path.suffix.lower() or "no suffix" for path in skipped))
+
+
+def is_picture(path: Path) -> bool:
+    """Whether a source file is a picture, by its suffix."""
+    return path.suffix.lower() in PICTURE_SUFFIXES
 
 
 def is_video(path: Path) -> bool:
@@ -45,7 +50,7 @@ def is_video(path: Path) -> bool:
 def _files_of(source: Path) -> list[Path]:
     """The source itself, or a folder's pictures sorted by name."""
     if _is_folder(source):
-        found = sorted(filter(_is_picture, _entries(source)))
+        found = sorted(filter(is_picture, _entries(source)))
         if not found:
             raise InputError(
                 f"{source}: no picture in this folder; expected {', '.join(PICTURE_SUFFIXES)}. "
@@ -85,10 +90,6 @@ def _entries(folder: Path) -> list[Path]:
         return list(folder.iterdir())
     except OSError as err:
         raise _unreadable(folder, err) from err
-
-
-def _is_picture(path: Path) -> bool:
-    return path.suffix.lower() in PICTURE_SUFFIXES
 
 
 def _unreadable(source: Path, err: OSError) -> InputError:

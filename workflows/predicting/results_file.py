@@ -14,8 +14,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from ..runtime.closing import Closing
-from ..runtime.files import atomic_path, write_error
+from ...runtime.closing import Closing
+from ...runtime.files import atomic_path, write_error
 
 Row = Mapping[str, Any]
 BETWEEN = b",\n"

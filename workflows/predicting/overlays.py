@@ -8,28 +8,35 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..runtime.errors import InputError
-from ..runtime.files import write_error
-from ..runtime.pictures.sources import JPEG_SUFFIXES, is_video
+from ...runtime.errors import InputError
+from ...runtime.files import write_error
+from ...runtime.pictures.camera import Camera
+from ...runtime.pictures.sources import JPEG_SUFFIXES, is_video
 
 
 @dataclass(frozen=True)
 class Job:
-    """One file and where its overlay goes."""
+    """One file or camera and where its overlay goes."""
 
-    path: Path
+    path: Path | Camera
     overlay: Path
 
+    @property
+    def moves(self) -> bool:
+        """Whether it is a video or a camera."""
+        return isinstance(self.path, Camera) or is_video(self.path)
 
-def plan_overlays(paths: Sequence[Path], out: Path) -> list[Job]:
-    """Every file to predict with a name of its own in `out`.
+
+def plan_overlays(paths: Sequence[Path | Camera], out: Path) -> list[Job]:
+    """Every file and camera to predict with a name of its own in `out`.
 
     Raises:
         InputError: `out` is no folder, cannot be one, or holds a source.
     """
     _check_folder(out)
     folder = os.path.realpath(out)
-    inside = next((path for path in paths if _folder_of(path) == folder), None)
+    files = [path for path in paths if isinstance(path, Path)]
+    inside = next((path for path in files if _folder_of(path) == folder), None)
     if inside is not None:
         raise InputError(
             f"{out}: holds the source {inside.name}; expected a folder without sources, where no "
@@ -53,10 +60,11 @@ def _folder_of(path: Path) -> str:
     return os.path.dirname(os.path.realpath(path))
 
 
-def _free_name(path: Path, taken: set[str]) -> str:
+def _free_name(path: Path | Camera, taken: set[str]) -> str:
     """`a.jpg`, then `a_2.jpg`: sources of one name in different folders keep apart."""
-    suffix = path.suffix.lower()
-    kept = ".mp4" if is_video(path) else ".jpg" if suffix in JPEG_SUFFIXES else ".png"
+    kept = ".mp4"
+    if isinstance(path, Path) and not is_video(path):
+        kept = ".jpg" if path.suffix.lower() in JPEG_SUFFIXES else ".png"
     names = (path.stem + (f"_{n}" if n > 1 else "") + kept for n in itertools.count(1))
     # Compared in lower case: some file systems do not tell A.jpg from a.jpg.
     name = next(name for name in names if name.lower() not in taken)
