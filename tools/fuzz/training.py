@@ -48,6 +48,24 @@ def _read_recipe(folder: Path) -> object:
         return dump_recipe(recipe), new_network(recipe)
 
 
+def _write_sweep(folder: Path) -> Path:
+    path = folder / "sweep.yaml"
+    path.write_text(
+        "shapes: {images: 4, val_images: 2, sizes_hw: [[96, 96]], kinds: [star]}\n"
+        "seeds: [0, 1]\nbudget: [solver.steps=2]\nrows:\n"
+        "  a: {label: one, recipe: fastmask_nano}\n"
+        "  b: {label: other, recipe: fastmask_nano, overrides: [model.streams=1], of: a}\n"
+        "tables: {t: {title: T, metrics: [mask_ar_100], rows: {a: [1.5], b: []}}}\n"
+    )
+    return path
+
+
+def _read_sweep(folder: Path) -> object:
+    from ...workflows.sweep.plan import load_plan
+
+    return load_plan(folder / "sweep.yaml").runs()
+
+
 def _write_checkpoint(folder: Path) -> Path:
     from ...train.weights.checkpoint import new_checkpoint, record_accuracy
 
@@ -164,6 +182,7 @@ def _mutated_safetensors(data: bytes, rng: Random) -> bytes:
 READERS: dict[str, Reader] = {
     "recipe": Reader(_write_recipe, _read_recipe, mutated_bytes),
     "checkpoint": Reader(_write_checkpoint, _read_checkpoint, _mutated_safetensors),
+    "sweep": Reader(_write_sweep, _read_sweep, mutated_bytes),
     "checkpoint-yaml": Reader(_write_checkpoint_recipe, _read_checkpoint, mutated_bytes),
     "resume": Reader(_write_state, _read_state, _mutated_safetensors),
     "config": Reader(_write_config, _read_config, mutated_bytes),

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from maskrt.runtime.errors import InputError, TrainError
 from maskrt.train.shapes.drawing import draw_shapes
 from maskrt.train.weights.checkpoint import load_checkpoint
 from maskrt.workflows import run_sweep
+
+from ...conftest import Ran
 
 NARROW = (
     *("input.long_side_px=96", "input.train_long_side_px=[88, 96]", "input.canvas_hw=[96, 96]"),
@@ -116,3 +119,24 @@ def test_a_run_that_fails_ends_the_sweep_with_its_own_words(data: Path, tmp_path
 def test_without_pictures_a_sweep_says_so(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="names no shapes to draw"):
         run_sweep(write_sweep(tmp_path / "s.yaml"), tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("fastmask_nano", "--sweep", "s"), "found a recipe beside it"),
+        (("--sweep", "s", "--resume"), "found --resume beside it"),
+        (("--sweep", "s", "--weights", "w"), "found --weights beside it"),
+        (("--sweep", "paper_tables_nano", "--jobs", 0), "--jobs 0: expected at least 1"),
+        (("--sweep", "paper_table"), "no such sweep"),
+        (("fastmask_nano", "--jobs", 2), "no --sweep found beside it"),
+        ((), "no recipe named"),
+    ],
+)
+def test_what_does_not_go_with_a_sweep_is_bad_usage(
+    maskrt: Callable[..., Ran], tmp_path: Path, words: tuple[object, ...], said: str
+) -> None:
+    done = maskrt("train", *words, "--out", tmp_path / "out", "--data", tmp_path)
+    assert (done.code, done.out) == (2, "")
+    assert said in done.err
+    assert not (tmp_path / "out").exists()
