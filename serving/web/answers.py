@@ -35,7 +35,7 @@ class Instance(BaseModel):
     """x0, y0, x1, y1 in pixels of the picture that was sent."""
     mask: RunLengths | None = None
     polygons: list[list[float]] | None = None
-    """Outlines, each x, y, x, y, ...; a hole is left out."""
+    """Outlines of its mask's parts, each x, y, x, y, ... in pixels."""
 
 
 class Prediction(BaseModel):
@@ -73,7 +73,7 @@ def prediction_json(model: str, found: Instances, masks: Masks) -> bytes:
     if found.mask_probs is None:
         masks = "none"
     rles = found.rles() if masks == "rle" else [None] * len(found)
-    shapes = outlines(found) if masks == "polygons" else [None] * len(found)
+    shapes = found.polygons() if masks == "polygons" else [None] * len(found)
     instances = [
         Instance.model_construct(
             label=int(label),
@@ -81,7 +81,7 @@ def prediction_json(model: str, found: Instances, masks: Masks) -> bytes:
             score=float(score),
             box=tuple(box.tolist()),
             mask=rle and RunLengths.model_construct(size=(height, width), counts=rle["counts"]),
-            polygons=shape,
+            polygons=shape and [part.ravel().tolist() for part in shape],
         )
         for label, score, box, rle, shape in zip(
             found.labels, found.scores, found.boxes, rles, shapes, strict=True
@@ -91,11 +91,6 @@ def prediction_json(model: str, found: Instances, masks: Masks) -> bytes:
         model=model, height=height, width=width, instances=instances
     )
     return answer.model_dump_json().encode()
-
-
-def outlines(found: Instances) -> list[list[list[float]]]:
-    """Of each instance the outer outlines of its mask, in pixels."""
-    return [[part.ravel().tolist() for part in parts] for parts in found.polygons()]
 
 
 def overlay_png(found: Instances, image: Image) -> bytes:
