@@ -30,7 +30,7 @@ from .verbs import (
     predict,
     train,
 )
-from .verbs.serving import model_repository, serve
+from .verbs.serving import model_repository, page, serve
 
 VERBS = (
     *(
@@ -43,6 +43,7 @@ VERBS = (
         build,
         predict,
         serve,
+        page,
         model_repository,
         evaluate,
     ),

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ..engines.compatibility import Compatibility
     from ..engines.doctor import diagnose
     from ..eval.datasets.source import DataSource
+    from ..serving.page.page import write_page
     from ..serving.settings import ServeSettings
     from ..train.weights.import_weights import import_checkpoint
     from .bisection import bisect_precision
@@ -30,11 +31,13 @@ if TYPE_CHECKING:
     from .nvidia_servers import deepstream_folder, triton_repository
     from .open import load
     from .operators.bench import OPERATOR_OPTIONS, bench_operators
+    from .predicting.wanted import Wanted
     from .prediction import predict_files
     from .serving.service import serve_models
     from .sharding.evaluation import evaluate_shard, merge_evaluation
     from .sharding.manifest import Shard
-    from .sharding.on_ray import RayOptions, evaluate_on_ray
+    from .sharding.on_ray import RayOptions, evaluate_on_ray, predict_on_ray
+    from .sharding.prediction import merge_predictions, plan_prediction, predict_shard
     from .sweep.sweep import run_sweep
     from .training import new_checkpoint, train_recipe
 
@@ -45,6 +48,7 @@ __all__ = [
     "RayOptions",
     "ServeSettings",
     "Shard",
+    "Wanted",
     "bench_models",
     "bench_operators",
     "bisect_precision",
@@ -63,14 +67,19 @@ __all__ = [
     "load",
     "load_data",
     "merge_evaluation",
+    "merge_predictions",
     "new_checkpoint",
+    "plan_prediction",
     "predict_files",
+    "predict_on_ray",
+    "predict_shard",
     "run_demo",
     "run_sweep",
     "serve_models",
     "show_data",
     "train_recipe",
     "triton_repository",
+    "write_page",
 ]
 
 _MODULES = {
@@ -80,6 +89,7 @@ _MODULES = {
     "RayOptions": ".sharding.on_ray",
     "ServeSettings": "..serving.settings",
     "Shard": ".sharding.manifest",
+    "Wanted": ".predicting.wanted",
     "bench_models": ".latency.bench",
     "bench_operators": ".operators.bench",
     "bisect_precision": ".bisection",
@@ -98,14 +108,19 @@ _MODULES = {
     "load": ".open",
     "load_data": ".data",
     "merge_evaluation": ".sharding.evaluation",
+    "merge_predictions": ".sharding.prediction",
     "new_checkpoint": ".training",
+    "plan_prediction": ".sharding.prediction",
     "predict_files": ".prediction",
+    "predict_on_ray": ".sharding.on_ray",
+    "predict_shard": ".sharding.prediction",
     "run_demo": ".demo",
     "run_sweep": ".sweep.sweep",
     "serve_models": ".serving.service",
     "show_data": ".data",
     "train_recipe": ".training",
     "triton_repository": ".nvidia_servers",
+    "write_page": "..serving.page.page",
 }
 """Where each is defined."""
 
