@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..matching.evaluators import Cell, accumulate, coco_eval, evaluate
 from .accuracy import Kind
 from .data import CocoData
 
@@ -50,7 +51,7 @@ class MatchTable:
 def evaluator_of(
     data: CocoData, rows: Sequence[dict[str, Any]], kind: Kind, image_ids: Sequence[int]
 ) -> Any:
-    """A `COCOeval` of result rows over these pictures; it prints, its callers silence it.
+    """A `COCOeval` of result rows over these pictures.
 
     Args:
         data: ground truth.
@@ -58,11 +59,9 @@ def evaluator_of(
         kind: what is compared.
         image_ids: the pictures to evaluate.
     """
-    from pycocotools.cocoeval import COCOeval
-
     with contextlib.redirect_stdout(io.StringIO()):
         results = _results(data, rows, kind)
-    evaluator = COCOeval(data.truth, results, "bbox" if kind == "box" else "segm")
+    evaluator = coco_eval(data.truth, results, "bbox" if kind == "box" else "segm")
     evaluator.params.imgIds = sorted(image_ids)
     return evaluator
 
@@ -82,8 +81,7 @@ def _results(data: CocoData, rows: Sequence[dict[str, Any]], kind: Kind) -> Any:
 
 def match_tables(evaluator: Any) -> list[MatchTable]:
     """Match the pictures of an evaluator; a class that a picture has nothing of has no table."""
-    with contextlib.redirect_stdout(io.StringIO()):
-        evaluator.evaluate()
+    cells = evaluate(evaluator)
     places = _places(evaluator)
     return [
         MatchTable(
@@ -95,8 +93,7 @@ def match_tables(evaluator: Any) -> list[MatchTable]:
             ignored=np.asarray(found["dtIgnore"]) > 0,
             objects_ignored=np.asarray(found["gtIgnore"]) > 0,
         )
-        for found in evaluator.evalImgs
-        if found is not None
+        for found in cells
     ]
 
 
@@ -113,18 +110,16 @@ def accumulated(evaluator: Any, tables: Iterable[MatchTable]) -> Any:
     evaluator._paramsEval = deepcopy(params)
     images = {image_id: place for place, image_id in enumerate(params.imgIds)}
     areas = len(params.areaRng)
-    evaluator.evalImgs = [None] * (len(params.catIds) * areas * len(images))
+    cells: list[Cell | None] = [None] * (len(params.catIds) * areas * len(images))
     for table in tables:
-        cell = (table.category * areas + table.area) * len(images) + images[table.image_id]
-        evaluator.evalImgs[cell] = {
+        place = (table.category * areas + table.area) * len(images) + images[table.image_id]
+        cells[place] = {
             "dtScores": table.scores,
             "dtMatches": table.matched,
             "dtIgnore": table.ignored,
             "gtIgnore": table.objects_ignored,
         }
-    with contextlib.redirect_stdout(io.StringIO()):
-        evaluator.accumulate()
-        evaluator.summarize()
+    accumulate(evaluator, cells)
     return evaluator
 
 

@@ -15,6 +15,7 @@ from ..coco.ar import CocoRecall, coco_ar
 from ..coco.data import CocoData
 from ..coco.matches import Matches
 from ..coco.predictions import Prediction, predict_data
+from ..matching.evaluators import evaluator_name
 from .comparison import compare
 from .gates import Hop, make_hop
 from .intervals import change_intervals
@@ -69,13 +70,21 @@ def measurement_of(
 def with_recall(accuracy: Accuracy, recall: CocoRecall) -> Accuracy:
     """An accuracy with the numbers of its proposals."""
     values = recall.average
-    return replace(accuracy, recalls=recall.curves, box=values["box"], mask=values["mask"])
+    return replace(
+        accuracy,
+        recalls=recall.curves,
+        box=values["box"],
+        mask=values["mask"],
+        evaluator=evaluator_name(),
+    )
 
 
 def with_precision(accuracy: Accuracy, precision: CocoPrecision) -> Accuracy:
     """An accuracy with the numbers of its instances."""
     box, mask = precision.average["box"], precision.average.get("mask", {})
-    return replace(accuracy, crowded=precision.crowded, box=box, mask=mask)
+    return replace(
+        accuracy, crowded=precision.crowded, box=box, mask=mask, evaluator=evaluator_name()
+    )
 
 
 def hop_between(reference: Measurement, candidate: Measurement, precision: Precision) -> Hop:

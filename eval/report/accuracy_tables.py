@@ -16,9 +16,9 @@ T = TypeVar("T")
 _ACCURACY_TITLE: dict[Metric, str] = {"AP": "Accuracy", "AR": "Accuracy of proposals"}
 _SIZES_NOTE = "s, m, l: objects below 32², below 96² and from 96² px; n/a: none of that size."
 _ACCURACY_NOTE: dict[Metric, str] = {
-    "AP": "COCO AP, 0-100, pycocotools, {images} pictures; " + _SIZES_NOTE,
+    "AP": "COCO AP, 0-100, {evaluator}, {images} pictures; " + _SIZES_NOTE,
     "AR": (
-        "COCO AR, 0-100, pycocotools, {images} pictures, classes ignored: recall over IoU "
+        "COCO AR, 0-100, {evaluator}, {images} pictures, classes ignored: recall over IoU "
         "0.50:0.95 of the best 10, 100, 1000 proposals, or of all where a model gives fewer; of "
         "100 by size. " + _SIZES_NOTE
     ),
@@ -78,12 +78,15 @@ def accuracy_table(accuracies: Sequence[Accuracy]) -> Table:
             rows.append((accuracy.name, accuracy.backend, kind, *cells))
     images = sorted({accuracy.images for accuracy in accuracies})
     crowded = max(accuracy.crowded for accuracy in accuracies)
+    evaluators = sorted({accuracy.evaluator for accuracy in accuracies})
     return Table(
         title=_ACCURACY_TITLE[metric],
         columns=("model", "backend", "of", *NAMES[metric]),
         rows=tuple(rows),
         notes=(
-            _ACCURACY_NOTE[metric].format(images=" and ".join(map(str, images))),
+            _ACCURACY_NOTE[metric].format(
+                images=" and ".join(map(str, images)), evaluator=" and ".join(evaluators)
+            ),
             *([_CROWDED_NOTE.format(crowded=crowded)] if crowded else []),
         ),
     )

@@ -32,14 +32,22 @@ def asked_for() -> dict[str, list[str]]:
 
 
 def licence_of(package: str) -> str:
-    """As its metadata states it: an expression, else classifiers, else a word."""
+    """As its metadata states it: an expression, else classifiers, a word or its file's name."""
     metadata: Any = importlib.metadata.metadata(package)
     classifiers = [
         line.rpartition(" :: ")[2]
         for line in metadata.get_all("Classifier") or []
         if line.startswith("License ::")
     ]
-    return str(metadata.get("License-Expression") or ", ".join(classifiers) or metadata["License"])
+    stated = metadata.get("License-Expression") or ", ".join(classifiers) or metadata["License"]
+    return str(stated or heading_of_licence(package))
+
+
+def heading_of_licence(package: str) -> str:
+    """The first two lines of the LICENSE file that a package comes with."""
+    files = importlib.metadata.files(package) or []
+    text = next(file for file in files if file.name == "LICENSE").read_text()
+    return " ".join(line.strip() for line in text.split("\n")[:2])
 
 
 def test_every_requirement_is_in_the_licence_table() -> None:

@@ -1,0 +1,1 @@
+"""Which evaluator matches detections with objects, and how it is asked."""
