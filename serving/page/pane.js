@@ -18,7 +18,7 @@ export class Pane {
     this.select.append(...models.map(({ name }) => new Option(name, name)));
     this.select.onchange = () => this.ask(this.picture);
     this.drawing.canvas.onpointermove = this.drawing.canvas.onpointerdown = (event) => this.look(event);
-    this.drawing.canvas.onpointerleave = () => this.choose(null);
+    this.drawing.canvas.onpointerleave = ({ pointerType }) => pointerType === "touch" || this.choose(null);
     [this.found, this.worthSeeing] = [[], []];
     this.shown = [];
     this.limits = { score: 0.5, most: 100 };

@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from . import accuracy, papers, speed
+from . import accuracy, browser, papers, speed
 from .records import ROOT
 
 PAGE = ROOT / "docs" / "measured.md"
@@ -45,6 +45,7 @@ TABLES: dict[str, Callable[[], str]] = {
         speed.torchvision_speed,
         speed.endurance,
         accuracy.runtimes,
+        browser.page_browser,
     )
 }
 """By name, in the order in which they are on the page."""

@@ -70,14 +70,17 @@ def main(argv: Sequence[str] | None = None) -> None:
         parser.error("no Chromium on this machine; expected one on PATH. Install it.")
     with tempfile.TemporaryDirectory() as temporary:
         pictures = list(_pictures(arguments.data, Path(temporary), arguments.pictures))
+        sizes = [list(read_image(picture).shape[:2]) for picture in pictures]
         models = {
             model.stem: _measured(model, arguments.runtime, pictures, path)
             for model in arguments.models
         }
+        sentences = _sentences(arguments.models[0], arguments.runtime, pictures[0], path)
     chromium = subprocess.run([path, "--version"], capture_output=True, text=True, check=True)
     record = {
-        "pictures": [list(read_image(picture).shape[:2]) for picture in pictures],
+        "pictures_hw": sizes,
         "models": models,
+        "sentences": sentences,
         "chromium": chromium.stdout.strip(),
         "onnxruntime_web": VERSION,
         "least_iou": LEAST_IOU,
@@ -114,6 +117,36 @@ def _measured(
                 found, said = found_in(page, picture)
                 compare(predictor.predict([read_image(picture)])[0], found, counts)
     return {**vars(counts), "share_alike": counts.alike / counts.instances, "last_said": said}
+
+
+def _sentences(model: Path, runtime: Path, picture: Path, chromium: str) -> dict[str, str]:
+    """What a person reads where the picture is cut, or the model another graph or none."""
+    said = {}
+    with tempfile.TemporaryDirectory() as temporary, browser(chromium) as page:
+        folder = Path(temporary) / "page"
+        write_page([model], folder, runtime)
+        inside = next((folder / "models").iterdir())
+        cut = Path(temporary) / "cut.png"
+        cut.write_bytes(picture.read_bytes()[:500])
+        with static_server(folder, {}) as address:
+            for name, data in (("another graph", _foreign()), ("no graph", b"text")):
+                inside.write_bytes(data)
+                page.open(address)
+                page.wait("document.querySelectorAll('.pane').length")
+                page.choose("#file", picture)
+                said[name] = page.wait(f"/expected/.test({SAID}) && {SAID}", 120)
+            page.choose("#file", cut)
+            said["cut picture"] = page.wait("document.querySelector('#problem').textContent")
+    return said
+
+
+def _foreign() -> bytes:
+    """An ONNX file that is not of maskrt."""
+    import onnx
+
+    text = '<ir_version: 8, opset_import: ["" : 17]> g (float[1] x) => (float[1] y) {y = Neg (x)}'
+    data: bytes = onnx.parser.parse_model(text).SerializeToString()
+    return data
 
 
 def found_in(page: Browser, picture: Path) -> tuple[list[dict[str, Any]], str]:
