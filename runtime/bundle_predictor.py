@@ -15,8 +15,9 @@ from pathlib import Path
 from .bundle import BundleIndex, check_contract, check_file, index_path, read_bundle
 from .contract import Outputs
 from .pictures.canvases import choose_canvas, choose_canvas_for_all
+from .pictures.given import Given, one_or_more
 from .pictures.picture_path import Canvases, Picture, Sizes
-from .predictor import Predictor, require_list
+from .predictor import Predictor
 from .results.instances import Instances
 from .results.mask_nms import check_mask_iou
 from .sessions.interface import closed_error
@@ -71,9 +72,15 @@ class BundlePredictor(Predictor):
         batch = self.index.batch
         return batch if 1 in (batch, len(self.index.graphs)) else BATCHES_AT_ONCE * batch
 
-    def predict(self, images: Sequence[Picture]) -> list[Instances]:
+    def predict(self, images: Given | Sequence[Given]) -> list[Instances]:
         """Predict any number of pictures; arguments, result and errors as `Predictor.predict`."""
-        require_list(images, "predict")
+        pictures = one_or_more(images)
+        if any(isinstance(picture, (str, Path)) for picture in pictures):
+            # as they come: all of them may not fit in memory
+            return list(self._stream(map(self._picture, pictures), 1))
+        return self._predict_all([self._picture(picture) for picture in pictures])
+
+    def _predict_all(self, images: Sequence[Picture]) -> list[Instances]:
         by_canvas: dict[int, list[int]] = {}
         for place, image in enumerate(images):
             by_canvas.setdefault(self._canvas_of(image), []).append(place)

@@ -12,12 +12,12 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
-
-import numpy as np
+from typing import Any
 
 from .closing import Closing
 from .contract import Contract, Outputs
-from .errors import ContractError, InputError
+from .errors import InputError
+from .pictures.given import Given, image_from_pil, is_pil, one_or_more, require_several
 from .pictures.picture_path import Canvases, CpuPath, Picture, PicturePath, Sizes
 from .results.finite import check_finite
 from .results.instances import Instances
@@ -72,6 +72,10 @@ class Predictor(Closing):
         """How many pictures to give `predict` at a time, so that its batches are full."""
         return self.contract.batch
 
+    def looked_at(self, image_hw: tuple[int, int]) -> tuple[int, int]:
+        """Height and width of what is placed on a canvas of a picture of `image_hw`: all of it."""
+        return image_hw
+
     def read_image(self, path: str | Path) -> Picture:
         """A picture file for `predict`, as `maskrt.read_image` reads it.
 
@@ -83,27 +87,38 @@ class Predictor(Closing):
         """
         return self.path.read_image(path)
 
-    def predict(self, images: Sequence[Picture]) -> list[Instances]:
+    def predict(self, images: Given | Sequence[Given]) -> list[Instances]:
         """Predict any number of pictures, `contract.batch` at a time.
 
         Args:
-            images: (H, W, 3) uint8 RGB arrays of any sizes, as `read_image` returns.
+            images: one or several pictures of any sizes, each a (H, W, 3) uint8 RGB array, as
+                `read_image` returns, the path of a file, or a picture of Pillow. Files are read
+                when their batch comes.
 
         Returns:
-            One `Instances` per picture, in order, in that picture's own pixels.
+            One `Instances` per picture, in order, in that picture's own pixels; of one picture a
+            list of one.
 
         Raises:
-            ContractError: a picture is not (H, W, 3) uint8.
+            ContractError: a picture is not (H, W, 3) uint8, or one of Pillow of more than 8 bits.
+            InputError: a file cannot be read.
             SessionError: the backend failed, or gave NaN or infinity.
         """
-        require_list(images, "predict")
+        pictures = one_or_more(images)
         batch = self.contract.batch
         results: list[Instances] = []
-        for start in range(0, len(images), batch):
-            results += self._predict_batch(images[start : start + batch])
+        for start in range(0, len(pictures), batch):
+            part = [self._picture(picture) for picture in pictures[start : start + batch]]
+            results += self._predict_batch(part)
         return results
 
-    def stream(self, images: Iterable[Picture], depth: int = 2) -> Generator[Instances, None, None]:
+    def _picture(self, given: Given) -> Picture:
+        if isinstance(given, (str, Path)):
+            return self.read_image(given)
+        picture: Any = given
+        return image_from_pil(picture) if is_pil(given) else picture
+
+    def stream(self, images: Iterable[Given], depth: int = 2) -> Generator[Instances, None, None]:
         """Predict pictures as they come, the phases of neighbouring batches at the same time.
 
         While one batch is in the session, another is prepared or finished by its own thread. 2
@@ -112,21 +127,21 @@ class Predictor(Closing):
         for. Closing the generator, as leaving a loop over it does, ends its threads.
 
         Args:
-            images: (H, W, 3) uint8 RGB arrays of any sizes; may never end.
+            images: pictures as `predict` takes them; may never end.
             depth: batches under way at once, 1 or more.
 
         Yields:
             One `Instances` per picture, in order: what `predict` gives.
 
         Raises:
-            InputError: `depth` is below 1.
+            InputError: `depth` is below 1, or a file cannot be read.
             ContractError: a picture is not (H, W, 3) uint8; those before it are given first.
             SessionError: the backend failed, or gave NaN or infinity.
         """
-        require_list(images, "stream")
+        require_several(images, "stream")
         if depth < 1:
             raise InputError(f"stream: depth is {depth}; expected 1 or more. Use 2 or 3.")
-        return self._stream(iter(images), depth)
+        return self._stream(map(self._picture, images), depth)
 
     def _stream(self, images: Iterator[Picture], depth: int) -> Generator[Instances, None, None]:
         under_way: deque[Future[list[Instances]]] = deque()
@@ -204,12 +219,3 @@ def picture_path(session: Session, pictures: Pictures) -> PicturePath:
     from .gpu.picture_path import GpuPath
 
     return GpuPath(session.contract, session.device_index)
-
-
-def require_list(images: object, method: str) -> None:
-    """ContractError where one picture came instead of a list; `method` is what got it."""
-    if isinstance(images, np.ndarray) and images.ndim == 3:
-        raise ContractError(
-            f"{method}: got one array {images.shape}; expected a list of pictures. "
-            f"Write {method}([image])."
-        )

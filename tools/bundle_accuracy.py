@@ -64,8 +64,8 @@ class NativeTorch(Predictor):
         self._opened: dict[HW, Predictor] = {}
         super().__init__(TorchSession(checkpoint))
 
-    def predict(self, images: Sequence[Any]) -> list[Instances]:
-        """One picture at a time."""
+    def predict(self, images: Any) -> list[Instances]:
+        """One picture of a list at a time."""
         return [found for image in images for found in self._native(image).predict([image])]
 
     def _native(self, image: Image) -> Predictor:

@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import onnx
@@ -147,16 +148,32 @@ def test_suppression_is_that_of_predictors(bundle: Path) -> None:
 def test_what_is_no_picture_is_refused_and_a_closed_bundle_too(
     predictor: BundlePredictor,
 ) -> None:
-    for wrong in (np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.float32), "a.jpg"):
+    for wrong in (np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.float32), 7):
         with pytest.raises(ContractError, match="expected non-empty"):
             predictor.predict([wrong])  # type: ignore[list-item]
-    with pytest.raises(ContractError, match="list of pictures"):
-        predictor.predict(picture(LANDSCAPE, 1))  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"a\.jpg: no such file"):
+        predictor.predict("a.jpg")
     predictor.close()
     predictor.close()
     for shape in (LANDSCAPE, PORTRAIT):
         with pytest.raises(SessionError, match="closed"):
             predictor.predict(pictures([shape]))
+
+
+def test_files_are_read_as_they_come_and_give_what_their_pictures_give(
+    predictor: BundlePredictor, tmp_path: Path
+) -> None:
+    images = pictures([LANDSCAPE, PORTRAIT, LANDSCAPE])
+    expected = predictor.predict(images)
+    paths = [tmp_path / f"{place}.png" for place in range(3)]
+    for path, image in zip(paths, images, strict=True):
+        cv2.imwrite(str(path), image[:, :, ::-1])
+    for given in ([*paths[:2], images[2]], list(map(str, paths))):
+        for one, other in zip(predictor.predict(given), expected, strict=True):
+            assert one.image_hw == other.image_hw
+            np.testing.assert_array_equal(one.boxes, other.boxes)
+    (alone,) = predictor.predict(images[1])
+    np.testing.assert_array_equal(alone.boxes, expected[1].boxes)
 
 
 def test_a_graph_of_another_bundle_is_refused_when_it_is_opened(

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from maskrt.runtime.contract import Contract, Outputs
-from maskrt.runtime.errors import ContractError, SessionError
+from maskrt.runtime.errors import ContractError, InputError, SessionError
 from maskrt.runtime.predictor import Predictor
 from maskrt.runtime.sessions.ort_session import OrtSession
 
@@ -81,9 +81,44 @@ def test_nan_past_the_count_is_no_missing_instance_but_an_error(
             list(predictor.stream(pictures((64, 96))))
 
 
-def test_one_array_instead_of_a_list_is_explained(predictor: Predictor) -> None:
-    with pytest.raises(ContractError, match=r"Write predict\(\[image\]\)"):
-        predictor.predict(np.zeros((8, 8, 3), np.uint8))  # type: ignore[arg-type]
+@pytest.mark.parametrize("kind", ["array", "path", "text", "Pillow"])
+def test_one_picture_of_any_kind_is_a_list_of_one(
+    predictor: Predictor, tmp_path: Path, kind: str
+) -> None:
+    from PIL import Image
+
+    (image,) = pictures((30, 50))
+    path = tmp_path / "a.png"
+    Image.fromarray(image).save(path)
+    kinds = {"array": image, "path": path, "text": str(path), "Pillow": Image.fromarray(image)}
+    (expected,) = predictor.predict([image])
+    for given in (kinds[kind], [kinds[kind]]):
+        (found,) = predictor.predict(given)
+        assert found.image_hw == (30, 50)
+        assert np.array_equal(found.scores, expected.scores)
+    (found,) = predictor.stream([kinds[kind]])
+    assert np.array_equal(found.scores, expected.scores)
+    with pytest.raises(ContractError, match=r"stream: got one picture .* stream\(\[image\]\)"):
+        predictor.stream(kinds[kind])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "1", "CMYK", "I;16", "I", "F"])
+def test_pillows_modes_become_rgb_or_are_refused(predictor: Predictor, mode: str) -> None:
+    from PIL import Image
+
+    image = Image.new("RGB", (50, 30), (255, 255, 255))
+    image = Image.new(mode, (50, 30)) if mode == "I;16" else image.convert(mode)
+    if mode[0] in "IF":
+        with pytest.raises(ContractError, match=f"in mode '{mode}' found; expected 8 bits"):
+            predictor.predict(image)
+        return
+    (found,) = predictor.predict(image)
+    assert found.scores[0] == 1.0
+
+
+def test_a_path_without_a_picture_is_the_callers_error(predictor: Predictor) -> None:
+    with pytest.raises(InputError, match=r"absent\.jpg: no such file"):
+        predictor.predict(["absent.jpg"])
 
 
 def test_leaving_the_context_closes_the_session(predictor: Predictor) -> None:
