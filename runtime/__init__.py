@@ -29,6 +29,7 @@ from .results.rle import rle_from_crop
 from .sessions.interface import Backend, Session, check_inputs
 from .sessions.open import open_artefact
 from .sessions.options import SessionOptions
+from .tiles.predictor import TiledPredictor
 
 __all__ = [
     "Backend",
@@ -48,6 +49,7 @@ __all__ = [
     "SessionError",
     "SessionOptions",
     "TensorSpec",
+    "TiledPredictor",
     "check_inputs",
     "choose_canvas",
     "contract_from_json",

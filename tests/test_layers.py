@@ -32,7 +32,7 @@ RUNTIME_ORDER = [
         {"pictures"},
         {"gpu"},
     ),
-    *({"sessions"}, {"predictor"}, {"bundle_predictor"}),
+    *({"sessions"}, {"predictor"}, {"bundle_predictor", "tiles"}),
 ]
 """Inside `runtime` imports point to the left."""
 NEVER = {

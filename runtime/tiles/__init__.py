@@ -1,0 +1,1 @@
+"""Large pictures and dense scenes: overlapping tiles, and their instances as those of the whole."""
