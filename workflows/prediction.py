@@ -31,6 +31,7 @@ from ..runtime.pictures.named import named_sources
 from ..runtime.pictures.sources import skipped_files, source_files
 from ..runtime.predictor import Predictor
 from ..runtime.sessions.open import ModelRef
+from ..runtime.tiles.predictor import in_tiles
 from .data import require_at_least_one
 from .open import model_ref, open_model, open_server
 from .predicting.overlays import plan_overlays
@@ -82,12 +83,16 @@ def predict_files(
     compare: str | Path | ModelRef | None = None,
     server: str | None = None,
     token_file: Path | None = None,
+    tiles: int | None = None,
+    tile_overlap: int | None = None,
     on_progress: OnProgress | None = None,
 ) -> Written:
     """Open a model and predict every source; arguments and errors as `predict_sources`.
 
     With `server`, an address, `model` is a name there, and `open_server` says what it may raise.
-    `compare` is opened here, and its overlays stand beside those of `model`.
+    `compare` is opened here, and its overlays stand beside those of `model`. Pictures larger than
+    `tiles` px a side are taken in tiles of it (`TiledPredictor`) that overlap by `tile_overlap` px,
+    None is a fifth.
     """
     with contextlib.ExitStack() as stack:
         opened = (
@@ -95,8 +100,11 @@ def predict_files(
             if server is None
             else open_server(server, str(model), token_file)
         )
-        predictor = stack.enter_context(opened)
-        other = None if compare is None else stack.enter_context(open_model(model_ref(compare)))
+        predictor = in_tiles(stack.enter_context(opened), tiles, tile_overlap)
+        other = None
+        if compare is not None:
+            second = stack.enter_context(open_model(model_ref(compare)))
+            other = in_tiles(second, tiles, tile_overlap)
         return predict_sources(
             predictor,
             sources,

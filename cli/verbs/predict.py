@@ -50,6 +50,18 @@ def add(verbs: Any) -> None:
         "--frames", type=int, metavar="N", help="of a video or camera the first N (all)"
     )
     sub.add_argument(
+        "--tiles",
+        type=int,
+        metavar="PX",
+        help="for large pictures and dense scenes: in overlapping tiles of this side",
+    )
+    sub.add_argument(
+        "--tile-overlap",
+        type=int,
+        metavar="PX",
+        help="about the greatest object's size (a fifth of --tiles)",
+    )
+    sub.add_argument(
         "--compare",
         type=model,
         metavar="OTHER",
@@ -85,6 +97,8 @@ def run(arguments: Arguments) -> Result:
             compare=arguments.compare,
             server=arguments.server,
             token_file=arguments.token_file,
+            tiles=arguments.tiles,
+            tile_overlap=arguments.tile_overlap,
             on_progress=tell,
         )
     counts = _counted(written.pictures, "picture"), _counted(written.instances, "instance")

@@ -173,7 +173,7 @@ class Run:
     def _keep(self, job: Job, instances: Instances, extra: dict[str, int]) -> None:
         """Note one picture and its rows."""
         height, width = instances.image_hw
-        self.losses.add(instances.image_hw)
+        self.losses.add(self._asked.predictor.looked_at(instances.image_hw))
         image = {
             "file_name": str(job.path),
             "overlay": job.overlay.name,
