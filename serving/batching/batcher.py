@@ -125,16 +125,23 @@ class Batcher:
             RefusedError: as `check_room`; from the future: 503, it waited too long.
         """
         self.check_room(kind, rows)
-        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        job = Job(kind, payload, rows, time.monotonic(), future)
+        loop = asyncio.get_running_loop()
+        job = Job(kind, payload, rows, time.monotonic(), loop.create_future())
         self._waiting.append(job)
-        future.add_done_callback(lambda _: self._forget(job))
+        timer = loop.call_later(self._queue_s, self._refuse_late, job)
+        job.future.add_done_callback(lambda _: self._forget(job, timer))
         self._changed.set()
-        return future
+        return job.future
 
-    def _forget(self, job: Job) -> None:
+    def _forget(self, job: Job, timer: asyncio.TimerHandle) -> None:
+        timer.cancel()
         with contextlib.suppress(ValueError):
             self._waiting.remove(job)
+
+    def _refuse_late(self, job: Job) -> None:
+        if job in self._waiting:
+            sentence = f"{self._name}: waited {self._queue_s:g} s for its turn. Try again later."
+            job.future.set_exception(RefusedError(503, sentence, self._batch_s))
 
     def _estimated_wait_s(self, kind: Kind, rows: int) -> float:
         batches = -(-(self.waiting + rows) // kind.most) - 1 + len(self._under_way)
@@ -175,7 +182,6 @@ class Batcher:
 
     def _take(self) -> list[Job]:
         """The next batch: the first job and those of its kind after it that fit."""
-        self._drop_late()
         if not self._waiting:
             return []
         kind, rows = self._waiting[0].kind, 0
@@ -187,13 +193,6 @@ class Batcher:
         for job in taken:
             self._waiting.remove(job)
         return taken
-
-    def _drop_late(self) -> None:
-        latest = time.monotonic() - self._queue_s
-        for job in [job for job in self._waiting if job.arrived < latest]:
-            self._waiting.remove(job)
-            sentence = f"{self._name}: waited {self._queue_s:g} s for its turn. Try again later."
-            job.future.set_exception(RefusedError(503, sentence, self._batch_s))
 
     async def _run(self, jobs: Sequence[Job]) -> None:
         kind, start = jobs[0].kind, time.monotonic()

@@ -27,7 +27,7 @@ from .process import Served
 def added(
     served: Served, predictor: Predictor, files: Sequence[bytes], turns: int
 ) -> dict[str, object]:
-    """Milliseconds of a full batch both ways, their ratio and difference, as JSON values."""
+    """Milliseconds of a full batch both ways, ratio, difference, processor time; JSON values."""
     batch = predictor.contract.batch
     groups = [
         [files[(start + n) % len(files)] for n in range(batch)] for start in range(len(files))
@@ -47,8 +47,11 @@ def added(
             for answer in pool.map(lambda data: client.post("/predict", content=data), group):
                 answer.raise_for_status()
 
-        ways = {"predict": _timed(here, groups), "service": _timed(there, groups)}
-        times = take(ways, turns)
+        ways = {
+            "predict": Timed(here, groups, time.process_time),
+            "service": Timed(there, groups, lambda: served.cpu_s),
+        }
+        times = take({name: way.call for name, way in ways.items()}, turns)
     samples = {name: np.array(values)[:, None] for name, values in times.items()}
     slower = speed_ratio(samples["service"], samples["predict"])
     return {
@@ -56,20 +59,34 @@ def added(
         "samples_ms": times,
         "summaries": {name: asdict(summarize(values)) for name, values in samples.items()},
         "service_over_predict": {"value": slower.value, "low": slower.low, "high": slower.high},
+        "cpu_ms": {name: way.cpu_ms for name, way in ways.items()},
         "added_ms": float(np.median(samples["service"] - samples["predict"])),
     }
 
 
-def _timed(
-    way: Callable[[Sequence[bytes]], None], groups: Sequence[Sequence[bytes]]
-) -> Callable[[], float]:
-    """Calls `way` with the next group; both ways get the same ones in the same turn."""
-    following = itertools.cycle(groups)
+class Timed:
+    """One way, called with the next group each time; both get the same ones in the same turn."""
 
-    def timed() -> float:
-        group = next(following)
-        begin = time.perf_counter()
-        way(group)
-        return 1000 * (time.perf_counter() - begin)
+    def __init__(
+        self,
+        way: Callable[[Sequence[bytes]], None],
+        groups: Sequence[Sequence[bytes]],
+        cpu_s: Callable[[], float],
+    ) -> None:
+        """Make it; `cpu_s` is the processor time so far of the process that does the work."""
+        self._way, self._groups, self._cpu_s = way, itertools.cycle(groups), cpu_s
+        self._calls, self._spent_s = 0, 0.0
 
-    return timed
+    def call(self) -> float:
+        """Run once; the milliseconds that it took."""
+        group, before, begin = next(self._groups), self._cpu_s(), time.perf_counter()
+        self._way(group)
+        taken = time.perf_counter() - begin
+        self._spent_s += self._cpu_s() - before
+        self._calls += 1
+        return 1000 * taken
+
+    @property
+    def cpu_ms(self) -> float:
+        """Processor time of a call, which other work on the machine changes little."""
+        return 1000 * self._spent_s / self._calls

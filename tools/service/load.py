@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from .overload import Picture, capacity, overload
 from .process import Served, served
 
 MOST_GROWTH = 0.05
+SETTLED_S = 60.0
 SCORE = 0.5
 """The service's default."""
 
@@ -129,15 +131,25 @@ def _after(running: Served, picture: Picture, files_before: int) -> dict[str, An
     """How the service is once all of them have gone."""
     with httpx.Client(base_url=running.url, timeout=60, trust_env=False) as client:
         answer = client.post("/predict", content=picture.data)
-        metrics = client.get("/metrics").text
-    held = next(line for line in metrics.splitlines() if line.startswith("maskrt_held_bytes "))
-    return {
-        "alive": running.alive,
-        "answers_after": answer.content == picture.answer,
-        "tracebacks": running.log.read_text().count("Traceback"),
-        "held_bytes": float(held.split()[1]),
-        "more_files": running.files - files_before,
-    }
+        return {
+            "alive": running.alive,
+            "answers_after": answer.content == picture.answer,
+            "tracebacks": running.log.read_text().count("Traceback"),
+            "held_bytes": _held_at_last(client),
+            "more_files": running.files - files_before,
+        }
+
+
+def _held_at_last(client: httpx.Client) -> float:
+    """Bytes that the service says it holds, once what was under way has ended."""
+    until = time.monotonic() + SETTLED_S
+    while True:
+        metrics = client.get("/metrics").text.splitlines()
+        (line,) = (line for line in metrics if line.startswith("maskrt_held_bytes "))
+        held = float(line.split()[1])
+        if not held or time.monotonic() > until:
+            return held
+        time.sleep(0.2)
 
 
 def _beside(model: ModelRef, files: Sequence[bytes], turns: int) -> dict[str, Any]:

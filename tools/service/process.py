@@ -34,6 +34,13 @@ class Served:
         return int(text.split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
     @property
+    def cpu_s(self) -> float:
+        """Processor time that it has taken, in seconds; in steps of about 0.01."""
+        text = Path(f"/proc/{self.process.pid}/stat").read_text(encoding="ascii")
+        user, system = text.rpartition(")")[2].split()[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+    @property
     def files(self) -> int:
         """Its open file descriptors."""
         return len(os.listdir(f"/proc/{self.process.pid}/fd"))

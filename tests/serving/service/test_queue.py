@@ -32,7 +32,7 @@ def test_a_client_that_goes_away_leaves_the_queue(start: Start, connect: Connect
         for count in range(1, 4):
             gone.append(connect(running))
             gone[-1].sendall(request(png(count)))
-            until(lambda count=count: running.waiting == count - 1)
+            until(lambda count=count: running.under_way and running.waiting == count - 1)
         for connection in gone[1:]:
             connection.close()
         until(lambda: running.waiting == 0)
@@ -77,10 +77,14 @@ def test_what_has_waited_too_long_is_refused(start: Start, connect: Connect) -> 
 
 
 def test_a_stop_answers_what_was_accepted(start: Start) -> None:
-    with start() as running, running.client() as client, ThreadPoolExecutor(3) as pool:
+    with (
+        start(wait_ms=1000) as running,
+        running.client() as client,
+        ThreadPoolExecutor(3) as pool,
+    ):
         running.predictor.gate.clear()
         asked = [pool.submit(client.post, "/predict", content=png(255)) for _ in range(3)]
-        until(lambda: running.waiting == 1)
+        until(lambda: running.under_way and running.waiting == 1)
         running.stop()
         time.sleep(0.5)
         with pytest.raises(httpx.ConnectError):
