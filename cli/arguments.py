@@ -109,6 +109,15 @@ def add_parts(sub: argparse.ArgumentParser) -> None:
     )
 
 
+def told_shard(arguments: Arguments, is_new: bool) -> Result:
+    """Say that a part is there; the whole comes with --merge."""
+    from .output import say
+
+    part, state = arguments.shard, "is done" if is_new else "was done before"
+    say(f"{arguments.out}: shard {part.number} of {part.count} {state}")
+    return {"shard": part.number, "shards": part.count, "was_done": not is_new}
+
+
 def ray_options(arguments: Arguments) -> RayOptions:
     """What `--ray`, `--workers` and `--gpus` say.
 

@@ -20,7 +20,6 @@ they are finished and kept, and it is reported.
 from __future__ import annotations
 
 import contextlib
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,7 +35,7 @@ from .data import require_at_least_one
 from .open import model_ref, open_model, open_server
 from .predicting.overlays import plan_overlays
 from .predicting.results_file import ResultsFile
-from .predicting.run import Asked, OnProgress, Progress, Run
+from .predicting.run import Asked, OnProgress, Progress, Run, categories_of
 from .predicting.wanted import Wanted
 from .shipped import named_picture, what_it_knows
 
@@ -170,18 +169,14 @@ def predict_sources(
         require_at_least_one(frames=frames)
     asked = Asked(predictor, wanted.of(predictor.contract), names[0])
     beside = None if other is None else Asked(other, wanted.of(other.contract), names[1])
-    media, skipped = _media(sources)
+    media, skipped = media_of(sources)
     jobs = plan_overlays(media, out)
     with ResultsFile(out / RESULTS_FILE) as results:
         run = Run(asked, beside, frames, Progress(on_progress, len(jobs)), results)
-        for moves, group in itertools.groupby(jobs, key=lambda job: job.moves):
-            if moves:
-                run.videos(group)
-            else:
-                run.pictures(group)
+        run.all(jobs)
         if not results.pictures:
-            raise _all_broken(run.broken)
-        run.write_results()
+            raise all_broken(run.broken)
+        results.write(categories_of(predictor.contract), run.no_overlay)
         pictures = results.pictures
     written = {job.overlay.name for job in jobs} | {RESULTS_FILE}
     others = sum(p.name not in written and not p.name.startswith(".") for p in out.iterdir())
@@ -201,7 +196,7 @@ def _captions(one: str, other: str) -> tuple[str, str]:
     return (one, other) if short[0] == short[1] else short
 
 
-def _media(sources: Sequence[str | Path]) -> tuple[list[Path | Camera], dict[str, int]]:
+def media_of(sources: Sequence[str | Path]) -> tuple[list[Path | Camera], dict[str, int]]:
     """Every picture, video and camera, and what the folders hold beside pictures."""
     named = [
         source if isinstance(source, Camera) else named_picture(source)
@@ -215,7 +210,7 @@ def _media(sources: Sequence[str | Path]) -> tuple[list[Path | Camera], dict[str
     return media, skipped_files([source for source in named if isinstance(source, Path)])
 
 
-def _all_broken(broken: Sequence[InputError]) -> InputError:
+def all_broken(broken: Sequence[InputError | str]) -> InputError:
     """The first error in full, the others as a number."""
     others = f" {len(broken) - 1} more files are broken." if broken[1:] else ""
     return InputError(f"{broken[0]}{others}")

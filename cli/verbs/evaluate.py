@@ -17,8 +17,9 @@ from ..arguments import (
     ray_options,
     read_data,
     required,
+    told_shard,
 )
-from ..output import print_tables, progress_bar, say
+from ..output import print_tables, progress_bar
 
 if TYPE_CHECKING:
     from ...eval import CocoData
@@ -83,8 +84,7 @@ def _shard(arguments: Arguments, data: CocoData) -> Result:
     shard, out = arguments.shard, _out(arguments)
     with progress_bar() as tell:
         is_new = evaluate_shard(arguments.model, data, shard, out, tell)
-    say(f"{out}: shard {shard.number} of {shard.count} {'is done' if is_new else 'was done'}")
-    return {"shard": shard.number, "shards": shard.count, "was_done": not is_new}
+    return told_shard(arguments, is_new)
 
 
 def _out(arguments: Arguments) -> Path:

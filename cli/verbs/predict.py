@@ -6,10 +6,22 @@ import argparse
 import dataclasses
 import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..arguments import MODEL_HELP, Arguments, Result, add_verb, model
+from ..arguments import (
+    MODEL_HELP,
+    Arguments,
+    Result,
+    add_parts,
+    add_verb,
+    model,
+    ray_options,
+    told_shard,
+)
 from ..output import progress_bar, say
+
+if TYPE_CHECKING:
+    from ...workflows.prediction import Written
 
 
 def add(verbs: Any) -> None:
@@ -73,16 +85,18 @@ def add(verbs: Any) -> None:
         help="MODEL is a name on this server (maskrt serve, NVIDIA Triton), which runs it",
     )
     sub.add_argument("--token-file", type=Path, metavar="FILE", help="holds the server's token")
+    add_parts(sub)
 
 
 def run(arguments: Arguments) -> Result:
     """Predict and write."""
-    from ...runtime.errors import InputError
     from ...workflows import predict_files
 
     score, by_class = 0.5, dict[str, float]()
     for general, special in arguments.score or ():
         score, by_class = score if general is None else general, by_class | special
+    if arguments.shard is not None or arguments.merge or arguments.ray is not None:
+        return _in_parts(arguments, score, by_class)
     with progress_bar("pictures") as tell:
         written = predict_files(
             arguments.model,
@@ -101,10 +115,50 @@ def run(arguments: Arguments) -> Result:
             tile_overlap=arguments.tile_overlap,
             on_progress=tell,
         )
+    return _told(arguments, written, min([score, *by_class.values()]))
+
+
+def _in_parts(arguments: Arguments, score: float, by_class: dict[str, float]) -> Result:
+    """One part, all of them put together, or by a cluster."""
+    from ...runtime.errors import InputError
+    from ...workflows import Wanted, merge_predictions, plan_prediction, predict_shard
+
+    if arguments.tiles is not None or arguments.tile_overlap is not None:
+        raise InputError(
+            "predict: --tiles found beside --shard, --merge or --ray; expected whole pictures "
+            "there. Leave one away."
+        )
+    if arguments.compare is not None or arguments.server is not None:
+        raise InputError(
+            "predict: --compare or --server found beside --shard, --merge or --ray; expected one "
+            "model, opened where its part is done. Leave one away."
+        )
+    wanted = Wanted(score, by_class, arguments.classes, arguments.most, arguments.nms_iou)
+    source = arguments.model, arguments.sources, arguments.out
+    plan, least = (
+        plan_prediction(*source, wanted, arguments.frames),
+        min([score, *by_class.values()]),
+    )
+    if arguments.merge:
+        return _told(arguments, merge_predictions(plan), least)
+    with progress_bar("pictures") as tell:
+        if arguments.ray is not None:
+            from ...workflows import predict_on_ray
+
+            written = predict_on_ray(plan, ray_options(arguments), tell)
+        else:
+            is_new = predict_shard(plan, arguments.shard, tell)
+    return told_shard(arguments, is_new) if arguments.shard else _told(arguments, written, least)
+
+
+def _told(arguments: Arguments, written: Written, least: float) -> Result:
+    """Print what was written; `least` is the lowest score that is drawn."""
+    from ...runtime.errors import InputError
+
     counts = _counted(written.pictures, "picture"), _counted(written.instances, "instance")
     print(f"{arguments.out}: {', '.join(counts)} drawn")
     if not written.instances:
-        print(f"  {_why_none(written.best, min([score, *by_class.values()]))}")
+        print(f"  {_why_none(written.best, least)}")
     print(f"  the network {written.knows}")
     if written.origin:
         print(f"  weights: {written.origin}")

@@ -8,8 +8,9 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
+from ...runtime.contract import Contract
 from ...runtime.errors import InputError
 from ...runtime.gpu.decode import to_host
 from ...runtime.pictures.camera import Camera, CameraReader
@@ -22,13 +23,30 @@ from ...runtime.results.drawing import write_picture
 from ...runtime.results.instances import Instances
 from ...runtime.results.side_by_side import side_by_side
 from .overlays import Job
-from .results_file import ResultsFile
+from .results_file import Row
 from .until_ctrl_c import until_ctrl_c
 from .wanted import Wanted
 
 T = TypeVar("T")
 OnProgress = Callable[[float, str], None]
 """Told the share of the work that is done, 0 to 1, and the file that it was."""
+
+
+class Results(Protocol):
+    """What takes the rows of pictures as they come; `ResultsFile` is one."""
+
+    @property
+    def pictures(self) -> int:
+        """How many were added."""
+        ...
+
+    def add(self, image: Row, rows: Iterable[Row]) -> None:
+        """Note one picture and its instances."""
+        ...
+
+    def mark(self) -> Callable[[], None]:
+        """A function that takes back all that is added from now on."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -71,7 +89,7 @@ class Run:
         other: Asked | None,
         frames: int | None,
         progress: Progress,
-        results: ResultsFile,
+        results: Results,
     ) -> None:
         """Nothing is predicted yet.
 
@@ -86,9 +104,17 @@ class Run:
         self.best: float | None = None
         self.broken: list[InputError] = []
         self.losses = CanvasLosses(asked.predictor.contract.resize, asked.predictor.canvases)
-        self._no_overlay: set[str] = set()
+        self.no_overlay: set[str] = set()
         self._asked, self._other, self._frames = asked, other, frames
         self._progress, self._results = progress, results
+
+    def all(self, jobs: Iterable[Job]) -> None:
+        """Predict all that there is, in its order."""
+        for moves, group in itertools.groupby(jobs, key=lambda job: job.moves):
+            if moves:
+                self.videos(group)
+            else:
+                self.pictures(group)
 
     def pictures(self, jobs: Iterable[Job]) -> None:
         """Predict picture files, a batch at a time."""
@@ -168,7 +194,7 @@ class Run:
             raise
         except InputError as err:
             self.broken.append(err)
-            self._no_overlay.add(job.overlay.name)
+            self.no_overlay.add(job.overlay.name)
 
     def _keep(self, job: Job, instances: Instances, extra: dict[str, int]) -> None:
         """Note one picture and its rows."""
@@ -186,13 +212,12 @@ class Run:
         if len(instances):
             self.best = max(self.best or 0.0, float(instances.scores.max()))
 
-    def write_results(self) -> None:
-        """Put the results file in place."""
-        contract = self._asked.predictor.contract
-        names = contract.class_names
-        ids = contract.category_ids or range(1, len(names) + 1)
-        categories = [{"id": i, "name": name} for i, name in zip(ids, names, strict=True)]
-        self._results.write(categories, self._no_overlay)
+
+def categories_of(contract: Contract) -> list[Row]:
+    """COCO's categories of a network's classes."""
+    names = contract.class_names
+    ids = contract.category_ids or range(1, len(names) + 1)
+    return [{"id": i, "name": name} for i, name in zip(ids, names, strict=True)]
 
 
 def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:

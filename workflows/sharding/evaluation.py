@@ -29,10 +29,9 @@ from ...runtime.files import sha256_of
 from ...runtime.sessions.open import ModelRef
 from ..measure import Evaluation, lost_to_canvases, opened_to_measure
 from ..open import model_ref
-from .manifest import Manifest, Shard, agree, read_manifest
-from .parquet import is_done, read_shards, write_shard
+from .manifest import Manifest, Shard, agree, read_manifest, require_same
+from .parquet import PLACE, is_done, read_shards, write_shard
 
-PLACE = "place"
 MATCHES = pa.schema(
     [
         ("image_id", pa.int64()),
@@ -96,10 +95,11 @@ def evaluate_shard(
     """
     ref = model_ref(model)
     manifest = evaluation_manifest(ref, data, shard.count)
-    agree(manifest, out)
+    require_same(manifest, out)
     if is_done(out, shard, manifest):
         return False
     with EvaluateWorker(ref, data) as worker:
+        agree(manifest, out)
         tables = _tables(worker, shard, data, on_progress)
         write_shard(out, shard, manifest, MATCHES, worker.about, tables)
     return True
@@ -113,7 +113,7 @@ def merge_evaluation(model: str | Path | ModelRef, data: CocoData, out: Path) ->
     """
     ref = model_ref(model)
     manifest = evaluation_manifest(ref, data, read_manifest(out).shards)
-    agree(manifest, out)
+    require_same(manifest, out)
     abouts, tables = zip(*read_shards(out, manifest), strict=True)
     contract = contract_from_json(abouts[0]["contract"], str(out))
     found: dict[Kind, list[MatchTable]] = {

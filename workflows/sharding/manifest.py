@@ -72,15 +72,24 @@ class Manifest:
 
 
 def agree(manifest: Manifest, out: Path) -> None:
-    """Write the manifest, or find it there.
+    """Write the manifest, or find it there; to be called once the model is open.
 
     Raises:
         InputError: another run's is there, or it cannot be written.
     """
-    if not is_file(out / FILE):
+    if is_file(out / FILE):
+        require_same(manifest, out)
+    else:
         write_text(out / FILE, manifest.to_json())
-        return
-    found = read_manifest(out)
+
+
+def require_same(manifest: Manifest, out: Path) -> None:
+    """Check that a folder holds this run, or none yet.
+
+    Raises:
+        InputError: it holds another one.
+    """
+    found = read_manifest(out) if is_file(out / FILE) else manifest
     if found != manifest:
         raise InputError(
             f"{out / FILE}: {_difference(found, manifest)}; expected the run that this folder "

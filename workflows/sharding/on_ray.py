@@ -27,16 +27,18 @@ from ...runtime.errors import InputError, SessionError, first_line
 from ...runtime.sessions.open import ModelRef
 from ..measure import Evaluation
 from ..open import model_ref
+from ..prediction import Written
 from .evaluation import (
     MATCHES,
-    PLACE,
     EvaluateWorker,
     OnPicture,
     evaluation_manifest,
     merge_evaluation,
 )
-from .manifest import Manifest, Shard, agree
-from .parquet import is_done, write_shard
+from .manifest import Manifest, Shard, agree, require_same
+from .parquet import PLACE, is_done, write_shard
+from .picture_rows import PICTURES
+from .prediction import Prediction, merge_predictions
 
 PICTURES_AT_ONCE = 16
 """Given to a worker at a time, and done again where it is lost."""
@@ -97,6 +99,21 @@ def evaluate_on_ray(
     return merge_evaluation(ref, data, out)
 
 
+def predict_on_ray(
+    plan: Prediction, options: RayOptions, on_progress: OnPicture | None = None
+) -> Written:
+    """Predict by the workers of a cluster, which write the overlays into the same folder.
+
+    Raises:
+        InputError: the folder holds another run, or as `merge_predictions`.
+        SessionError: there is no such cluster, or a worker failed; its words are quoted.
+    """
+    names = [job.path.name for job in plan.jobs]
+    manifest = plan.manifest(ONLY.count)
+    _run(plan.worker, manifest, names, PICTURES, plan.out, options, on_progress)
+    return merge_predictions(plan)
+
+
 def _run(
     make: Callable[[], Worker],
     manifest: Manifest,
@@ -107,11 +124,12 @@ def _run(
     on_progress: OnPicture | None,
 ) -> None:
     """Have the file of the only shard."""
-    agree(manifest, out)
+    require_same(manifest, out)
     if is_done(out, ONLY, manifest):
         return
     with _cluster(options.address), contextlib.closing(_results(make, names, options)) as found:
         about, first, _ = next(found)
+        agree(manifest, out)
 
         def tables() -> Iterator[pa.Table]:
             yield first

@@ -20,6 +20,8 @@ from ...runtime.files import atomic_path, is_file
 from .manifest import Manifest, Shard
 
 FOLDER = "shards"
+PLACE = "place"
+"""Column: a picture's place in the manifest."""
 RUN, ABOUT = b"maskrt.run", b"maskrt.about"
 """Keys of the metadata: the manifest's digest; how the part was made, as JSON."""
 ROWS_TOGETHER = 4096
