@@ -30,10 +30,14 @@ async function models({ device: wanted }) {
   return page.models.map(({ name, contract: { task, class_names } }) => ({ name, task, class_names }));
 }
 
-/** "webgpu" or "wasm"; ?device=wasm in the page's address asks for it. */
+/**
+ * "webgpu" or "wasm"; ?device=NAME in the page's address asks for one. A WebGPU that the processor
+ * only plays is far slower than WASM, and taken where it is asked for.
+ */
 async function chosen(wanted) {
   if (wanted === "wasm" || !navigator.gpu) return "wasm";
-  return (await navigator.gpu.requestAdapter().catch(() => null)) ? "webgpu" : "wasm";
+  const adapter = await navigator.gpu.requestAdapter().catch(() => null);
+  return adapter && (wanted === "webgpu" || !adapter.info?.isFallbackAdapter) ? "webgpu" : "wasm";
 }
 
 async function predict({ model, bitmap }) {
@@ -101,6 +105,7 @@ async function runtime() {
   );
   const code = new Blob([await script.text()], { type: "text/javascript" });
   const module = await import(URL.createObjectURL(code));
+  module.env.logLevel = "error"; // else it lists what it runs on the processor
   module.env.wasm.wasmBinary = await binary.arrayBuffer();
   module.env.wasm.numThreads = self.crossOriginIsolated
     ? Math.min(navigator.hardwareConcurrency || 1, MOST_THREADS)
