@@ -13,10 +13,12 @@ import contextlib
 import functools
 import json
 import os
+import socket
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 import numpy as np
 import numpy.typing as npt
@@ -43,6 +45,8 @@ from .prediction import Prediction, merge_predictions
 PICTURES_AT_ONCE = 16
 """Given to a worker at a time, and done again where it is lost."""
 ONLY = Shard(1, 1)
+KNOCK_S = 10.0
+"""How long a head node may take to answer at all."""
 
 
 class Worker(Protocol):
@@ -201,8 +205,9 @@ def _cluster(address: str) -> Iterator[None]:
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # or a new cluster reports its use
     try:
+        _knock(address)
         ray.init(address, log_to_driver=False, logging_level="ERROR")
-    except (ConnectionError, ValueError, RuntimeError, TimeoutError) as err:
+    except (OSError, ValueError, RuntimeError) as err:
         raise SessionError(
             f"--ray {address}: no cluster ({first_line(err)}); expected local, auto or a head "
             "node's address. Start one with ray start --head, or correct it."
@@ -211,6 +216,14 @@ def _cluster(address: str) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """OSError or ValueError where nobody listens: Ray itself would try for many minutes."""
+    if address not in ("local", "auto"):
+        parts = urlsplit(address if "://" in address else f"//{address}")
+        with socket.create_connection((parts.hostname or "", parts.port or 0), KNOCK_S):
+            pass
 
 
 def _last_line(err: BaseException) -> str:
