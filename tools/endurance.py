@@ -6,6 +6,9 @@ Memory is this process's resident set, handles its open file descriptors (/proc;
 first tenth of the pictures is warm-up: allocators and thread pools still grow. Then the largest
 resident set of each half of the rest is compared; a leak of one mask per picture shows as growth.
 Afterwards `--threads` threads share the predictor, and each must get what one thread got.
+
+With `--video` the pictures are the frames of a drawn video, and `maskrt predict` writes its overlay
+and results: reader, writer and rows are part of what must stay as it was.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ import argparse
 import json
 import os
 import sys
+import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -25,9 +29,13 @@ import numpy.typing as npt
 from ..eval.machine.environment import environment
 from ..runtime.errors import InputError
 from ..runtime.files import write_text
+from ..runtime.pictures.preprocess import read_image
+from ..runtime.pictures.video import video_writer
 from ..runtime.predictor import Predictor
 from ..runtime.results.instances import Instances
 from ..runtime.sessions.open import model_from_text, open_artefact
+from ..workflows.prediction import predict_sources
+from ..workflows.shipped import PICTURE
 
 Image = npt.NDArray[np.uint8]
 
@@ -50,33 +58,64 @@ class Endurance:
     """The same as a difference of file descriptors."""
 
 
+class _Watch:
+    """Looks at this process at equal distances over a run."""
+
+    def __init__(self, pictures: int) -> None:
+        if pictures < SAMPLES or not Path("/proc/self/statm").exists():
+            raise InputError(
+                f"endurance: {pictures} pictures on {sys.platform}; expected at least {SAMPLES} on "
+                "Linux. Ask for more."
+            )
+        self._pictures, self._done = pictures, 0
+        self._rss: list[int] = []
+        self._handles: list[int] = []
+
+    def step(self) -> None:
+        """One picture is done."""
+        self._done += 1
+        if self._done % (self._pictures // SAMPLES) == 0:
+            self._rss.append(_rss_bytes())
+            self._handles.append(len(os.listdir("/proc/self/fd")))
+
+    def found(self) -> Endurance:
+        """After the run."""
+        rss, handles = self._rss, self._handles
+        start = round(WARM_UP * len(rss))
+        middle = (start + len(rss)) // 2
+        return Endurance(
+            pictures=self._pictures,
+            rss_bytes=tuple(rss),
+            handles=tuple(handles),
+            growth=max(rss[middle:]) / max(rss[start:middle]) - 1.0,
+            handle_growth=max(handles[middle:]) - max(handles[start:middle]),
+        )
+
+
 def endure(predictor: Predictor, images: Sequence[Image], pictures: int) -> Endurance:
     """Predict `pictures` pictures, one after the other, `images` in turn.
 
     Raises:
         InputError: fewer pictures than samples, or a system without /proc.
     """
-    if pictures < SAMPLES or not Path("/proc/self/statm").exists():
-        raise InputError(
-            f"endurance: {pictures} pictures on {sys.platform}; expected at least {SAMPLES} on "
-            "Linux. Ask for more."
-        )
-    every = pictures // SAMPLES
-    rss, handles = [], []
+    watch = _Watch(pictures)
     for index in range(pictures):
         predictor.predict([images[index % len(images)]])
-        if index % every == every - 1:
-            rss.append(_rss_bytes())
-            handles.append(len(os.listdir("/proc/self/fd")))
-    start = round(WARM_UP * len(rss))
-    middle = (start + len(rss)) // 2
-    return Endurance(
-        pictures=pictures,
-        rss_bytes=tuple(rss),
-        handles=tuple(handles),
-        growth=max(rss[middle:]) / max(rss[start:middle]) - 1.0,
-        handle_growth=max(handles[middle:]) - max(handles[start:middle]),
-    )
+        watch.step()
+    return watch.found()
+
+
+def endure_video(predictor: Predictor, images: Sequence[Image], frames: int) -> Endurance:
+    """Predict a video of `frames` frames, `images` in turn; errors as `endure`."""
+    watch = _Watch(frames)
+    with tempfile.TemporaryDirectory() as folder:
+        clip = Path(folder) / "clip.mp4"
+        with video_writer(clip, 25.0) as append:
+            for index in range(frames):
+                append(images[index % len(images)])
+        out = Path(folder) / "out"
+        predict_sources(predictor, [clip], out, on_progress=lambda *_: watch.step())
+    return watch.found()
 
 
 def _rss_bytes() -> int:
@@ -99,6 +138,17 @@ def _equal(one: Instances, other: Instances) -> bool:
     )
 
 
+def _noise() -> list[Image]:
+    rng = np.random.default_rng(0)
+    return [rng.integers(0, 256, (240, 320, 3), dtype=np.uint8) for _ in range(16)]
+
+
+def _drawn_frames() -> list[Image]:
+    """Drawn shapes that move to the right and come in again at the left."""
+    image = read_image(PICTURE)[:240, :320]
+    return [np.roll(image, 20 * step, axis=1) for step in range(16)]
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Print and keep a long run; exit code 1 when something grew or differed."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
@@ -106,16 +156,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--pictures", type=int, default=10_000)
     parser.add_argument("--threads", type=int, default=8)
     parser.add_argument("--out", type=Path, help="write the JSON here too")
+    parser.add_argument("--video", action="store_true", help="frames of a video, by maskrt predict")
     arguments = parser.parse_args(argv)
     model = arguments.model
-    rng = np.random.default_rng(0)
-    images = [rng.integers(0, 256, (240, 320, 3), dtype=np.uint8) for _ in range(16)]
+    images = _drawn_frames() if arguments.video else _noise()
     session = open_artefact(model.path, model.session, model.options)
     with Predictor(session, pictures=model.options.pictures) as predictor:
-        run = endure(predictor, images, arguments.pictures)
+        run = (endure_video if arguments.video else endure)(predictor, images, arguments.pictures)
         differing = differing_pictures(predictor, images, arguments.threads)
     found = {
         **asdict(run),
+        **({"video": True} if arguments.video else {}),
         "threads": arguments.threads,
         "differing_pictures": differing,
         "environment": environment([model.path]),

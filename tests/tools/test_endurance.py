@@ -7,7 +7,7 @@ import pytest
 
 from maskrt.runtime.errors import InputError
 from maskrt.tools import endurance
-from maskrt.tools.endurance import differing_pictures, endure
+from maskrt.tools.endurance import differing_pictures, endure, endure_video
 
 PICTURES = [np.full((100, 120, 3), value, np.uint8) for value in (10, 20, 30)]
 
@@ -15,6 +15,12 @@ PICTURES = [np.full((100, 120, 3), value, np.uint8) for value in (10, 20, 30)]
 def test_a_flat_run_is_flat(scripted, monkeypatch):
     monkeypatch.setattr(endurance, "_rss_bytes", lambda: 1000)
     run = endure(scripted(), PICTURES, 200)
+    assert (run.growth, run.handle_growth, len(run.rss_bytes)) == (0.0, 0, 100)
+
+
+def test_frames_of_a_video_are_watched_too(scripted, monkeypatch):
+    monkeypatch.setattr(endurance, "_rss_bytes", lambda: 1000)
+    run = endure_video(scripted(), PICTURES, 200)
     assert (run.growth, run.handle_growth, len(run.rss_bytes)) == (0.0, 0, 100)
 
 

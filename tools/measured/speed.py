@@ -102,11 +102,18 @@ def pipeline() -> str:
 
 def endurance() -> str:
     """What thousands of pictures leave behind in one process."""
-    run = record("endurance_cpu")
-    counted = [run["handle_growth"], run["threads"], len(run["differing_pictures"])]
-    row = [f"{run['pictures']:,}", f"{run['growth']:+.3%}", *counted]
-    titles = "pictures | memory after | open files after | threads | pictures that differ"
-    return table(titles, [row])
+    titles = "what | memory after | open files after | threads | pictures that differ"
+    whats = ("{:,} pictures", "{:,} frames of a video, by `maskrt predict`")
+    runs = (record("endurance_cpu"), record("endurance_video_cpu"))
+    rows = [
+        [
+            what.format(run["pictures"]),
+            f"{run['growth']:+.3%}",
+            *(run["handle_growth"], run["threads"], len(run["differing_pictures"])),
+        ]
+        for what, run in zip(whats, runs, strict=True)
+    ]
+    return table(titles, rows)
 
 
 def operators() -> str:
