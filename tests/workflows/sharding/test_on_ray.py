@@ -6,6 +6,7 @@ import dataclasses
 import os
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,22 +21,33 @@ from maskrt.workflows import Wanted, evaluate, plan_prediction, predict_files
 from maskrt.workflows.sharding import on_ray
 from maskrt.workflows.sharding.evaluation import EvaluateWorker
 
-SECONDS_A_PICTURE = 0.3
+FREE = 4
+"""Pictures that are done before anybody is killed."""
+PATIENCE_S = 60
 
 
 @pytest.mark.filterwarnings("ignore")  # of Ray's own code
 def test_a_killed_worker_costs_nothing(
     tiny: Path, labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    log = tmp_path / "begun"
+    log, done = tmp_path / "begun", tmp_path / "killed"
 
-    class Slow(EvaluateWorker):
-        """Says which picture it begins, and takes its time."""
+    def until(true: Callable[[], bool]) -> None:
+        for _ in range(PATIENCE_S * 20):
+            if true():
+                return
+            time.sleep(0.05)
+        raise TimeoutError
+
+    class Waiting(EvaluateWorker):
+        """Says which picture it begins; with the later ones it waits for the murder."""
 
         def __call__(self, places: pa.Table) -> pa.Table:
+            (place,) = places["place"].to_pylist()
             with log.open("a") as file:
-                file.write(f"{os.getpid()} {places['place'][0]}\n")
-            time.sleep(SECONDS_A_PICTURE)
+                file.write(f"{os.getpid()} {place}\n")
+            if place >= FREE:
+                until(done.exists)
             return super().__call__(places)
 
     def begun() -> list[tuple[int, int]]:
@@ -45,13 +57,15 @@ def test_a_killed_worker_costs_nothing(
     killed: list[int] = []
 
     def kill_one(_share: float, _name: str) -> None:
-        """In the middle of a picture, the last one that was begun."""
+        """In the middle of a picture."""
         if not killed:
-            killed.append(begun()[-1][0])
+            until(lambda: any(place >= FREE for _, place in begun()))
+            killed.extend(pid for pid, place in begun() if place >= FREE)
             os.kill(killed[0], signal.SIGKILL)
+            done.touch()
 
     monkeypatch.setattr(on_ray, "PICTURES_AT_ONCE", 1)
-    monkeypatch.setattr(on_ray, "EvaluateWorker", Slow)
+    monkeypatch.setattr(on_ray, "EvaluateWorker", Waiting)
     data = load_coco(labelled)
     options = on_ray.RayOptions("local", workers=2, cpus=0.5)
     found = on_ray.evaluate_on_ray(tiny, data, tmp_path / "out", options, kill_one)
