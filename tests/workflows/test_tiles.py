@@ -24,6 +24,7 @@ def test_tiles_that_cannot_be_are_refused(write_onnx, tiny_contract, tmp_path, m
     for words, sentence in (
         (("--tiles", 8), "tiles of 8 px found"),
         (("--tile-overlap", 8), "without tiles found"),
+        (("--tiles", 100, "--shard", "1/2"), "--tiles found beside --shard"),
     ):
         ran = maskrt("predict", model, picture, "--out", out, *words)
         assert ran.code == 2, ran
