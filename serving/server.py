@@ -69,7 +69,9 @@ def serve(
     Raises:
         MaskRTError: a model failed on its first picture.
     """
-    server = server_for(Service(models, settings), on_ready)
+    service = Service(models, settings)
+    service.warm_up()  # before uvicorn, which would end with an exit code of its own
+    server = server_for(service, on_ready)
     asyncio.run(server.serve(sockets=[bound]))
 
 

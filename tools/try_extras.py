@@ -116,6 +116,8 @@ def _commands(files: Path, out: Path) -> dict[str, list[str]]:
         "predict-onnx": ["predict", onnx, *predict],
         "predict-openvino": ["predict", openvino, *predict],
         "predict-engine": ["predict", files / "a.engine", *predict],
+        "serve": ["serve", onnx, "--port", 0],  # refused: its extra stands beside these
+        "page": ["page", onnx, "-o", out / "page"],
         "eval-onnx": ["eval", onnx, *data],
         "eval-fp16": ["eval", half, *data],
         "eval-openvino": ["eval", openvino, *data],

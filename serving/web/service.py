@@ -58,10 +58,14 @@ class Service:
         self.metrics.watch(model)
         return model
 
-    async def start(self) -> None:
-        """Run each model once and begin to take requests."""
+    def warm_up(self) -> None:
+        """Run each model once; errors as `Predictor.predict`."""
         for model in self.models.values():
-            await self.in_thread(model.warm_up)
+            model.warm_up()
+
+    async def start(self) -> None:
+        """Begin to take requests."""
+        for model in self.models.values():
             model.batcher.start()
         self.ready = True
 

@@ -11,13 +11,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import httpx
+import onnx
 import pytest
 
-from maskrt.runtime.contract import Contract
+from maskrt.runtime.contract import METADATA_KEY, Contract
 from maskrt.runtime.errors import InputError
 from maskrt.workflows.serving.service import named
 
 from ...conftest import Ran
+from ...runtime.conftest import TINY_GRAPH
 from .conftest import png
 
 
@@ -72,6 +74,21 @@ def test_bad_usage_ends_with_2_and_a_sentence(
     ):
         ran = maskrt("serve", *words)
         assert (ran.code, expected in ran.err) == (2, True), ran.err
+
+
+def test_a_model_that_fails_on_its_first_picture_is_not_served(
+    write_onnx: Callable[[str | None], Path],
+    tiny_contract: Contract,
+    maskrt: Callable[..., Ran],
+) -> None:
+    """0 / 0 for a black one."""
+    nan = TINY_GRAPH.replace("Div (brightest, full_scale)", "Div (brightest, brightest)")
+    model = onnx.parser.parse_model(nan)
+    onnx.helper.set_model_props(model, {METADATA_KEY: tiny_contract.to_json()})
+    path = write_onnx(None)
+    onnx.save(model, str(path))
+    ran = maskrt("serve", path, "--port", 0)
+    assert (ran.code, "NaN" in ran.err) == (2, True), ran.err
 
 
 def test_models_are_named_by_file_session_and_options() -> None:
