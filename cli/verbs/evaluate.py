@@ -53,7 +53,8 @@ def run(arguments: Arguments) -> Result:
     beside = {"headroom": headroom, "lost": found.lost}
     if found.hop is None:
         (accuracy,) = found.accuracies
-        return {"box": accuracy.box, "mask": accuracy.mask, **beside}
+        values = {"box": accuracy.box, "mask": accuracy.mask, "evaluator": accuracy.evaluator}
+        return {**values, **beside}
     print_tables(hop_tables([found.hop]))
     for failure in found.hop.failures:
         print(f"gate failed: {failure}")

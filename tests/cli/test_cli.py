@@ -202,7 +202,7 @@ def test_a_comparison_of_nothing_does_not_pass(maskrt: Run, chain: Any) -> None:
 def test_eval_measures_box_and_mask_ap(maskrt: Run, chain: Any) -> None:
     ran = maskrt("eval", chain.onnx, "--data", chain.data, "--first", 2, "--json")
     assert ran.code == 0, ran.err
-    assert set(ran.json) == {"box", "mask", "headroom", "lost"}
+    assert set(ran.json) == {"box", "mask", "evaluator", "headroom", "lost"}
     assert ran.json["headroom"] is None
     assert 0 <= ran.json["box"]["AP"] < 1
 
