@@ -200,6 +200,8 @@ def test_every_package_is_in_the_extras_that_are_named_for_it() -> None:
     (own,) = re.findall(r"maskrt\[(.*)\]", extras["demo"][0])
     extras["demo"] = [line for extra in own.split(",") for line in extras[extra]]
     distributions = {"cv2": "opencv-python-headless", "yaml": "PyYAML", "jinja2": "Jinja2"}
+    distributions |= {name: name.replace("_", "-") for name in EXTRAS if "_" in name}
+    distributions["starlette"] = "fastapi"  # which brings it
     for package, named in EXTRAS.items():
         pattern = re.compile(rf"{distributions.get(package, package)}[>=<\[]")
         assert {e for e, lines in extras.items() if any(map(pattern.match, lines))} == set(named)
