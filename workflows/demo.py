@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     Say = Callable[[str], None]
 
-SHIPPED = ("lsc_mask_rcnn_tiny", "mask_rcnn_tiny", "fastmask_tiny")
+SHIPPED = ("lsc_mask_rcnn_tiny", "mask_rcnn_fpn_tiny", "fastmask_tiny")
 SEED = 2026
 """Of the demo's val set; the shipped checkpoints were trained on seed 0."""
 TIMED_PICTURES = 16
