@@ -34,10 +34,10 @@ def listening_socket(host: str, port: int) -> socket.socket:
         InputError: no such address on this machine, or the port is taken.
     """
     try:
-        family, kind, _, _, address = socket.getaddrinfo(
+        family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        bound = socket.socket(family, kind)
+        bound = socket.socket(family, kind, protocol)  # unnamed, asyncio leaves Nagle's wait on
         try:
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             bound.bind(address)

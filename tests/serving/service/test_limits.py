@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import struct
 from collections.abc import Iterator
 
@@ -10,6 +11,7 @@ import cv2
 import numpy as np
 
 from maskrt.serving.intake.scans import jpeg_scans
+from maskrt.serving.server import listening_socket
 
 from .conftest import Connect, Start, png
 
@@ -93,6 +95,12 @@ def test_slow_senders_idle_connections_and_slow_headers_are_ended(
                 assert not connection.recv(100)  # its end, and no time-out of ours
         with running.client() as client:
             assert client.post("/predict", content=png(255)).status_code == 200
+
+
+def test_answers_do_not_wait_for_acknowledgements() -> None:
+    """An answer is two writes; with Nagle's algorithm the second one waits 40 ms for the first."""
+    with listening_socket("localhost", 0) as bound:
+        assert bound.proto == socket.IPPROTO_TCP  # by which asyncio knows to turn it off
 
 
 def test_memory_is_refused_before_a_picture_is_decoded(start: Start) -> None:
