@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from . import accuracy, browser, papers, speed
+from . import accuracy, browser, papers, service, speed
 from .records import ROOT
 
 PAGE = ROOT / "docs" / "measured.md"
@@ -44,6 +44,9 @@ TABLES: dict[str, Callable[[], str]] = {
         accuracy.torchvision_same,
         speed.torchvision_speed,
         speed.endurance,
+        service.service_load,
+        service.service_hostile,
+        service.service_added,
         accuracy.runtimes,
         browser.page_browser,
     )
