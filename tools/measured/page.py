@@ -43,12 +43,12 @@ TABLES: dict[str, Callable[[], str]] = {
         accuracy.bundles,
         accuracy.torchvision_same,
         speed.torchvision_speed,
+        browser.page_browser,
         speed.endurance,
         service.service_load,
         service.service_hostile,
         service.service_added,
         accuracy.runtimes,
-        browser.page_browser,
     )
 }
 """By name, in the order in which they are on the page."""
