@@ -24,8 +24,9 @@ build/gpu/.ready: pyproject.toml
 	$(GPU_PIP) -e ".[gpu,onnxruntime-tensorrt]" || echo "TensorRT could not be installed: its rows will be missing."
 	touch $@
 
+# Two processes of one thread each, as two cores are least; a file stays in one, with its fixtures.
 test: $(READY) build/link/maskrt
-	$(BIN)/python -m pytest -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 # Not part of `test`: what Python 3.10, 3.12 or 3.13 is for, in an environment of its own (`make test-3.10`).
 test-3.%: $(READY)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,6 +73,12 @@ class Ran:
         assert self.out, self.err
         read: dict[str, Any] = json.loads(self.out.splitlines()[-1])
         return read
+
+
+def pytest_configure() -> None:
+    """xdist's workers ignore Ctrl-C; the tests of it expect Python's own handler."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

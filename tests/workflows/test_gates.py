@@ -19,7 +19,7 @@ from maskrt.export.operators.grid_sample_body import grid_sample_function
 from maskrt.export.operators.roi_align import ROI_ALIGN
 from maskrt.runtime.sessions.open import ModelRef
 from maskrt.workflows.data import load_data
-from maskrt.workflows.demo import CHECKPOINTS
+from maskrt.workflows.demo import CHECKPOINTS, SHIPPED
 from maskrt.workflows.measure import measured, measured_hop
 
 pytestmark = pytest.mark.slow
@@ -58,7 +58,7 @@ def assert_passes(reference: Measurement, path: Path, pictures: CocoData) -> Non
     assert hop.parity.reference_counted >= len(pictures.images)
 
 
-@pytest.mark.parametrize("name", ["lsc_mask_rcnn_tiny", "mask_rcnn_tiny", "fastmask_tiny"])
+@pytest.mark.parametrize("name", SHIPPED)
 def test_openvino_passes_in_fp32_and_stays_near_in_bf16(
     name: str, demo: Any, pictures: CocoData, reference: Callable[[str], Measurement]
 ) -> None:
