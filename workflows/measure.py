@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from ..runtime.bundle import INDEX, graph_paths, read_bundle
 from ..runtime.bundle_predictor import BundlePredictor
+from ..runtime.errors import InputError
+from .explanation import Explanation, explain
 from .open import model_ref, open_model
 
 if TYPE_CHECKING:
@@ -37,26 +39,64 @@ class Evaluation:
     """Of an FP16 ONNX file, how near its tensors come to the end of FP16."""
     lost: str | None = None
     """How many pictures lost how many pixels to the model's canvas, in a sentence."""
+    explanation: Explanation | None = None
+    """What moved most from the reference to the model, where that was asked for."""
 
 
 def evaluate(
-    model: str | Path | ModelRef, data: CocoData, against: str | Path | ModelRef | None = None
+    model: str | Path | ModelRef,
+    data: CocoData,
+    against: str | Path | ModelRef | None = None,
+    explain_in: Path | None = None,
+    boundary: bool = False,
 ) -> Evaluation:
     """COCO AP (AR of proposals) of a model, and its parity with a reference.
 
+    With `boundary` accuracies have boundary AP too. With `explain_in`, a folder, what moved most
+    between the two is found and drawn there.
+
     Raises:
-        InputError: the two are of different tasks, or a file is not usable.
+        InputError: the two are of different tasks, a file is not usable, or `explain_in` without
+            a reference.
         SessionError: a model cannot run on this machine.
     """
+    if explain_in is not None and against is None:
+        raise InputError(
+            f"eval: --explain {explain_in} without --against found; expected both, as two models "
+            "are held against each other. Name the other model."
+        )
     candidate = measured(model_ref(model), data)
+    if boundary:
+        candidate = _with_boundary(candidate, data)
     headroom = _headroom(model_ref(model), candidate, data)
     lost = _lost(model_ref(model), candidate, data)
     if against is None:
         return Evaluation((candidate.accuracy,), None, headroom, lost)
     reference = measured(model_ref(against), data)
+    if boundary:
+        reference = _with_boundary(reference, data)
     accuracies = (reference.accuracy, candidate.accuracy)
     hop = measured_hop(reference, candidate, model_ref(model).path)
-    return Evaluation(accuracies, hop, headroom, lost)
+    explanation = None
+    if explain_in is not None:
+        paths = model_ref(against).path, model_ref(model).path
+        explanation = explain(reference, candidate, paths, data, explain_in)
+    return Evaluation(accuracies, hop, headroom, lost, explanation)
+
+
+def _with_boundary(measurement: Measurement, data: CocoData) -> Measurement:
+    from ..eval.coco.ap import boundary_ap
+
+    contract = measurement.contract
+    if contract.task == "proposals":
+        raise InputError(
+            f"eval: --boundary of {contract.gives} found; expected a model of instances, whose "
+            "measure is AP. Leave it away."
+        )
+    found = boundary_ap(data, measurement.predictions, contract.class_names)
+    return dataclasses.replace(
+        measurement, accuracy=dataclasses.replace(measurement.accuracy, boundary=found)
+    )
 
 
 def measured_hop(reference: Measurement, candidate: Measurement, path: Path) -> Hop:

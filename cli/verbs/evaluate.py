@@ -23,6 +23,7 @@ from ..output import print_tables, progress_bar
 
 if TYPE_CHECKING:
     from ...eval import CocoData
+    from ...workflows.explanation import Explanation
     from ...workflows.measure import Evaluation
 
 
@@ -32,6 +33,17 @@ def add(verbs: Any) -> None:
     sub.add_argument("model", type=model, help=MODEL_HELP)
     add_data(sub)
     sub.add_argument("--against", type=model, help="reference model: exit code 1 when a gate fails")
+    sub.add_argument(
+        "--explain",
+        type=Path,
+        metavar="DIR",
+        help="with --against: what moved most, drawn into DIR, and where the graphs part",
+    )
+    sub.add_argument(
+        "--boundary",
+        action="store_true",
+        help="AP by boundary IoU too: rough edges cost large objects as well",
+    )
     add_parts(sub)
     sub.add_argument("--out", type=Path, metavar="DIR", help="of --shard, --merge and --ray")
 
@@ -50,15 +62,29 @@ def run(arguments: Arguments) -> Result:
         print(found.headroom)
     if found.lost is not None:
         print(found.lost)
-    beside = {"headroom": headroom, "lost": found.lost}
+    beside: dict[str, Any] = {"headroom": headroom, "lost": found.lost}
     if found.hop is None:
         (accuracy,) = found.accuracies
         values = {"box": accuracy.box, "mask": accuracy.mask, "evaluator": accuracy.evaluator}
-        return {**values, **beside}
+        boundary = {"boundary": accuracy.boundary} if accuracy.boundary else {}
+        return {**values, **boundary, **beside}
     print_tables(hop_tables([found.hop]))
     for failure in found.hop.failures:
         print(f"gate failed: {failure}")
+    if found.explanation is not None:
+        beside["explanation"] = _told(found.explanation)
     return {**to_json(found.hop), **beside, "exit_code": 1 if found.hop.failures else 0}
+
+
+def _told(explanation: Explanation) -> dict[str, Any]:
+    """Print it; gives what JSON holds."""
+    print_tables([explanation.table])
+    for path in explanation.pictures:
+        print(f"  {path}")
+    print(explanation.graphs)
+    found = dataclasses.asdict(explanation)
+    del found["table"]
+    return found
 
 
 def _evaluated(arguments: Arguments, data: CocoData) -> Evaluation:
@@ -75,7 +101,7 @@ def _evaluated(arguments: Arguments, data: CocoData) -> Evaluation:
         return merge_evaluation(arguments.model, data, _out(arguments))
     from ...workflows import evaluate
 
-    return evaluate(arguments.model, data, arguments.against)
+    return evaluate(arguments.model, data, arguments.against, arguments.explain, arguments.boundary)
 
 
 def _shard(arguments: Arguments, data: CocoData) -> Result:
@@ -91,8 +117,9 @@ def _shard(arguments: Arguments, data: CocoData) -> Result:
 def _out(arguments: Arguments) -> Path:
     from ...runtime.errors import InputError
 
-    if arguments.out is None or arguments.against is not None:
-        found = "no --out" if arguments.out is None else "--against"
+    beside = [f"--{name}" for name in ("against", "explain", "boundary") if vars(arguments)[name]]
+    if arguments.out is None or beside:
+        found = "no --out" if arguments.out is None else beside[0]
         raise InputError(
             f"eval: {found} found beside --shard, --merge or --ray; expected --out DIR, where the "
             "parts are, and one model. Correct the command."

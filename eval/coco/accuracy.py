@@ -53,6 +53,8 @@ class Accuracy:
     IoU threshold 0.50:0.05:0.95; empty where there is no ground truth."""
     crowded: int = 0
     """AP only: pictures with more than 100 objects of one class, COCO's limit of detections."""
+    boundary: dict[str, float] = field(default_factory=dict)
+    """AP only, where it was asked for: of masks by boundary IoU, as `mask`; else empty."""
     evaluator: str = "pycocotools"
     """What matched detections with objects, of those in `matching.evaluators`."""
 

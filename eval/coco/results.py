@@ -17,7 +17,7 @@ import io
 from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,8 @@ from .accuracy import Kind
 from .data import CocoData
 
 Bool = npt.NDArray[np.bool_]
+
+_IOU_TYPES = {"box": "bbox", "mask": "segm", "boundary": "boundary"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,24 +51,27 @@ class MatchTable:
 
 
 def evaluator_of(
-    data: CocoData, rows: Sequence[dict[str, Any]], kind: Kind, image_ids: Sequence[int]
+    data: CocoData,
+    rows: Sequence[dict[str, Any]],
+    kind: Kind | Literal["boundary"],
+    image_ids: Sequence[int],
 ) -> Any:
     """A `COCOeval` of result rows over these pictures.
 
     Args:
         data: ground truth.
         rows: of `coco_rows`; none at all is allowed.
-        kind: what is compared.
+        kind: what is compared; "boundary", the masks near their edges, by faster-coco-eval alone.
         image_ids: the pictures to evaluate.
     """
     with contextlib.redirect_stdout(io.StringIO()):
         results = _results(data, rows, kind)
-    evaluator = coco_eval(data.truth, results, "bbox" if kind == "box" else "segm")
+    evaluator = coco_eval(data.truth, results, _IOU_TYPES[kind])
     evaluator.params.imgIds = sorted(image_ids)
     return evaluator
 
 
-def _results(data: CocoData, rows: Sequence[dict[str, Any]], kind: Kind) -> Any:
+def _results(data: CocoData, rows: Sequence[dict[str, Any]], kind: str) -> Any:
     left_out = "segmentation" if kind == "box" else "bbox"
     kept = [{key: value for key, value in row.items() if key != left_out} for row in rows]
     if kept:

@@ -18,6 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from ...runtime.errors import InputError, pip_line
+
 FASTER, ORACLE = "faster-coco-eval", "pycocotools"
 KNOWN_VERSIONS = "1.8."
 
@@ -41,13 +43,22 @@ def faster() -> Any:
     return faster_coco_eval if known else None
 
 
+def require_faster(what: str) -> None:
+    """InputError where `what` cannot be measured because pycocotools alone is there."""
+    if faster() is None:
+        raise InputError(
+            f"{what}: faster-coco-eval {KNOWN_VERSIONS}x is not installed; pycocotools has no such "
+            f"measure. {pip_line('fast-eval')}."
+        )
+
+
 def coco_eval(truth: Any, results: Any, iou_type: str) -> Any:
     """An evaluator with pycocotools' `params`; `evaluate` and `accumulate` run it.
 
     Args:
         truth: `pycocotools.coco.COCO`.
         results: the same, of detections.
-        iou_type: `bbox` or `segm`.
+        iou_type: `bbox` or `segm`; `boundary` where faster-coco-eval is installed.
     """
     module = faster()
     if module is not None:

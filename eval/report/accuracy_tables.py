@@ -76,6 +76,9 @@ def accuracy_table(accuracies: Sequence[Accuracy]) -> Table:
         for kind, values in accuracy.kinds.items():
             cells = [points(values[name]) for name in NAMES[metric]]
             rows.append((accuracy.name, accuracy.backend, kind, *cells))
+        if accuracy.boundary:
+            cells = [points(accuracy.boundary[name]) for name in NAMES[metric]]
+            rows.append((accuracy.name, accuracy.backend, "boundary", *cells))
     images = sorted({accuracy.images for accuracy in accuracies})
     crowded = max(accuracy.crowded for accuracy in accuracies)
     evaluators = sorted({accuracy.evaluator for accuracy in accuracies})

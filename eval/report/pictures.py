@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ...runtime.results.side_by_side import side_by_side
 from ..coco.accuracy import Metric
 from ..coco.data import CocoData
 from ..coco.pictures import ImageRecord, read_record
@@ -107,31 +108,59 @@ def truth_jpeg(data: CocoData, record: ImageRecord) -> tuple[bytes, int]:
     return _jpeg(_draw_truth(data, read_record(record), annotations)), len(annotations)
 
 
+def compared_jpeg(
+    record: ImageRecord,
+    predictions: Sequence[Prediction],
+    names: Sequence[str],
+    class_names: Sequence[str],
+) -> bytes:
+    """A picture with what each artefact found from `SHOWN_SCORE` on, beside each other, as JPEG.
+
+    Args:
+        record: the picture.
+        predictions: of it, one for each artefact.
+        names: of the artefacts, written above.
+        class_names: of all their labels.
+    """
+    image = read_record(record)
+    overlays = [_found(image, prediction, class_names, class_names) for prediction in predictions]
+    return _jpeg(side_by_side(overlays, names))
+
+
 def _pair(
     data: CocoData, record: ImageRecord, prediction: Prediction, class_names: Sequence[str]
 ) -> Picture:
     if prediction.frames is not None:
         return _proposals_pair(data, record, prediction)
     image = read_record(record)
+    annotations = _annotations(data, record.image_id)
+    return Picture(
+        title=record.path.name,
+        prediction_jpeg=_jpeg(_found(image, prediction, class_names, data.class_names)),
+        truth_jpeg=_jpeg(_draw_truth(data, image, annotations)),
+        predicted=int((prediction.scores >= SHOWN_SCORE).sum()),
+        annotated=len(annotations),
+    )
+
+
+def _found(
+    image: Image,
+    prediction: Prediction,
+    class_names: Sequence[str],
+    coloured_as: Sequence[str],
+) -> Image:
+    """What scores `SHOWN_SCORE` or more, each class in the colour of its place in `coloured_as`."""
     shown = np.flatnonzero(prediction.scores >= SHOWN_SCORE)
     labels = [class_names[int(prediction.labels[index])] for index in shown]
     captions = [
         f"{name} {prediction.scores[index]:.2f}" for name, index in zip(labels, shown, strict=True)
     ]
-    found = _draw(
+    return _draw(
         image,
         [] if prediction.rles is None else [prediction.rles[index] for index in shown],
         prediction.boxes[shown],
         captions,
-        [_colour(data.class_names.index(name)) for name in labels],
-    )
-    annotations = _annotations(data, record.image_id)
-    return Picture(
-        title=record.path.name,
-        prediction_jpeg=_jpeg(found),
-        truth_jpeg=_jpeg(_draw_truth(data, image, annotations)),
-        predicted=len(shown),
-        annotated=len(annotations),
+        [_colour(coloured_as.index(name)) for name in labels],
     )
 
 

@@ -200,9 +200,10 @@ def test_a_comparison_of_nothing_does_not_pass(maskrt: Run, chain: Any) -> None:
 
 
 def test_eval_measures_box_and_mask_ap(maskrt: Run, chain: Any) -> None:
-    ran = maskrt("eval", chain.onnx, "--data", chain.data, "--first", 2, "--json")
+    words = ("--data", chain.data, "--first", 2, "--boundary", "--json")
+    ran = maskrt("eval", chain.onnx, *words)
     assert ran.code == 0, ran.err
-    assert set(ran.json) == {"box", "mask", "evaluator", "headroom", "lost"}
+    assert set(ran.json) == {"box", "mask", "boundary", "evaluator", "headroom", "lost"}
     assert ran.json["headroom"] is None
     assert 0 <= ran.json["box"]["AP"] < 1
 

@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from . import accuracy, browser, papers, service, speed
+from . import accuracy, browser, papers, service, speed, tiles
 from .records import ROOT
 
 PAGE = ROOT / "docs" / "measured.md"
@@ -44,6 +44,7 @@ TABLES: dict[str, Callable[[], str]] = {
         accuracy.torchvision_same,
         speed.torchvision_speed,
         browser.page_browser,
+        tiles.large_pictures,
         speed.endurance,
         service.service_load,
         service.service_hostile,

@@ -29,7 +29,7 @@ MIN_VISIBLE_PX = 30
 
 _PLACES_TRIED = 6
 _TILT_RAD = 0.35  # standard deviation of an object's turn
-_GROUND_DEPTH, _OBJECT_DEPTH = 0.5, 0.75  # contrast within a texture, of that of its two colours
+GROUND_DEPTH, _OBJECT_DEPTH = 0.5, 0.75  # contrast within a texture, of that of its two colours
 _BACKGROUND_CONTRAST = 90.0  # RGB distance of mean colours; below it even people miss small shapes
 _TURN = 2 * np.pi * np.arange(256) / 256
 _SINE: Bytes = np.round(127.5 + 127.5 * np.sin(_TURN)).astype(np.uint8)
@@ -69,24 +69,24 @@ def draw_scene(
     """
     drawn_hw = (int(v) for v in rng.integers(*PICTURE_SIDE_PX, size=2, endpoint=True))
     height, width = drawn_hw if image_hw is None else image_hw
-    ground = _colours(rng, saturation=0.55, depth=_GROUND_DEPTH)
-    image = _texture(rng, (height, width), ground, (8.0, 80.0))
+    ground = colours(rng, saturation=0.55, depth=GROUND_DEPTH)
+    image = texture(rng, (height, width), ground, (8.0, 80.0))
     owner = np.zeros((height, width), np.uint8)
     labels: list[int] = []
     whole_px = [0]  # indexed as `owner`; entry 0 is the ground
     for side_px in _object_sides(rng, min(height, width)):
         label = int(rng.integers(len(kinds)))
-        alpha = _silhouette(rng, OUTLINES[kinds[label]], side_px)
+        alpha = silhouette(rng, OUTLINES[kinds[label]], side_px)
         corner = _free_place(rng, alpha, owner, whole_px)
         if corner is None:
             continue
         labels.append(label)
         whole_px.append(int(np.count_nonzero(alpha > 127)))
         mean = ground.mean(axis=0)
-        _paint(rng, image, owner, alpha, corner=corner, number=len(labels), ground=mean)
+        paint(rng, image, owner, alpha, corner=corner, number=len(labels), ground=mean)
     if not labels:  # every place refused (a lone sliver of a shape); the next draw differs
         return draw_scene(rng, image_hw, kinds)
-    return Scene(_lit(rng, image), tuple(labels), owner)
+    return Scene(lit(rng, image), tuple(labels), owner)
 
 
 def _object_sides(rng: np.random.Generator, picture_px: int) -> list[float]:
@@ -102,7 +102,7 @@ def _object_sides(rng: np.random.Generator, picture_px: int) -> list[float]:
     return [float(v) for v in sides[order]]
 
 
-def _silhouette(rng: np.random.Generator, shape: tuple[Floats, ...], side_px: float) -> Bytes:
+def silhouette(rng: np.random.Generator, shape: tuple[Floats, ...], side_px: float) -> Bytes:
     """Anti-aliased coverage (h, w) uint8 of one turned and stretched shape, its window tight."""
     angle, stretch = rng.normal(0, _TILT_RAD), np.exp(rng.uniform(-0.2, 0.2))
     turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
@@ -158,7 +158,7 @@ def _windows(
     return (there[0], there[1]), (here[0], here[1])
 
 
-def _paint(
+def paint(
     rng: np.random.Generator,
     image: Bytes,
     owner: Bytes,
@@ -172,10 +172,10 @@ def _paint(
     side_px = max(alpha.shape)
     if side_px > 20 and rng.random() < 0.5:
         _cast_shadow(rng, image, alpha, corner)
-    pair = _colours(rng, saturation=1.0, depth=_OBJECT_DEPTH)
+    pair = colours(rng, saturation=1.0, depth=_OBJECT_DEPTH)
     while np.linalg.norm(pair.mean(axis=0) - ground) < _BACKGROUND_CONTRAST:
-        pair = _colours(rng, saturation=1.0, depth=_OBJECT_DEPTH)
-    fill = _texture(rng, alpha.shape, pair, (max(4.0, side_px / 8), max(6.0, side_px / 2)))
+        pair = colours(rng, saturation=1.0, depth=_OBJECT_DEPTH)
+    fill = texture(rng, alpha.shape, pair, (max(4.0, side_px / 8), max(6.0, side_px / 2)))
     there, here = _windows(alpha.shape, owner.shape, corner)
     weight = cv2.cvtColor(alpha[here], cv2.COLOR_GRAY2RGB).astype(np.uint16)
     image[there] = (image[there] * (255 - weight) + fill[here] * weight + 127) // 255
@@ -197,7 +197,7 @@ def _cast_shadow(
     image[there] = (image[there] * keep) // 255
 
 
-def _colours(rng: np.random.Generator, saturation: float, depth: float) -> Floats:
+def colours(rng: np.random.Generator, saturation: float, depth: float) -> Floats:
     """Two RGB colours (2, 3) in 0..255; at most `saturation`, drawn together by `depth` 0..1."""
     hue = rng.uniform(0, 180) + np.array([0.0, rng.normal(0, 25)])
     hsv = np.stack([hue % 180, 255 * rng.uniform(0.1, saturation, 2), rng.uniform(40, 255, 2)])
@@ -207,7 +207,7 @@ def _colours(rng: np.random.Generator, saturation: float, depth: float) -> Float
     return np.asarray(mean + depth * (pair - mean))
 
 
-def _texture(
+def texture(
     rng: np.random.Generator,
     size_hw: tuple[int, ...],
     pair: Floats,
@@ -253,7 +253,7 @@ def _clouds(rng: np.random.Generator, size_hw: tuple[int, ...], period_px: float
     return np.asarray(large, np.uint8)
 
 
-def _lit(rng: np.random.Generator, image: Bytes) -> Bytes:
+def lit(rng: np.random.Generator, image: Bytes) -> Bytes:
     """Light falling off to one side, gamma, blur and sensor noise."""
     corners = rng.uniform(0.55, 1.2, (2, 2)).astype(np.float32)
     light = cv2.resize(corners, (image.shape[1], image.shape[0]), interpolation=cv2.INTER_LINEAR)

@@ -3,15 +3,17 @@
 import dataclasses
 import json
 
+import cv2
 import numpy as np
 import pytest
 
-from maskrt.eval.coco.ap import match_instances, precision_of
+from maskrt.eval.coco.ap import boundary_ap, match_instances, precision_of
 from maskrt.eval.coco.ar import coco_ar, match_proposals
 from maskrt.eval.coco.data import load_coco
 from maskrt.eval.matching import evaluators
 from maskrt.eval.parity.hops import measure
 from maskrt.eval.report.accuracy_tables import accuracy_table
+from maskrt.runtime.errors import InputError
 
 pytest.importorskip("faster_coco_eval", reason="faster-coco-eval is not installed")
 
@@ -105,3 +107,36 @@ def test_a_version_that_is_not_known_is_left_alone(monkeypatch):
 
     monkeypatch.setattr(faster_coco_eval, "__version__", "2.0.0")
     assert evaluators.evaluator_name() == "pycocotools"
+
+
+def test_boundary_ap_is_that_of_the_smaller_iou(data, predict, truth_rows, monkeypatch):
+    """Each object shifted by 2 px; the boundary as its paper defines it, by OpenCV's erosion."""
+    shifted = [(i, c, x + 2, y, w, h, 0.9) for i, c, x, y, w, h, _ in truth_rows]
+    expected = []  # by class, then object: the share of thresholds that its IoU reaches
+    for label in (0, 1):
+        ious = [boundary_iou(row, 2) for row in truth_rows if row[1] == label]
+        expected.append(np.mean([np.mean(np.array(ious) >= t) for t in np.arange(0.5, 1, 0.05)]))
+    found = boundary_ap(data, predict(shifted))
+    assert found["AP"] == pytest.approx(100 * np.mean(expected), abs=1.0)
+    assert found["AP"] < match_ap(data, predict(shifted))
+    assert boundary_ap(data, predict(truth_rows))["AP"] == pytest.approx(100.0)
+    monkeypatch.setattr(evaluators, "faster", lambda: None)
+    with pytest.raises(InputError, match="boundary AP: faster-coco-eval"):
+        boundary_ap(data, predict(shifted))
+
+
+def match_ap(data, found):
+    return precision_of(data, IMAGE_IDS, match_instances(data, found)).average["mask"]["AP"]
+
+
+def boundary_iou(row, shift):
+    _, _, x, y, w, h, _ = row
+    height, width = 200, 240
+    sides = []
+    for left in (x, x + shift):
+        mask = np.zeros((height + 2, width + 2), np.uint8)
+        mask[y + 1 : y + h + 1, left + 1 : left + w + 1][:, : width - left] = 1
+        depth = max(1, round(0.02 * np.hypot(height, width)))
+        inner = cv2.erode(mask, np.ones((3, 3), np.uint8), iterations=depth)
+        sides.append((mask - inner) > 0)
+    return (sides[0] & sides[1]).sum() / (sides[0] | sides[1]).sum()
