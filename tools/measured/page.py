@@ -43,6 +43,7 @@ TABLES: dict[str, Callable[[], str]] = {
         accuracy.bundles,
         accuracy.torchvision_same,
         speed.torchvision_speed,
+        speed.training_step,
         browser.page_browser,
         tiles.large_pictures,
         speed.endurance,
