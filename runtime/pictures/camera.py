@@ -16,7 +16,7 @@ import numpy as np
 
 from ..closing import Closing
 from .opencv import quiet_opencv
-from .video import FALLBACK_FPS, BrokenVideoError, Image
+from .video import FALLBACK_FPS, BrokenVideoError, Image, captured
 
 ADDRESSES = ("rtsp:", "rtsps:")
 PATIENCE_MS = 10_000
@@ -86,16 +86,10 @@ class CameraReader(Closing):
         Raises:
             BrokenVideoError: there is not even one.
         """
-        import cv2
-
         count = 0
-        while True:
-            with quiet_opencv():
-                found, bgr = self._capture.read()
-            if not found:
-                break
+        for frame in captured(self._capture):
             count += 1
-            yield np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+            yield frame
         if count == 0:
             raise _silent(self._camera)
 

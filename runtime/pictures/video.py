@@ -41,6 +41,18 @@ class BrokenVideoError(InputError):
     """A video cannot be read to its end."""
 
 
+def captured(capture: Any) -> Iterator[Image]:
+    """Frames of a `cv2.VideoCapture`, (H, W, 3) uint8 RGB, until it gives no more."""
+    import cv2
+
+    while True:
+        with quiet_opencv():
+            found, bgr = capture.read()
+        if not found:
+            return
+        yield np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+
+
 class VideoReader(Closing):
     """An opened video."""
 
@@ -64,16 +76,10 @@ class VideoReader(Closing):
         Raises:
             BrokenVideoError: there is no frame, or far fewer than the container states.
         """
-        import cv2
-
         count = 0
-        while True:
-            with quiet_opencv():
-                found, bgr = self._capture.read()
-            if not found:
-                break
+        for frame in captured(self._capture):
             count += 1
-            yield np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+            yield frame
         if count == 0 or count < WHOLE_SHARE * self.stated_frames:
             raise _unreadable(self.path, f"{count} of {self.stated_frames} frames can be read")
 
