@@ -33,21 +33,23 @@ from .verbs import (
 from .verbs.serving import model_repository, page, serve
 
 VERBS = (
-    *(
-        demo,
-        data,
-        new,
-        import_weights,
-        train,
-        export,
-        build,
-        predict,
-        serve,
-        page,
-        model_repository,
-        evaluate,
-    ),
-    *(bench, bisect_fp16, inspect_file, doctor, completion),
+    demo,
+    data,
+    new,
+    import_weights,
+    train,
+    export,
+    build,
+    predict,
+    serve,
+    page,
+    model_repository,
+    evaluate,
+    bench,
+    bisect_fp16,
+    inspect_file,
+    doctor,
+    completion,
 )
 """In the order of `maskrt --help`: the way from nothing to an engine, then what looks at things."""
 

@@ -1,10 +1,10 @@
 """One step of a run: losses of a batch, their gradients, and the weights a little further.
 
 With `solver.accumulate` the batch goes through the network in so many parts, whose gradients are
-added up: a step of n parts is one of n processes, in a part of the memory. What is a mean over
-pictures is that of the whole batch to rounding (both terms of an RPN); what is a mean over sampled
-RoIs, positives or windows is averaged over the parts, each weighed by its pictures. Trained norms
-see one part at a time.
+added up, in a part of the memory. What is a mean over pictures is that of the whole batch to
+rounding (both terms of an RPN); what is a mean over sampled RoIs, positives or windows is averaged
+over the parts, each weighed by its pictures, while processes count theirs together (`counts`).
+Trained norms see one part at a time.
 """
 
 from __future__ import annotations

@@ -134,10 +134,9 @@ def _in_parts(arguments: Arguments, score: float, by_class: dict[str, float]) ->
             "model, opened where its part is done. Leave one away."
         )
     wanted = Wanted(score, by_class, arguments.classes, arguments.most, arguments.nms_iou)
-    source = arguments.model, arguments.sources, arguments.out
-    plan, least = (
-        plan_prediction(*source, wanted, arguments.frames),
-        min([score, *by_class.values()]),
+    least = min([score, *by_class.values()])
+    plan = plan_prediction(
+        arguments.model, arguments.sources, arguments.out, wanted, arguments.frames
     )
     if arguments.merge:
         return _told(arguments, merge_predictions(plan), least)

@@ -25,10 +25,9 @@ from ...runtime.contract import METADATA_KEY, Contract, Outputs, TensorSpec, con
 from ...runtime.errors import SessionError
 from ...runtime.json_values import parse_json
 from ...runtime.sessions.interface import Backend, OnDevice, check_inputs, closed_error
-from ..datatypes import DATATYPES
+from ..datatypes import DATATYPES, HEADER_LENGTH, bytes_of, little_endian
 from .connection import Answer, Connection
 
-HEADER_LENGTH = "Inference-Header-Content-Length"
 NUMPY_OF = {datatype: name for name, datatype in DATATYPES.items()}
 
 
@@ -109,7 +108,7 @@ class RemoteSession(Closing):
 
 def _request(arrays: dict[str, npt.NDArray[Any]]) -> tuple[bytes, bytes]:
     """The JSON and the bytes behind it."""
-    contents = [array.astype(array.dtype.newbyteorder("<")).tobytes() for array in arrays.values()]
+    contents = [bytes_of(array) for array in arrays.values()]
     inputs = [
         {
             "name": name,
@@ -133,7 +132,7 @@ def _outputs(answer: Answer, contract: Contract) -> Outputs:
         if size is None:
             found[tensor["name"]] = np.asarray(tensor["data"]).reshape(tensor["shape"])
         else:
-            dtype = np.dtype(NUMPY_OF[tensor["datatype"]]).newbyteorder("<")
+            dtype = little_endian(NUMPY_OF[tensor["datatype"]])
             if size != math.prod(tensor["shape"]) * dtype.itemsize or size > len(rest):
                 raise ValueError(f"{tensor['name']} has {size} bytes")
             flat, rest = np.frombuffer(rest[:size], dtype), rest[size:]

@@ -9,12 +9,11 @@ from pydantic import ValidationError
 
 from ...runtime.contract import Contract, Outputs
 from ..batching.served import Canvases, ServedModel
-from ..datatypes import DATATYPES
+from ..datatypes import DATATYPES, HEADER_LENGTH, bytes_of
 from ..refusals import RefusedError
 from .messages import InferAnswer, InferRequest, OutputAsked, TensorOut
-from .tensors import Array, array_of, bytes_of
+from .tensors import Array, array_of
 
-HEADER_LENGTH = "Inference-Header-Content-Length"
 VERSION = "1"
 JSON_BYTES_PER_BYTE = 16
 """That a body's JSON may take once read: a number of two characters becomes an object of 32."""

@@ -9,12 +9,12 @@ from fastapi.responses import JSONResponse
 
 from ... import __version__
 from ..batching.served import ServedModel
+from ..datatypes import HEADER_LENGTH
 from ..intake.bodies import read_body
 from ..refusals import RefusedError
 from ..web.answers import Problem
 from ..web.service import Service, unless_gone
 from .inference import (
-    HEADER_LENGTH,
     JSON_BYTES_PER_BYTE,
     VERSION,
     answer,

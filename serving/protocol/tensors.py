@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..datatypes import DATATYPES
+from ..datatypes import DATATYPES, little_endian
 from ..refusals import RefusedError
 from .messages import TensorIn
 
@@ -45,7 +45,7 @@ def array_of(tensor: TensorIn, dtype: str, rest: bytes) -> tuple[Array, bytes]:
     if size != expected or len(rest) < size:
         found = f"{size} bytes, {min(len(rest), size)} of them in the body"
         raise _refused(tensor, found, f"{expected}")
-    flat = np.frombuffer(rest[:size], np.dtype(dtype).newbyteorder("<"))
+    flat = np.frombuffer(rest[:size], little_endian(dtype))
     return flat.astype(dtype).reshape(tensor.shape), rest[size:]
 
 
@@ -66,8 +66,3 @@ def _refused(tensor: TensorIn, found: str, expected: str) -> RefusedError:
     return RefusedError(
         400, f"input '{tensor.name[:40]}': {found}; expected {expected}. Ask /v2/models/NAME."
     )
-
-
-def bytes_of(array: Array) -> bytes:
-    """An output's bytes."""
-    return array.astype(array.dtype.newbyteorder("<")).tobytes()

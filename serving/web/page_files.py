@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 from fastapi import APIRouter
 from fastapi.responses import FileResponse
 from starlette.exceptions import HTTPException
 
-FOLDER = Path(__file__).parents[1] / "page"
-SUFFIXES = (".html", ".css", ".js", ".svg")
+from ..page.page import page_sources
+
 HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:",
     "X-Content-Type-Options": "nosniff",
@@ -18,10 +19,11 @@ HEADERS = {
 """Nothing is loaded from elsewhere, and nothing told to it."""
 
 
+@cache
 def page_files() -> dict[str, Path]:
-    """By address: / is the page."""
-    files = {f"/{path.name}": path for path in FOLDER.glob("*") if path.suffix in SUFFIXES}
-    return files | {"/": files["/index.html"]} if "/index.html" in files else {}
+    """By address: / is the page. Asked at every request."""
+    files = {f"/{path.name}": path for path in page_sources()}
+    return files | {"/": files["/index.html"]}
 
 
 def is_page_file(path: str) -> bool:

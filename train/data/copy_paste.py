@@ -7,15 +7,12 @@ Segmentation. Edges are not blended, which made no difference there (section 3).
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from pycocotools import mask as coco_mask
 
-from ...eval.coco.segmentations import Segmentation
 from .cropping import Window, cropped
-from .dataset import Bytes, Sample
+from .dataset import Sample, run_lengths
 from .remains import with_remains
 
 
@@ -59,12 +56,7 @@ def _below(sample: Sample, hidden: npt.NDArray[np.bool_]) -> Sample:
     masks[:, hidden] = 0
     left = masks.sum(axis=(1, 2), dtype=np.float64)
     segmentations = [
-        known if had == has else _run_lengths(mask)
+        known if had == has else run_lengths(mask)
         for known, mask, had, has in zip(sample.segmentations, masks, whole, left, strict=True)
     ]
     return with_remains(sample, segmentations, whole)
-
-
-def _run_lengths(mask: Bytes) -> Segmentation:
-    encoded: dict[str, Any] = coco_mask.encode(np.asfortranarray(mask))
-    return encoded

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from pycocotools import mask as coco_mask
 
 from ...eval.coco.segmentations import Segmentation
-from .dataset import Bytes, Sample, rle_of
+from .dataset import Bytes, Sample, rle_of, run_lengths
 from .remains import areas_px, with_remains
 
 _Points = npt.NDArray[np.float64]
@@ -67,8 +66,7 @@ def _seen_segmentation(segmentation: Segmentation, sample: Sample, window: Windo
         parts = [_seen_polygon(polygon, image_shape, window) for polygon in segmentation]
         return [part for part in parts if part]
     mask = _seen(coco_mask.decode(rle_of(segmentation, image_shape[:2])), window)
-    encoded: dict[str, Any] = coco_mask.encode(np.asfortranarray(mask))
-    return encoded
+    return run_lengths(mask)
 
 
 def _seen_polygon(

@@ -207,6 +207,12 @@ def _inside(
     return tuple(box.tolist()) if box[0] < box[2] and box[1] < box[3] else None
 
 
+def run_lengths(mask: Bytes) -> dict[str, Any]:
+    """Compressed RLE of a mask (H, W), 1 inside."""
+    encoded: dict[str, Any] = coco_mask.encode(np.asfortranarray(mask))
+    return encoded
+
+
 def rle_of(segmentation: Segmentation, size_hw: tuple[int, ...]) -> Any:
     """Compressed RLE, as pycocotools writes it, of any segmentation of a picture of `size_hw`."""
     if isinstance(segmentation, list):

@@ -7,14 +7,13 @@ annotation; RLE masks are resampled.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
 from ...eval.coco.segmentations import Segmentation
-from .dataset import Bytes, Sample, rle_of
+from .dataset import Bytes, Sample, rle_of, run_lengths
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,8 +64,7 @@ def _moved_segmentation(segmentation: Segmentation, move: Move) -> Segmentation:
     if move.size_hw != move.old_hw:
         mask = np.asarray(_resized(mask * 255, move) > 127, np.uint8)
     mask = mask[:, ::-1] if move.mirrored else mask
-    encoded: dict[str, Any] = coco_mask.encode(np.asfortranarray(mask))
-    return encoded
+    return run_lengths(mask)
 
 
 def _moved_polygon(polygon: list[float], move: Move) -> list[float]:

@@ -8,8 +8,9 @@ those of one process, to the last digit, wherever a picture gets the same instan
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,9 @@ from ...runtime.files import sha256_of
 from ...runtime.sessions.open import ModelRef
 from ..measure import Evaluation, lost_to_canvases, opened_to_measure
 from ..open import model_ref
-from .manifest import Manifest, Shard, agree, read_manifest, require_same
-from .parquet import PLACE, is_done, read_shards, write_shard
+from .manifest import Manifest, Shard, read_manifest, require_same
+from .one_shard import OnPicture, do_shard
+from .parquet import PLACE, read_shards
 
 MATCHES = pa.schema(
     [
@@ -45,8 +47,6 @@ MATCHES = pa.schema(
     ]
 )
 """A row for each `MatchTable`, its arrays row by row."""
-OnPicture = Callable[[float, str], None]
-"""Told the share of the part that is done, 0 to 1, and a picture of it."""
 
 
 class EvaluateWorker(Closing):
@@ -95,14 +95,9 @@ def evaluate_shard(
     """
     ref = model_ref(model)
     manifest = evaluation_manifest(ref, data, shard.count)
-    require_same(manifest, out)
-    if is_done(out, shard, manifest):
-        return False
-    with EvaluateWorker(ref, data) as worker:
-        agree(manifest, out)
-        tables = _tables(worker, shard, data, on_progress)
-        write_shard(out, shard, manifest, MATCHES, worker.about, tables)
-    return True
+    names = [image.path.name for image in data.images]
+    make = functools.partial(EvaluateWorker, ref, data)
+    return do_shard(make, manifest, names, MATCHES, shard, out, on_progress)
 
 
 def merge_evaluation(model: str | Path | ModelRef, data: CocoData, out: Path) -> Evaluation:
@@ -187,19 +182,6 @@ def tables_of(rows: pa.Table) -> Iterator[tuple[Kind, MatchTable]]:
                     objects_ignored=objects.astype(np.bool_),
                 ),
             )
-
-
-def _tables(
-    worker: EvaluateWorker, shard: Shard, data: CocoData, on_progress: OnPicture | None
-) -> Iterator[pa.Table]:
-    places = shard.places(len(data.images))
-    at_once = worker.predictor.at_once
-    for start in range(0, len(places), at_once):
-        some = places[start : start + at_once]
-        yield worker(pa.table({PLACE: list(some)}))
-        if on_progress is not None:
-            name = data.images[some[-1]].path.name
-            on_progress((start + len(some)) / len(places), name)
 
 
 def _with_values(

@@ -17,7 +17,7 @@ import socket
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -30,14 +30,9 @@ from ...runtime.sessions.open import ModelRef
 from ..measure import Evaluation
 from ..open import model_ref
 from ..prediction import Written
-from .evaluation import (
-    MATCHES,
-    EvaluateWorker,
-    OnPicture,
-    evaluation_manifest,
-    merge_evaluation,
-)
+from .evaluation import MATCHES, EvaluateWorker, evaluation_manifest, merge_evaluation
 from .manifest import Manifest, Shard, agree, require_same
+from .one_shard import OnPicture, Worker
 from .parquet import PLACE, is_done, write_shard
 from .picture_rows import PICTURES
 from .prediction import Prediction, merge_predictions
@@ -47,16 +42,6 @@ PICTURES_AT_ONCE = 16
 ONLY = Shard(1, 1)
 KNOCK_S = 10.0
 """How long a head node may take to answer at all."""
-
-
-class Worker(Protocol):
-    """What a part is done by."""
-
-    about: dict[str, Any]
-
-    def __call__(self, places: pa.Table) -> pa.Table:
-        """Rows of the pictures at these places."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -112,9 +97,8 @@ def predict_on_ray(
         InputError: the folder holds another run, or as `merge_predictions`.
         SessionError: there is no such cluster, or a worker failed; its words are quoted.
     """
-    names = [job.path.name for job in plan.jobs]
     manifest = plan.manifest(ONLY.count)
-    _run(plan.worker, manifest, names, PICTURES, plan.out, options, on_progress)
+    _run(plan.worker, manifest, plan.names, PICTURES, plan.out, options, on_progress)
     return merge_predictions(plan)
 
 

@@ -11,7 +11,7 @@ could not be written, has the sentence in `broken` and nothing else.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -26,13 +26,14 @@ from ...runtime.sessions.open import ModelRef
 from ..open import model_ref
 from ..predicting.overlays import Job, plan_overlays
 from ..predicting.results_file import ResultsFile
-from ..predicting.run import OnProgress, categories_of
+from ..predicting.run import categories_of
 from ..predicting.wanted import Wanted
 from ..prediction import RESULTS_FILE, Written, all_broken, media_of
 from ..shipped import what_it_knows
-from .manifest import FILE, Manifest, Shard, agree, read_manifest, require_same
+from .manifest import FILE, Manifest, Shard, read_manifest, require_same
 from .merged_pictures import Merged, in_order
-from .parquet import FOLDER, PLACE, is_done, read_shards, write_shard
+from .one_shard import OnPicture, do_shard
+from .parquet import FOLDER, read_shards
 from .picture_rows import PICTURES, PredictWorker
 
 
@@ -46,6 +47,11 @@ class Prediction:
     frames: int | None
     out: Path
     skipped: dict[str, int]
+
+    @property
+    def names(self) -> list[str]:
+        """Of its sources, by place."""
+        return [job.path.name for job in self.jobs]
 
     def manifest(self, shards: int) -> Manifest:
         """Of a run in so many parts."""
@@ -86,7 +92,7 @@ def plan_prediction(
     return Prediction(model_ref(model), jobs, wanted, frames, out, skipped)
 
 
-def predict_shard(plan: Prediction, shard: Shard, on_progress: OnProgress | None = None) -> bool:
+def predict_shard(plan: Prediction, shard: Shard, on_progress: OnPicture | None = None) -> bool:
     """Predict one part of the sources; False where that was done already.
 
     Raises:
@@ -95,14 +101,7 @@ def predict_shard(plan: Prediction, shard: Shard, on_progress: OnProgress | None
         SessionError: the model cannot run on this machine.
     """
     manifest = plan.manifest(shard.count)
-    require_same(manifest, plan.out)
-    if is_done(plan.out, shard, manifest):
-        return False
-    with plan.worker() as worker:
-        agree(manifest, plan.out)
-        tables = _tables(worker, shard.places(len(plan.jobs)), plan.jobs, on_progress)
-        write_shard(plan.out, shard, manifest, PICTURES, worker.about, tables)
-    return True
+    return do_shard(plan.worker, manifest, plan.names, PICTURES, shard, plan.out, on_progress)
 
 
 def merge_predictions(plan: Prediction) -> Written:
@@ -142,17 +141,6 @@ def _written(plan: Prediction, contract: Contract, merged: Merged, results: Resu
         knows=what_it_knows(contract),
         best=merged.best,
     )
-
-
-def _tables(
-    worker: PredictWorker, places: range, jobs: Sequence[Job], on_progress: OnProgress | None
-) -> Iterator[pa.Table]:
-    at_once = worker.predictor.at_once
-    for start in range(0, len(places), at_once):
-        some = places[start : start + at_once]
-        yield worker(pa.table({PLACE: list(some)}))
-        if on_progress is not None:
-            on_progress((start + len(some)) / len(places), jobs[some[-1]].path.name)
 
 
 def _is_text(name: str) -> bool:

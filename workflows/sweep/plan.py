@@ -11,9 +11,8 @@
       lsc_1: {title: LSC paper (Table I), metrics: [box_ap], rows: {baseline: [33.95], wide: []}}
 
 `budget` are overrides of every row. A row is trained once for each seed, however many tables show
-it. One with `of` is that other row's
-checkpoint with its own recipe: measured, not trained. A table's rows have the paper's figures, one
-for each metric, or none.
+it. One with `of` is that other row's checkpoint with its own recipe: measured, not trained. A
+table's rows have the paper's figures, one for each metric, or none.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from typing import Annotated, Any
 
 import yaml
 
-from ...eval.coco.accuracy import GATED, Kind, measured_name
+from ...eval.coco.accuracy import GATED, KINDS, measured_name
 from ...runtime.errors import ConfigError, InputError, first_line
 from ...train.recipes.fastmask import FastMaskRecipe
 from ...train.recipes.ranges import Count, Items, Range, SidePx
@@ -243,9 +242,8 @@ def _check_metrics(where: str, table: Table, recipes: dict[str, Recipe]) -> None
     for row in table.rows:
         recipe = recipes[row]
         is_proposals = isinstance(recipe, FastMaskRecipe)
-        kinds: tuple[Kind, ...] = ("box", "mask")
-        if not isinstance(recipe, FastMaskRecipe) and not recipe.model.mask:
-            kinds = ("box",)
+        has_masks = isinstance(recipe, FastMaskRecipe) or recipe.model.mask
+        kinds = KINDS if has_masks else KINDS[:1]
         known = [measured_name(k, n) for n in GATED["AR" if is_proposals else "AP"] for k in kinds]
         if unknown := [metric for metric in table.head.metrics if metric not in known]:
             raise ConfigError(

@@ -104,7 +104,10 @@ def _source(plan: Plan, out: Path, data: str | Path | DataSource | None) -> Data
     drawn = plan.shapes
     return source_of(
         draw_shapes(
-            *(out / DATA, drawn.images, drawn.val_images, drawn.seed),
+            out / DATA,
+            drawn.images,
+            drawn.val_images,
+            drawn.seed,
             sizes_hw=drawn.sizes_hw,
             kinds=drawn.kinds,
         )
