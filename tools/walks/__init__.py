@@ -1,0 +1,1 @@
+"""The documentation's first commands, walked word for word in a clean clone."""
