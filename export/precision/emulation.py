@@ -70,7 +70,7 @@ MaskrtRoundToHalf (x) => (y)
 """
 
 
-def emulated_half(model: onnx.ModelProto) -> onnx.ModelProto:
+def emulated(model: onnx.ModelProto) -> onnx.ModelProto:
     """The FP32 model that gives what FP16 storage of every FP16 tensor of `model` gives.
 
     Args:
@@ -98,13 +98,13 @@ def emulated_half(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def write_emulated(fp16_path: Path, out: Path) -> None:
-    """Write `emulated_half` of an exported FP16 file, atomically; `fp16_path` is left alone.
+    """Write `emulated` of an exported FP16 file, atomically; `fp16_path` is left alone.
 
     Raises:
         InputError: `fp16_path` is missing, no ONNX file, not an FP16 export of maskrt, or `out`
             itself; or `out` cannot be written.
         ContractError: its contract is unreadable.
-        ExportError: as `emulated_half`.
+        ExportError: as `emulated`.
 
     """
     model = load_fp16(fp16_path)
@@ -113,9 +113,9 @@ def write_emulated(fp16_path: Path, out: Path) -> None:
             f"{out}: the emulation would replace the FP16 file itself; expected another name. "
             f"Write it beside, as {fp16_path.stem}-emulated.onnx."
         )
-    emulated = emulated_half(model)
+    copy = emulated(model)
     with atomic_path(out) as temporary:
-        onnx.save(emulated, temporary)
+        onnx.save(copy, temporary)
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from onnx import TensorProto, helper
 from ...runtime.contract import contract_from_metadata
 from ...runtime.pictures.preprocess import place_on_canvas
 from ..typed_graph import scope_of
-from .emulation import ROUND_TO_HALF, emulated_half, load_fp16
+from .emulation import ROUND_TO_HALF, emulated, load_fp16
 from .mixed_graph import HALF_MAX
 
 WORST = 5
@@ -75,7 +75,7 @@ def measure_headroom(path: Path, pictures: Sequence[npt.NDArray[np.uint8]]) -> H
     """
     model = load_fp16(path)
     contract = contract_from_metadata({e.key: e.value for e in model.metadata_props}, str(path))
-    watched, names = _watched(emulated_half(model))
+    watched, names = _watched(emulated(model))
     if not names:
         return Headroom(len(pictures), 0, ())
     session = ort.InferenceSession(watched.SerializeToString(), providers=["CPUExecutionProvider"])
@@ -96,9 +96,9 @@ def _worst(names: Sequence[str], shares: npt.NDArray[np.float32]) -> tuple[Peak,
     return tuple(Peak(name, share) for name, share in ordered[:WORST])
 
 
-def _watched(emulated: onnx.ModelProto) -> tuple[onnx.ModelProto, list[str]]:
+def _watched(copy: onnx.ModelProto) -> tuple[onnx.ModelProto, list[str]]:
     """The model without its roundings and with the peak of each as output, and their names."""
-    graph = emulated.graph
+    graph = copy.graph
     makers = {name: node for node in graph.node for name in node.output}
     names, peaks, added = [], [], []
     for node in graph.node:
@@ -117,4 +117,4 @@ def _watched(emulated: onnx.ModelProto) -> tuple[onnx.ModelProto, list[str]]:
     graph.node.extend([*added, helper.make_node("Concat", peaks, [PEAKS], axis=0)])
     del graph.output[:]
     graph.output.append(helper.make_tensor_value_info(PEAKS, TensorProto.FLOAT, [len(names)]))
-    return emulated, names
+    return copy, names

@@ -22,7 +22,7 @@ import onnx
 
 from ...runtime.errors import ExportError, GateError
 from ..macs import graph_macs
-from .emulation import emulated_half
+from .emulation import emulated
 from .fp16 import to_fp16
 from .groups import Group, Kept, group_tree
 
@@ -143,7 +143,7 @@ class _Trials:
         except ExportError as err:  # a weight beyond half range, known without running anything
             return Verdict(passed=False, figures={}, reason=str(err).split(";")[0])
         self.measured += 1
-        verdict = self.measure(emulated_half(half))
+        verdict = self.measure(emulated(half))
         done = "passes" if verdict.passed else "fails"
         self.say(f"{self.measured}: {len(kept)} of {self.total} in FP32: {verdict}, {done}")
         return verdict

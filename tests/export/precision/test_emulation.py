@@ -14,8 +14,8 @@ from torch.nn.functional import conv2d
 from maskrt.export.operators.local_functions import add_functions
 from maskrt.export.precision.emulation import (
     ROUND_TO_HALF,
+    emulated,
     emulated_file,
-    emulated_half,
     write_emulated,
 )
 from maskrt.export.precision.fp16 import to_fp16
@@ -80,7 +80,7 @@ def rounding() -> ort.InferenceSession:
         h = Cast <to = 10> (x)
         y = Cast <to = 1> (h)
     }"""
-    return ort.InferenceSession(emulated_half(model_of(text)).SerializeToString())
+    return ort.InferenceSession(emulated(model_of(text)).SerializeToString())
 
 
 def test_every_half_and_every_tie_rounds_as_ieee_does(rounding: ort.InferenceSession) -> None:
@@ -130,7 +130,7 @@ def test_chain_equals_layers_with_every_result_rounded(
     b = conv2d(r, w2).half().double()
     s = (b + r).half().double()
     want = conv2d(s, w3).half().float().numpy()
-    (found,) = run(emulated_half(model), x=x)
+    (found,) = run(emulated(model), x=x)
     np.testing.assert_array_equal(found, want)
     # Why all this: ONNX Runtime computes the FP16 file itself in FP32 from end to end.
     (plain,) = run(model, x=x)
@@ -142,7 +142,7 @@ def test_every_tensor_that_was_half_holds_halves(chain: tuple[onnx.ModelProto, F
     names = [v.name for v in model.graph.value_info
              if v.type.tensor_type.elem_type == TensorProto.FLOAT16]  # fmt: skip
     assert len(names) == 6
-    watched = emulated_half(model)
+    watched = emulated(model)
     del watched.graph.output[:]
     for name in names:
         watched.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
@@ -159,8 +159,8 @@ def test_only_results_of_arithmetic_are_rounded() -> None:
         t = Transpose <perm = [1, 0, 2, 3]> (c)
         y = Sigmoid (t)
     }"""
-    emulated = emulated_half(to_fp16(model_of(text, w1=np.ones((4, 4, 1, 1), np.float32))))
-    rounded = [n.output[0] for n in emulated.graph.node if n.op_type == ROUND_TO_HALF]
+    copy = emulated(to_fp16(model_of(text, w1=np.ones((4, 4, 1, 1), np.float32))))
+    rounded = [n.output[0] for n in copy.graph.node if n.op_type == ROUND_TO_HALF]
     assert rounded == ["x_fp16", "a"]
 
 
@@ -169,7 +169,7 @@ def test_value_beyond_half_becomes_infinite_where_the_file_itself_hides_it() -> 
     model = to_fp16(model_of(text, w=np.full((1, 1, 1, 1), 2048, np.float32)))
     x = np.array([[[[-33, 2]]]], np.float32)
     np.testing.assert_array_equal(run(model, x=x)[0].ravel(), [-67584, 4096])
-    np.testing.assert_array_equal(run(emulated_half(model), x=x)[0].ravel(), [-np.inf, 4096])
+    np.testing.assert_array_equal(run(emulated(model), x=x)[0].ravel(), [-np.inf, 4096])
 
 
 def test_pooled_regions_are_rounded_once() -> None:
@@ -185,7 +185,7 @@ def test_pooled_regions_are_rounded_once() -> None:
     x = halves(rng.uniform(-1, 1, (1, 2, 6, 8)).astype(np.float32))
     rois = np.sort(rng.uniform(0, 6, (1, 5, 2, 2)), 2).reshape(1, 5, 4).astype(np.float32)
     (want,) = run(model, x=x, rois=rois)
-    (found,) = run(emulated_half(to_fp16(model)), x=x, rois=rois)
+    (found,) = run(emulated(to_fp16(model)), x=x, rois=rois)
     np.testing.assert_array_equal(found, halves(want))
 
 
@@ -196,15 +196,15 @@ def test_emulation_holds_no_half_and_keeps_the_models_face(
     model.CopyFrom(chain[0])
     helper.set_model_props(model, {METADATA_KEY: "a contract"})
     before = model.SerializeToString()
-    emulated = emulated_half(model)
+    copy = emulated(model)
     assert model.SerializeToString() == before
-    assert emulated.graph.input == model.graph.input
-    assert emulated.graph.output == model.graph.output
-    assert emulated.metadata_props == model.metadata_props
-    assert {t.data_type for t in emulated.graph.initializer} == {TensorProto.FLOAT}
-    again = emulated_half(emulated)
-    assert again.graph == emulated.graph
-    assert again.functions == emulated.functions
+    assert copy.graph.input == model.graph.input
+    assert copy.graph.output == model.graph.output
+    assert copy.metadata_props == model.metadata_props
+    assert {t.data_type for t in copy.graph.initializer} == {TensorProto.FLOAT}
+    again = emulated(copy)
+    assert again.graph == copy.graph
+    assert again.functions == copy.functions
 
 
 def test_half_that_to_fp16_does_not_write_is_refused() -> None:
@@ -213,7 +213,7 @@ def test_half_that_to_fp16_does_not_write_is_refused() -> None:
         y = Relu (f)
     }"""
     with pytest.raises(ExportError, match="'x' is still FP16"):
-        emulated_half(model_of(text))
+        emulated(model_of(text))
 
 
 def test_network_runs_emulated_under_its_own_contract(lsc: Exported) -> None:
