@@ -14,13 +14,25 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import prod
+from typing import Literal
 
 import onnx
-from onnx import inliner, shape_inference
+from onnx import TensorProto, inliner, shape_inference
 
 from ..runtime.errors import ExportError
+from .operators.domain import DOMAIN
 
 Shape = tuple[int, ...]
+Precision = Literal["fp32", "fp16", "int8", "fp8"]
+
+QUANTIZED: dict[int, Precision] = {
+    TensorProto.INT8: "int8",
+    TensorProto.UINT8: "int8",
+    TensorProto.FLOAT8E4M3FN: "fp8",
+}
+"""What a factor behind DequantizeLinear is multiplied in, by the type that is dequantized."""
+_MOVES = {"Cast", "Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Identity"}
+"""What may stand between DequantizeLinear and a product."""
 
 
 @dataclass(frozen=True)
@@ -37,10 +49,8 @@ class NodeCost:
     weighted: bool
     """True for a layer: one factor is stored in the file."""
     output_shape: Shape
-    half: bool
-    """True where the node computes in FP16."""
-    int8: bool
-    """True where both factors are dequantized INT8."""
+    precision: Precision
+    """int8 or fp8 where both factors are dequantized, fp16 where the output is half, else fp32."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +72,7 @@ class GraphCost:
     @property
     def half_layer_macs(self) -> int:
         """The part of `layer_macs` that is computed in FP16."""
-        return sum(node.macs for node in self.nodes if node.weighted and node.half)
+        return sum(node.macs for node in self.nodes if node.weighted and node.precision == "fp16")
 
     @property
     def half_layer_share(self) -> float:
@@ -72,7 +82,12 @@ class GraphCost:
     @property
     def int8_share(self) -> float:
         """The part of `macs` whose two factors are dequantized INT8, 0..1."""
-        return sum(node.macs for node in self.nodes if node.int8) / max(self.macs, 1)
+        return self.share_of("int8")
+
+    def share_of(self, precision: Precision) -> float:
+        """The part of `macs` that is computed in one precision, 0..1."""
+        found = sum(node.macs for node in self.nodes if node.precision == precision)
+        return found / max(self.macs, 1)
 
     @property
     def parameters(self) -> int:
@@ -90,21 +105,22 @@ def graph_macs(model: onnx.ModelProto) -> GraphCost:
         ExportError: shapes cannot be inferred, or one that is needed is not static.
 
     """
-    tensors = _Tensors(_inlined(model))
+    return graph_cost(Tensors(inlined(model)))
+
+
+def graph_cost(tensors: Tensors) -> GraphCost:
+    """The same of a graph that is inlined and inferred already."""
     return GraphCost(tuple(_costs(tensors)))
 
 
-class _Tensors:
-    """Shapes and types of every tensor of a graph, and which are stored or dequantized."""
+class Tensors:
+    """Shapes and types of every tensor of an `inlined` graph, and which are stored or quantized."""
 
     def __init__(self, model: onnx.ModelProto) -> None:
         graph = model.graph
         self.nodes = graph.node
         self.stored: dict[str, Shape] = {t.name: tuple(t.dims) for t in graph.initializer}
-        self.half = {t.name for t in graph.initializer if t.data_type == onnx.TensorProto.FLOAT16}
-        self.dequantized = {
-            name for n in graph.node if n.op_type == "DequantizeLinear" for name in n.output
-        }
+        self.types: dict[str, int] = {t.name: t.data_type for t in graph.initializer}
         self.shapes: dict[str, Shape] = dict(self.stored)
         for value in (*graph.input, *graph.value_info, *graph.output):
             self._add(value)
@@ -114,13 +130,31 @@ class _Tensors:
                 node.input and all(name in self.stored for name in node.input)
             ):
                 self.stored.update({name: self.shapes.get(name, ()) for name in node.output})
+        self.quantized: dict[str, Precision] = {}
+        for node in graph.node:
+            self._add_quantized(node)
 
     def _add(self, value: onnx.ValueInfoProto) -> None:
         kind = value.type.tensor_type
-        if kind.elem_type == onnx.TensorProto.FLOAT16:
-            self.half.add(value.name)
+        self.types[value.name] = kind.elem_type
         if kind.HasField("shape") and all(d.HasField("dim_value") for d in kind.shape.dim):
             self.shapes[value.name] = tuple(d.dim_value for d in kind.shape.dim)
+
+    def _add_quantized(self, node: onnx.NodeProto) -> None:
+        """What is dequantized stays so through moves of its values."""
+        source = node.input[0] if node.input else ""
+        found = self.quantized.get(source) if node.op_type in _MOVES else None
+        if node.op_type == "DequantizeLinear":
+            found = QUANTIZED.get(self.types.get(source, 0))
+        if found is not None:
+            self.quantized[node.output[0]] = found
+
+    def precision(self, node: onnx.NodeProto) -> Precision:
+        """What a product is computed in."""
+        factors = {self.quantized.get(name) for name in node.input[:2]}
+        if len(factors) == 1 and (found := factors.pop()) is not None:
+            return found
+        return "fp16" if self.types.get(node.output[0]) == TensorProto.FLOAT16 else "fp32"
 
     def shape(self, node: onnx.NodeProto, name: str) -> Shape:
         """The static shape of one tensor of a node."""
@@ -132,10 +166,20 @@ class _Tensors:
         return self.shapes[name]
 
 
-def _inlined(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model without local functions, every shape that can be inferred filled in."""
+def inlined(model: onnx.ModelProto, keep_operators: bool = False) -> onnx.ModelProto:
+    """The model without local functions, every shape that can be inferred filled in.
+
+    Args:
+        model: left alone.
+        keep_operators: leave the `maskrt` operators as nodes, which plugins compute.
+
+    Raises:
+        ExportError: shapes cannot be inferred.
+
+    """
+    kept = [(f.domain, f.name) for f in model.functions if keep_operators and f.domain == DOMAIN]
     try:
-        flat = inliner.inline_local_functions(model) if model.functions else model
+        flat = inliner.inline_selected_functions(model, kept, exclude=True)
         return shape_inference.infer_shapes(flat, data_prop=True)
     except (shape_inference.InferenceError, RuntimeError, ValueError) as err:
         raise ExportError(
@@ -144,7 +188,7 @@ def _inlined(model: onnx.ModelProto) -> onnx.ModelProto:
         ) from err
 
 
-def _costs(tensors: _Tensors) -> Iterator[NodeCost]:
+def _costs(tensors: Tensors) -> Iterator[NodeCost]:
     """One cost per multiplying node; a weight that several nodes share counts once."""
     counted: set[str] = set()
     for node in tensors.nodes:
@@ -160,34 +204,33 @@ def _costs(tensors: _Tensors) -> Iterator[NodeCost]:
             parameters=sum(prod(tensors.shape(node, name)) for name in own),
             weighted=any(name in tensors.stored for name in node.input[:2]),
             output_shape=tensors.shape(node, node.output[0]),
-            half=node.output[0] in tensors.half,
-            int8=tensors.dequantized.issuperset(node.input[:2]),
+            precision=tensors.precision(node),
         )
 
 
-def _conv_macs(tensors: _Tensors, node: onnx.NodeProto) -> int:
+def _conv_macs(tensors: Tensors, node: onnx.NodeProto) -> int:
     # The weight is (Cout, Cin / groups, kernel...): each output reads all but its first axis.
     weight = tensors.shape(node, node.input[1])
     return prod(tensors.shape(node, node.output[0])) * prod(weight[1:])
 
 
-def _conv_transpose_macs(tensors: _Tensors, node: onnx.NodeProto) -> int:
+def _conv_transpose_macs(tensors: Tensors, node: onnx.NodeProto) -> int:
     # The weight is (Cin, Cout / groups, kernel...): each input pixel writes all but its first axis.
     weight = tensors.shape(node, node.input[1])
     return prod(tensors.shape(node, node.input[0])) * prod(weight[1:])
 
 
-def _gemm_macs(tensors: _Tensors, node: onnx.NodeProto) -> int:
+def _gemm_macs(tensors: Tensors, node: onnx.NodeProto) -> int:
     transposed = any(a.name == "transA" and a.i for a in node.attribute)
     contracted = tensors.shape(node, node.input[0])[0 if transposed else 1]
     return prod(tensors.shape(node, node.output[0])) * contracted
 
 
-def _matmul_macs(tensors: _Tensors, node: onnx.NodeProto) -> int:
+def _matmul_macs(tensors: Tensors, node: onnx.NodeProto) -> int:
     return prod(tensors.shape(node, node.output[0])) * tensors.shape(node, node.input[0])[-1]
 
 
-_MACS: dict[str, Callable[[_Tensors, onnx.NodeProto], int]] = {
+_MACS: dict[str, Callable[[Tensors, onnx.NodeProto], int]] = {
     "Conv": _conv_macs,
     "ConvTranspose": _conv_transpose_macs,
     "Gemm": _gemm_macs,

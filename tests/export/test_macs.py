@@ -29,7 +29,7 @@ def test_convolution_counts_every_output_times_its_taps() -> None:
     assert node.parameters == 8 * 3 * 3 * 3 + 8
     assert node.output_shape == (2, 8, 5, 6)
     assert node.weighted
-    assert not node.half
+    assert node.precision == "fp32"
 
 
 def test_transposed_convolution_counts_every_input_times_its_taps() -> None:
