@@ -55,26 +55,31 @@ class Hop:
         return not self.failures
 
 
-def check_gates(parity: Parity, precision: Precision) -> list[str]:
+def check_gates(parity: Parity, precision: Precision, allowed: float | None = None) -> list[str]:
     """The gates a hop fails, as sentences; empty when it passes.
+
+    `allowed` points of change take the place of the precision's own.
 
     FP32: AP, or AR@10, AR@100 and AR@1000, of box and mask change at most 0.1 points each, and at
     least 99.5 % matched at IoU 0.95. FP16 and INT8: each at most 0.3 points, and 60 % matched. All:
     at most 5 % excused, no class lost, no impossible number. What was not measured has not passed.
     """
     return [
-        *_changed(parity, precision),
+        *_changed(parity, precision, CHANGE_GATE[precision] if allowed is None else allowed),
         *_unmatched(parity, precision),
         *_unsound(parity),
     ]
 
 
-def undecided_changes(parity: Parity, precision: Precision) -> list[str]:
+def undecided_changes(
+    parity: Parity, precision: Precision, allowed: float | None = None
+) -> list[str]:
     """Where a change's interval is wider than its gate, and about how many pictures would do.
 
-    Half an interval shrinks with the square root of the number of pictures.
+    Half an interval shrinks with the square root of the number of pictures. `allowed` as in
+    `check_gates`.
     """
-    allowed = CHANGE_GATE[precision]
+    allowed = CHANGE_GATE[precision] if allowed is None else allowed
     sentences = []
     for name, interval in parity.intervals.items():
         half = 0.0 if interval is None else (interval[1] - interval[0]) / 2
@@ -93,8 +98,8 @@ def make_hop(reference: str, candidate: str, precision: Precision, parity: Parit
     return Hop(reference, candidate, precision, parity, tuple(failures), tuple(undecided))
 
 
-def _changed(parity: Parity, precision: Precision) -> list[str]:
-    allowed, failures = CHANGE_GATE[precision], []
+def _changed(parity: Parity, precision: Precision, allowed: float) -> list[str]:
+    failures = []
     for name, change in parity.changes.items():
         if change is None:
             failures.append(f"{name} was not measured on both; {precision} needs the change.")

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+import numpy.typing as npt
 
 from ..coco.accuracy import Kind
 from ..coco.matches import Matches
@@ -18,6 +19,8 @@ Interval = tuple[float, float]
 """Both ends, in points."""
 Intervals = dict[str, dict[str, Interval | None]]
 """By kind, then by name: {"box": {"AP": (-0.2, 0.1)}, "mask": {...}}."""
+
+Changes = npt.NDArray[np.float64]
 
 RESAMPLES = 1000
 ENDS = (2.5, 97.5)
@@ -35,21 +38,38 @@ def change_intervals(
         candidate: its matches, of the same metric.
         seed: of the sets of pictures.
     """
-    return {kind: _intervals(reference[kind], candidate[kind], seed) for kind in reference}
+    changes = resampled_changes(reference, candidate, seed)
+    return {
+        kind: {
+            name: _ends(sets) if reference[kind].pictures >= MIN_PICTURES else None
+            for name, sets in by_name.items()
+        }
+        for kind, by_name in changes.items()
+    }
 
 
-def _intervals(reference: Matches, candidate: Matches, seed: int) -> dict[str, Interval | None]:
+def resampled_changes(
+    reference: Mapping[Kind, Matches], candidate: Mapping[Kind, Matches], seed: int = 0
+) -> dict[Kind, dict[str, Changes]]:
+    """Each change in `RESAMPLES` sets of as many pictures, the same sets for every kind and name.
+
+    Returns:
+        By kind and name, (RESAMPLES,) in points; NaN where a set holds no object.
+    """
+    return {kind: _resampled(reference[kind], candidate[kind], seed) for kind in reference}
+
+
+def _resampled(reference: Matches, candidate: Matches, seed: int) -> dict[str, Changes]:
     pictures = reference.pictures
     sets = np.random.default_rng(seed).multinomial(
         pictures, np.full(pictures, 1.0 / pictures), size=RESAMPLES
     )
     weights = sets.astype(np.float64)  # how often each picture is in each set
     before, after = reference.resampled(weights), candidate.resampled(weights)
-    enough = pictures >= MIN_PICTURES
-    return {name: _ends(after[name] - before[name]) if enough else None for name in before}
+    return {name: after[name] - before[name] for name in before}
 
 
-def _ends(changes: np.typing.NDArray[np.float64]) -> Interval | None:
+def _ends(changes: Changes) -> Interval | None:
     known = changes[np.isfinite(changes)]  # a set may hold no object
     if not known.size:
         return None
