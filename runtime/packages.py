@@ -25,7 +25,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "onnxscript": ("export", "demo"),
     "prometheus_client": ("serve",),
     "pyarrow": ("shards", "ray"),
-    "pycocotools": ("cpu", "train", "openvino", "gpu", "onnxruntime-gpu", "demo"),
+    "pycocotools": (*("cpu", "train", "openvino", "gpu", "onnxruntime-gpu", "demo", "serve"),),
     "python_multipart": ("serve",),
     "ray": ("ray",),
     "rich": (*("cpu", "engines", "export", "train", "openvino", "gpu", "onnxruntime-gpu", "demo"),),

@@ -7,6 +7,7 @@ from typing import Literal
 import cv2
 import numpy as np
 import numpy.typing as npt
+import pycocotools.mask  # noqa: F401 (run lengths need it: told at the start, not at a picture)
 from pydantic import BaseModel
 
 from ...runtime.pictures.preprocess import Image
