@@ -6,7 +6,7 @@ import contextlib
 import io
 import json
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from maskrt.cli.main import main
+from maskrt.tools.page.chromium import Browser, browser, chromium_path
 
 RECIPE = "lsc_mask_rcnn_tiny"
 NARROW = (
@@ -131,6 +132,16 @@ def maskrt(capsys: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
         return Ran(code, *capsys.readouterr())
 
     return run
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """A headless Chromium, where there is one."""
+    path = chromium_path()
+    if path is None:
+        pytest.skip("no Chromium on this machine")
+    with browser(path) as opened:
+        yield opened
 
 
 @dataclass(frozen=True)

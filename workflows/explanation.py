@@ -72,8 +72,8 @@ def _drawn(
     image_ids: Sequence[int],
     out: Path,
 ) -> tuple[str, ...]:
-    from ..eval.report.pictures import compared_jpeg
-    from ..runtime.files import write_bytes
+    from ..eval.report.compared import compared_picture
+    from ..runtime.results.drawing import write_picture
 
     out.mkdir(parents=True, exist_ok=True)
     sides = (reference, candidate)
@@ -85,7 +85,7 @@ def _drawn(
         record = data.images[place]
         found = [side.predictions[place] for side in sides]
         path = out / f"{rank}-{record.path.stem}.jpg"
-        write_bytes(path, compared_jpeg(record, found, names, candidate.contract.class_names))
+        write_picture(path, compared_picture(record, found, names, candidate.contract.class_names))
         written.append(str(path))
     return tuple(written)
 

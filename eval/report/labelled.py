@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from ..coco.data import CocoData
-from .pictures import truth_jpeg
+from .pictures import labelled_picture
 from .rendering import rendered
-from .samples import Sample, in_words
 
 _NOTE = (
     "At even distances through the split, as the reader gives them: one colour a class, boxes and "
@@ -26,12 +25,7 @@ def labelled_page(data: CocoData, count: int) -> tuple[str, int]:
         InputError: a picture is broken.
     """
     steps = np.linspace(0, len(data.images) - 1, min(count, len(data.images)))
-    samples = []
-    for place in steps.round().astype(int).tolist():
-        record = data.images[place]
-        jpeg, objects = truth_jpeg(data, record)
-        title = f"{record.path.name} ({record.image_id})"
-        samples.append(Sample(title, jpeg, in_words(objects)))
+    pictures = [labelled_picture(data, data.images[place]) for place in steps.round().astype(int)]
     title = f"{data.folder.name}: {data.split}"
-    page = rendered("labelled.html", title=title, told=data.told, note=_NOTE, samples=samples)
-    return page, len(samples)
+    page = rendered("labelled.html", title=title, told=data.told, note=_NOTE, pictures=pictures)
+    return page, len(pictures)

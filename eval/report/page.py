@@ -1,9 +1,9 @@
 """One run as three files: `report.html`, its tables as `report.md`, and `report.json`.
 
-The page is for people, self-contained, the JSON for programs. The page loads nothing: pictures are
-data URIs, figures inline SVG, no script. Every text goes through Jinja2's autoescape, because class
-and file names come from users. The JSON holds the same values with all raw samples, so that any
-figure can be made again.
+The page is for people, the JSON for programs. The page is one file that loads nothing: pictures are
+data URIs, figures inline SVG, scripts its own. Every text goes through Jinja2's autoescape, because
+class and file names come from users. The JSON holds the same values with all raw samples, so that
+any figure can be made again.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ _SCOPE_TITLES = {
 }
 _PICTURE_NOTES: dict[Metric, str] = {
     "AP": (
-        f"Left: predicted, score {SHOWN_SCORE} and more; right: ground truth. One colour per class."
+        f"Predicted, score {SHOWN_SCORE} and more, beside the ground truth. One colour per class."
     ),
     "AR": (
-        f"Left: of the best {MATCHED_PROPOSALS} proposals the one that covers each object best, "
-        f"with its mask IoU, where that is at least {MATCHED_IOU}; right: ground truth. One colour "
-        "per object."
+        f"Of the best {MATCHED_PROPOSALS} proposals the one that covers each object best, with its "
+        f"mask IoU, where that is at least {MATCHED_IOU}, beside the ground truth. One colour per "
+        "object."
     ),
 }
 
@@ -55,7 +55,7 @@ class Figure:
 
     title: str
     svg: str
-    """Of our own making: it goes onto the page as it is."""
+    """Of our own making, names in it escaped by matplotlib: it goes onto the page as it is."""
 
 
 @dataclass(frozen=True)
@@ -162,6 +162,7 @@ def report_html(report: Report) -> str:
     """The page as one string that refers to nothing outside itself."""
     return rendered(
         "report.html",
+        title=report.title,
         report=report,
         failed=[hop for hop in report.hops if hop.failures],
         tables=report_tables(report),
@@ -172,47 +173,35 @@ def report_html(report: Report) -> str:
     )
 
 
-def _curves(accuracies: Sequence[Accuracy]) -> list[dict[str, Any]]:
+def _curves(accuracies: Sequence[Accuracy]) -> list[Figure]:
     """Recall over IoU for 10, 100 and 1000 proposals, where there are proposals."""
-    from markupsafe import Markup
-
     shown = [accuracy for accuracy in accuracies if accuracy.recalls]
     names = GATED["AR"] if shown else ()
     return [
-        {
-            "title": f"Best {name.partition('@')[2]} proposals",
-            "svg": Markup(recall_plot(shown, name)),
-        }
+        Figure(f"Best {name.partition('@')[2]} proposals", recall_plot(shown, name))
         for name in names
     ]
 
 
 def _pictures(pictures: Sequence[Picture]) -> list[dict[str, Any]]:
-    """The pairs of each network with the sentence that explains them, instances first."""
+    """The pictures of each network with the sentence that explains them, instances first."""
     networks = dict.fromkeys((picture.metric, picture.network) for picture in pictures)
     return [
         {
             "network": network,
             "note": _PICTURE_NOTES[metric],
-            "pairs": [p for p in pictures if (p.metric, p.network) == (metric, network)],
+            "pictures": [p for p in pictures if (p.metric, p.network) == (metric, network)],
         }
         for metric, network in sorted(networks, key=lambda key: [*_PICTURE_NOTES].index(key[0]))
     ]
 
 
-def _plots(latency: Bench | None) -> list[dict[str, Any]]:
-    from markupsafe import Markup
-
+def _plots(latency: Bench | None) -> list[Figure]:
     if latency is None:
         return []
     offered = [s for s in SCOPES if any(s in b.samples_ms for b in latency.backends)]
-    # Our own SVG: matplotlib has escaped the names in it, so it goes onto the page as it is.
-    figures = [
-        {"title": _SCOPE_TITLES[scope], "svg": Markup(latency_plot(latency, scope))}
-        for scope in offered
-    ]
-    phases = {"title": "Where the pipeline's time goes", "svg": Markup(phase_plot(latency))}
-    return [*figures, phases]
+    figures = [Figure(_SCOPE_TITLES[scope], latency_plot(latency, scope)) for scope in offered]
+    return [*figures, Figure("Where the pipeline's time goes", phase_plot(latency))]
 
 
 def _environment_rows(environment: dict[str, Any]) -> list[tuple[str, str]]:

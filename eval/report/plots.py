@@ -8,6 +8,7 @@ Figures are narrow and names stand above their bars, so that a phone shows them 
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,8 @@ from ..timing.latency import PHASES, BackendLatency, Bench
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+_UNUSED_ID = re.compile(r' id="[\w.]+_\d+"')
+"""Of groups ("axes_1"), which nothing refers to and every figure of a page would have again."""
 INK = "#010203"  # replaced by currentColor; no other mark uses it
 HUES = ("#4c8eda", "#e0803a", "#43a66b", "#c95d8b", "#8b7bd8", "#b59a2b")
 _PHASE_HUES = dict(zip(PHASES, ("#43a66b", "#4c8eda", "#e0803a"), strict=True))
@@ -151,4 +154,5 @@ def svg_text(figure: Any, salt: str) -> str:
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": salt, "font.size": 10}):
         figure.savefig(text, format="svg", metadata=silent)
     svg = text.getvalue()
-    return svg[svg.index("<svg") :].replace(INK, "currentColor")
+    svg = _UNUSED_ID.sub("", svg[svg.index("<svg") :])
+    return svg.replace(INK, "currentColor")

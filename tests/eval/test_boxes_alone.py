@@ -92,9 +92,11 @@ def test_pictures_show_boxes(predict, truth_rows, data):
     whole = predict(truth_rows)
     (alone, *_) = example_pictures(data, without_masks(whole), data.class_names)
     (masked, *_) = example_pictures(data, whole, data.class_names)
-    assert alone.predicted == masked.predicted > 0
-    assert alone.truth_jpeg == masked.truth_jpeg
-    assert alone.prediction_jpeg != masked.prediction_jpeg
+    assert alone.views[1] == masked.views[1]
+    boxes, masks = (picture.views[0].overlays for picture in (alone, masked))
+    assert [one.box for one in boxes] == [one.box for one in masks] != []
+    assert not any(one.outline for one in boxes)
+    assert all(one.outline for one in masks)
 
 
 def test_instances_without_masks_draw_and_say_so(detecting):

@@ -63,5 +63,4 @@ def test_the_report_holds_what_was_measured(demo: Any) -> None:
     assert {f"{name}-fp32.onnx" for name in SHIPPED} <= set(rows)
     html = page.read_text()
     assert all(name in html for name in (*SHIPPED, *rows))
-    assert "<script" not in html
     assert page.with_suffix(".md").read_text().startswith("# maskrt demo")

@@ -19,13 +19,8 @@ from ...eval import (
     write_report,
 )
 from ...eval.report.page import Figure
-from ...eval.report.samples import (
-    Sample,
-    evaluation_section,
-    sample_of,
-    samples_page,
-    without_later,
-)
+from ...eval.report.pictures import Picture, given_picture
+from ...eval.report.samples import evaluation_section, samples_page, without_later
 from ...runtime.errors import InputError
 from ...runtime.files import write_error, write_text
 from ..data.batches import Batch
@@ -99,11 +94,11 @@ class Pages:
         write_report(report, self._out / REPORT)
 
 
-def _samples(batches: Iterable[Batch], class_names: Sequence[str]) -> Iterator[Sample]:
+def _samples(batches: Iterable[Batch], class_names: Sequence[str]) -> Iterator[Picture]:
     for batch in batches:
         sizes = batch.image_sizes.tolist()
         for place, (height, width) in enumerate(sizes):
-            yield sample_of(
+            yield given_picture(
                 f"picture {batch.image_ids[place]}",
                 batch.images[place, :height, :width].numpy(),
                 batch.boxes[place].numpy(),
