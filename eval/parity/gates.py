@@ -15,11 +15,13 @@ pictures could have decided otherwise.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 from ...runtime.contract import Precision
 from .comparison import LOST_FROM, MATCH_IOU, SCORE_FLOOR, Parity
+from .intervals import Interval
 
 CHANGE_GATE = {"fp32": 0.1, "fp16": 0.3, "int8": 0.3}
 """Greatest |AP change| or |AR change| in points, each; MLPerf's 99 % rule is far looser."""
@@ -71,23 +73,26 @@ def check_gates(parity: Parity, precision: Precision, allowed: float | None = No
     ]
 
 
-def undecided_changes(
-    parity: Parity, precision: Precision, allowed: float | None = None
-) -> list[str]:
-    """Where a change's interval is wider than its gate, and about how many pictures would do.
+def undecided_changes(parity: Parity, precision: Precision) -> list[str]:
+    """Where a change's interval is wider than its gate, and about how many pictures would do."""
+    return undecided(parity.intervals, parity.images, CHANGE_GATE[precision], precision)
 
-    Half an interval shrinks with the square root of the number of pictures. `allowed` as in
-    `check_gates`.
+
+def undecided(
+    intervals: Mapping[str, Interval | None], pictures: int, allowed: float, gate: str
+) -> list[str]:
+    """The same of intervals by name, under a gate of any name.
+
+    Half an interval shrinks with the square root of the number of pictures.
     """
-    allowed = CHANGE_GATE[precision] if allowed is None else allowed
     sentences = []
-    for name, interval in parity.intervals.items():
+    for name, interval in intervals.items():
         half = 0.0 if interval is None else (interval[1] - interval[0]) / 2
         if half > allowed:
-            needed = _rounded_up(parity.images * (half / allowed) ** 2)
+            needed = _rounded_up(pictures * (half / max(allowed, 0.01)) ** 2)
             sentences.append(
-                f"{name} is known to ±{half:.2f} points on {parity.images} pictures, and "
-                f"{precision} allows {allowed}: about {needed:,} would decide it."
+                f"{name} is known to ±{half:.2f} points on {pictures} pictures, and "
+                f"{gate} allows {allowed:g}: about {needed:,} would decide it."
             )
     return sentences
 
