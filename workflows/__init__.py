@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .data import check_data, draw_data, load_data, show_data
     from .demo import run_demo
     from .deployment import export_checkpoint
+    from .floors import floors_of_file
     from .inspection import inspect_file
     from .latency.bench import bench_models
     from .measure import evaluate
@@ -62,6 +63,7 @@ __all__ = [
     "evaluate_on_ray",
     "evaluate_shard",
     "export_checkpoint",
+    "floors_of_file",
     "import_checkpoint",
     "inspect_file",
     "load",
@@ -103,6 +105,7 @@ _MODULES = {
     "evaluate_on_ray": ".sharding.on_ray",
     "evaluate_shard": ".sharding.evaluation",
     "export_checkpoint": ".deployment",
+    "floors_of_file": ".floors",
     "import_checkpoint": "..train.weights.import_weights",
     "inspect_file": ".inspection",
     "load": ".open",

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..arguments import Arguments, Result, add_verb
+from ..output import print_tables
 
 if TYPE_CHECKING:
     from ...runtime.contract import Contract
     from ...runtime.sidecar import Fingerprint
+    from ...workflows.floors import FileFloors
     from ...workflows.inspection import BundleFacts, CheckpointFacts, EngineFacts, OnnxFacts
 
 TOP_OPERATORS = 10
@@ -21,6 +23,19 @@ def add(verbs: Any) -> None:
     text = "what an artefact is: contract, parameters, MACs, layers"
     sub = add_verb(verbs, "inspect", text, run)
     sub.add_argument("file", type=Path)
+    sub.add_argument(
+        "--gpu",
+        metavar="NAMES",
+        help="the least time that an ONNX file needs on GPUs of these names or YAML files, "
+        "separated by commas, e.g. l4,h100",
+    )
+    sub.add_argument(
+        "--operators",
+        choices=["portable", "plugin"],
+        default="portable",
+        help="with --gpu: count the operators' bodies, or what a plugin moves",
+    )
+    sub.add_argument("--tf32", action="store_true", help="with --gpu: FP32 products run in TF32")
 
 
 def run(arguments: Arguments) -> Result:
@@ -29,13 +44,25 @@ def run(arguments: Arguments) -> Result:
     from ...workflows.inspection import BundleFacts, CheckpointFacts
 
     facts = inspect_file(arguments.file)
+    floors = _floors(arguments)
     if isinstance(facts, CheckpointFacts):
         _print_checkpoint(facts)
     elif isinstance(facts, BundleFacts):
         _print_bundle(facts)
     else:
         _print_graph(facts)
-    return facts.to_json()
+    for file in floors:
+        print_tables(file.tables)
+    return {**facts.to_json(), **({"floors": [f.to_json() for f in floors]} if floors else {})}
+
+
+def _floors(arguments: Arguments) -> tuple[FileFloors, ...]:
+    """One for each graph; none unless a GPU is named."""
+    from ...workflows import floors_of_file
+
+    if arguments.gpu is None:
+        return ()
+    return floors_of_file(arguments.file, arguments.gpu, arguments.operators, tf32=arguments.tf32)
 
 
 def _print_bundle(facts: BundleFacts) -> None:

@@ -43,6 +43,11 @@ class KernelWork:
     macs: int
     moved: Moved
 
+    @property
+    def kind(self) -> str:
+        """The operator, "MaskrtRoiAlign: MatMul" within a body."""
+        return f"{self.operator}: {self.op_type}" if self.operator else self.op_type
+
 
 @dataclass(frozen=True)
 class NodeFloor:

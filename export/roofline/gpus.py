@@ -16,6 +16,7 @@ import yaml
 from ...runtime.errors import InputError, first_line
 from ...runtime.files import require_file
 from ...runtime.json_values import decoded
+from ...train.recipes.recipe import MOST_BYTES, YAML_ERRORS
 
 DATA_SHEETS = Path(__file__).with_name("data_sheets.yaml")
 PRECISIONS = ("fp32", "tf32", "fp16", "int8", "fp8")
@@ -102,13 +103,15 @@ def _gpus(name: str) -> tuple[Gpu, ...]:
 
 def _rows(path: Path) -> dict[str, Gpu]:
     try:
+        if path.stat().st_size > MOST_BYTES:
+            raise ValueError(f"more than {MOST_BYTES} bytes")
         raw: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
         if not isinstance(raw, dict) or not raw:
             raise ValueError("no rows")
         rows = {str(key): decoded(Gpu, row, str(key)) for key, row in raw.items()}
         for key, row in rows.items():
             _check(key, row)
-    except (yaml.YAMLError, OSError, ValueError, RecursionError) as err:
+    except (*YAML_ERRORS, OSError) as err:
         raise InputError(
             f"{path}: no figures of GPUs ({first_line(err)}); expected rows with name, tera_ops, "
             "bandwidth_gb_s, l2_mib and source. Copy one of export/roofline/data_sheets.yaml."

@@ -149,6 +149,8 @@ def test_inspect_tells_of_every_graph(maskrt: Run, bundle: Path) -> None:
     assert [g["contract"]["canvas_hw"] for g in ran.json["graphs"]] == [[48, 80], [80, 48]]
     assert "shared weights" in ran.out
     assert maskrt("inspect", bundle / INDEX).code == 0
+    floors = maskrt("inspect", bundle, "--gpu", "t4", "--json").json["floors"]
+    assert [Path(file["file"]).name for file in floors] == ["48x80.onnx", "80x48.onnx"]
 
 
 def test_build_makes_a_bundle_of_engines(maskrt: Run, bundle: Path, tmp_path: Path) -> None:

@@ -253,12 +253,28 @@ def _read_weights(name: str) -> Callable[[Path], object]:
     return read
 
 
+def _write_gpus(folder: Path) -> Path:
+    path = folder / "a.yaml"
+    path.write_text(
+        "mine:\n  name: Mine\n  tera_ops: {fp32: 8.1, fp16: 65, int8: 130}\n"
+        "  bandwidth_gb_s: 320\n  l2_mib: 4\n  source: a data sheet\n"
+    )
+    return path
+
+
+def _read_gpus(folder: Path) -> object:
+    from ...export.roofline.gpus import gpus_named
+
+    return gpus_named(str(folder / "a.yaml"))
+
+
 READERS: dict[str, Reader] = {
     "onnx": Reader(_write_onnx, _read_onnx, mutated_bytes),
     "contract": Reader(_write_contract, _read_contract, mutated_json),
     "bundle": Reader(_write_bundle, _read_bundle, mutated_json),
     "sidecar": Reader(_write_sidecar, _read_sidecar, mutated_json),
     "precision": Reader(_write_precision, _read_precision, mutated_json),
+    "gpus": Reader(_write_gpus, _read_gpus, mutated_bytes),
     "caffe": Reader(_write_caffe, _read_caffe, mutated_bytes),
     "pickle": Reader(_write_pickle, _read_weights("a.pkl"), mutated_bytes),
     "torch": Reader(_write_torch, _read_weights("a.pth"), mutated_bytes),
