@@ -11,6 +11,7 @@ from onnx import helper
 
 DOMAIN = "maskrt"
 DOMAIN_VERSION = 1
+STANDARD_DOMAINS = ("", "ai.onnx")
 MIN_OPSET = 17
 # Functions in a model exist since IR version 8 (attribute defaults, since 9, are not used).
 MIN_IR_VERSION = 8

@@ -39,10 +39,10 @@ def to_fp16(model: onnx.ModelProto, keep_fp32: Sequence[str] = ()) -> onnx.Model
     source = onnx.ModelProto()
     source.CopyFrom(model)
     lift_constants(source.graph)
-    graph = TypedGraph(_checked(source, "FP32 model"))
+    graph = TypedGraph(checked(source, "FP32 model"))
     half = _half_nodes(graph, _kept(graph, keep_fp32))
     result = write_mixed(graph, half)
-    return _checked(result, "FP16 model")
+    return checked(result, "FP16 model")
 
 
 def half_node_share(model: onnx.ModelProto) -> float:
@@ -60,7 +60,7 @@ def _kept(graph: TypedGraph, keep_fp32: Sequence[str]) -> set[int]:
     """The nodes that `keep_fp32` names; every entry must name one."""
     kept: set[int] = set()
     for entry in keep_fp32:
-        found = {i for i, node in enumerate(graph.nodes) if _names(entry, node)}
+        found = {i for i, node in enumerate(graph.nodes) if is_named(entry, node)}
         if not found:
             known = {".".join(scope_of(node).split(".")[:2]) for node in graph.nodes} - {""}
             raise ExportError(
@@ -72,7 +72,7 @@ def _kept(graph: TypedGraph, keep_fp32: Sequence[str]) -> set[int]:
     return kept
 
 
-def _names(entry: str, node: onnx.NodeProto) -> bool:
+def is_named(entry: str, node: onnx.NodeProto) -> bool:
     """Whether an entry of `keep_fp32` is a node's name, operator or part of its module path."""
     return entry in (node.name, node.op_type) or f".{entry}." in f".{scope_of(node)}."
 
@@ -131,7 +131,7 @@ def _reaching_layers(graph: TypedGraph, half: set[int], lines: dict[int, PolicyL
     return reaching
 
 
-def _checked(model: onnx.ModelProto, what: str) -> onnx.ModelProto:
+def checked(model: onnx.ModelProto, what: str) -> onnx.ModelProto:
     """The model with every type and shape inferred, once the ONNX checker has passed it."""
     for node in model.graph.node:
         if any(a.type in (a.GRAPH, a.GRAPHS) for a in node.attribute):

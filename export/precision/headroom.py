@@ -7,9 +7,10 @@ GPU; how much room below it is enough depends on how far other pictures are from
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,10 +18,10 @@ import onnx
 import onnxruntime as ort
 from onnx import TensorProto, helper
 
-from ...runtime.contract import contract_from_metadata
+from ...runtime.contract import Contract, contract_from_metadata
 from ...runtime.pictures.preprocess import place_on_canvas
 from ..typed_graph import scope_of
-from .emulation import ROUND_TO_HALF, emulated, load_fp16
+from .emulation import ROUND_TO_HALF, emulated, load_typed
 from .mixed_graph import HALF_MAX
 
 WORST = 5
@@ -36,6 +37,18 @@ class Peak:
     """Module path as `maskrt bisect` names it, or the tensor where no module made it."""
     share: float
     """Largest |x| / 65504; 1 and more overflows."""
+
+
+@dataclass(frozen=True)
+class TensorPeak:
+    """The largest value of one FP16 tensor."""
+
+    node: str
+    """Name of the node that makes it."""
+    name: str
+    """As `Peak`'s."""
+    share: float
+    """As `Peak`'s."""
 
 
 @dataclass(frozen=True)
@@ -73,31 +86,57 @@ def measure_headroom(path: Path, pictures: Sequence[npt.NDArray[np.uint8]]) -> H
         ContractError: its contract is unreadable.
         ExportError: something in it is not as `to_fp16` writes it.
     """
-    model = load_fp16(path)
+    model = load_typed(path)
     contract = contract_from_metadata({e.key: e.value for e in model.metadata_props}, str(path))
-    watched, names = _watched(emulated(model))
-    if not names:
-        return Headroom(len(pictures), 0, ())
+    peaks = tensor_peaks(model, _batches(pictures, contract))
+    return Headroom(len(pictures), len(peaks), _worst(peaks))
+
+
+def tensor_peaks(
+    model: onnx.ModelProto, feeds: Iterable[Mapping[str, npt.NDArray[Any]]]
+) -> tuple[TensorPeak, ...]:
+    """The largest value of each FP16 tensor of a typed model over some runs in FP32.
+
+    Args:
+        model: as `to_fp16` or `to_mixture` writes it.
+        feeds: the inputs of each run, by name.
+
+    Raises:
+        ExportError: something in it is not as `to_fp16` writes it.
+    """
+    watched, makers = _watched(emulated(model))
+    if not makers:
+        return ()
     session = ort.InferenceSession(watched.SerializeToString(), providers=["CPUExecutionProvider"])
-    peaks = np.zeros(len(names), np.float32)
+    peaks = np.zeros(len(makers), np.float32)
+    for inputs in feeds:
+        (found,) = session.run([PEAKS], dict(inputs))
+        peaks = np.maximum(peaks, found)
+    shares = (peaks / HALF_MAX).tolist()
+    return tuple(
+        TensorPeak(node, name, share) for (node, name), share in zip(makers, shares, strict=True)
+    )
+
+
+def _batches(
+    pictures: Sequence[npt.NDArray[np.uint8]], contract: Contract
+) -> Iterator[dict[str, npt.NDArray[Any]]]:
     for start in range(0, len(pictures), contract.batch):
         images, sizes = place_on_canvas(pictures[start : start + contract.batch], contract)
-        (found,) = session.run([PEAKS], {"images": images, "image_sizes": sizes})
-        peaks = np.maximum(peaks, found)
-    return Headroom(len(pictures), len(names), _worst(names, peaks / HALF_MAX))
+        yield {"images": images, "image_sizes": sizes}
 
 
-def _worst(names: Sequence[str], shares: npt.NDArray[np.float32]) -> tuple[Peak, ...]:
+def _worst(peaks: Sequence[TensorPeak]) -> tuple[Peak, ...]:
     """The fullest modules; one of several tensors is as full as its fullest."""
     by_name: dict[str, float] = {}
-    for name, share in zip(names, shares, strict=True):
-        by_name[name] = max(by_name.get(name, 0.0), float(share))
+    for peak in peaks:
+        by_name[peak.name] = max(by_name.get(peak.name, 0.0), peak.share)
     ordered = sorted(by_name.items(), key=lambda item: -item[1])
     return tuple(Peak(name, share) for name, share in ordered[:WORST])
 
 
-def _watched(copy: onnx.ModelProto) -> tuple[onnx.ModelProto, list[str]]:
-    """The model without its roundings and with the peak of each as output, and their names."""
+def _watched(copy: onnx.ModelProto) -> tuple[onnx.ModelProto, list[tuple[str, str]]]:
+    """The model without its roundings and with the peak of each as output; whose they are."""
     graph = copy.graph
     makers = {name: node for node in graph.node for name in node.output}
     names, peaks, added = [], [], []
@@ -105,7 +144,8 @@ def _watched(copy: onnx.ModelProto) -> tuple[onnx.ModelProto, list[str]]:
         if node.op_type != ROUND_TO_HALF:
             continue
         source, target = node.input[0], node.output[0]
-        names.append(scope_of(makers[source]) or target if source in makers else target)
+        maker = makers.get(source, node)
+        names.append((maker.name, scope_of(maker) or target if source in makers else target))
         node.op_type, node.domain = "Identity", ""
         added += [
             helper.make_node("Abs", [source], [f"{target}_abs"]),

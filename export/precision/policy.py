@@ -118,11 +118,28 @@ FOLLOWERS = _named("inputs")
 """What only moves or selects values: halves in, the same halves out."""
 BETWEEN_LAYERS = _named("inputs", "between")
 """What values pass through from one layer to the next."""
+SUMS = _ops("Add Sum")
+"""Where a layer's result meets a shortcut; layers fuse with them."""
 
 
 def is_layer(graph: TypedGraph, node: onnx.NodeProto) -> bool:
     """Whether a node is a layer with stored weights."""
     return node.op_type in LAYERS and graph.is_weighted(node)
+
+
+def reaches_layer(graph: TypedGraph, node: onnx.NodeProto) -> bool:
+    """Whether a node's result comes to a layer by moves, sums and Relus alone."""
+    waiting = list(node.output)
+    seen: set[int] = set()
+    while waiting:
+        for reader in graph.consumers.get(waiting.pop(), ()):
+            found = graph.nodes[reader]
+            if is_layer(graph, found):
+                return True
+            if found.op_type in BETWEEN_LAYERS and reader not in seen:
+                seen.add(reader)
+                waiting += found.output
+    return False
 
 
 def line_for(graph: TypedGraph, node: onnx.NodeProto) -> PolicyLine:

@@ -269,7 +269,7 @@ def test_fp32_export_and_the_file_itself_are_refused(lsc: Exported, tmp_path: Pa
     entry.value = entry.value.replace('"precision": "fp16"', '"precision": "fp32"')
     path = tmp_path / "a.onnx"
     onnx.save(model, path)
-    with pytest.raises(InputError, match="fp32 found; expected an fp16 export"):
+    with pytest.raises(InputError, match="fp32 found; expected an export in fp16, int8 or fp8"):
         write_emulated(path, tmp_path / "b.onnx")
     with pytest.raises(InputError, match="would replace the FP16 file itself"):
         write_emulated(lsc.fp16.path, lsc.fp16.path)
