@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,9 @@ from ..runtime.sessions.open import CHECKPOINT, ModelRef
 from ..runtime.sessions.ort_module import provider_trouble
 from ..runtime.sessions.ort_providers import CUDA
 from .data import draw_data, load_data, require_at_least_one
+from .graph_precision import precision_maps
+from .latency.findings import Findings, Opened, find_floor
+from .latency.floor import probes_for
 from .measure import measured, measured_hop
 from .open import load
 from .prediction import predict_sources
@@ -35,6 +39,8 @@ if TYPE_CHECKING:
     Say = Callable[[str], None]
 
 SHIPPED = ("lsc_mask_rcnn_tiny", "mask_rcnn_fpn_tiny", "fastmask_tiny")
+ENDS = ("fp32.onnx", "fp16.onnx", "fp16.engine")
+"""Of the files made from each."""
 SEED = 2026
 """Of the demo's val set; the shipped checkpoints were trained on seed 0."""
 TIMED_PICTURES = 16
@@ -97,7 +103,8 @@ def run_demo(out: Path, images: int = 60, *, on_step: Say = lambda line: None) -
     for name in SHIPPED:
         _one_network(CHECKPOINTS / f"{name}.safetensors", out, data, found, on_step)
     on_step("latency of all that runs here, interleaved")
-    report = _report(data, found, _timed(found.runnable, data))
+    latency, findings = _timed(found.runnable, data)
+    report = _report(data, found, latency, findings, _commands(out, folder, images))
     _draw_overlays(out / "pictures", found, data)
     return Demo(
         report=write_report(report, out / "report.html")[0],
@@ -114,11 +121,10 @@ def _one_network(checkpoint: Path, out: Path, data: CocoData, found: _Measured, 
     from ..engines.builder import build_engine
     from ..export.to_onnx import export
 
-    fp32, fp16 = (out / f"{checkpoint.stem}-{p}.onnx" for p in ("fp32", "fp16"))
+    fp32, fp16, engine = (out / f"{checkpoint.stem}-{end}" for end in ENDS)
     say(f"{checkpoint.stem}: export to ONNX (FP32, FP16), checked against torch")
     export(checkpoint, {"fp32": fp32, "fp16": fp16})
     runtime = _engine_runtime()
-    engine = out / f"{checkpoint.stem}-fp16.engine"
     say(f"{checkpoint.stem}: build {runtime} engine")
     found.builds.append(build_engine(fp16, engine, runtime))
     engines = [engine] if _has_gpu() and _opens(engine, found) else []
@@ -148,18 +154,29 @@ def _measure_chain(artefacts: list[Path], data: CocoData, found: _Measured) -> N
     found.predictions |= {p: m.predictions for p, m in zip(artefacts, chain, strict=True)}
 
 
-def _timed(paths: list[Path], data: CocoData) -> Bench:
+def _timed(paths: list[Path], data: CocoData) -> tuple[Bench, Findings]:
+    """Latency, and beside it how far it is from this machine's floor."""
     from ..eval import Candidate, bench, quick_options, read_record
 
-    pictures = [read_record(record) for record in data.images[:TIMED_PICTURES]]
+    pictures, findings = [read_record(r) for r in data.images[:TIMED_PICTURES]], Findings()
     with contextlib.ExitStack() as stack:
         opened = [
-            Candidate(path.name, stack.enter_context(load(path)), sha256_of(path)) for path in paths
+            Opened(p, Candidate(p.name, stack.enter_context(load(p)), sha256_of(p))) for p in paths
         ]
-        return bench(opened, pictures, quick_options())
+        candidates = [one.candidate for one in opened]
+        probes = probes_for(one.predictor.session.backend for one in candidates)
+        result = bench(candidates, pictures, quick_options(), peak_probes=probes)
+        find_floor(findings, opened, result)
+    return result, findings
 
 
-def _report(data: CocoData, found: _Measured, latency: Bench) -> Report:
+def _report(
+    data: CocoData,
+    found: _Measured,
+    latency: Bench,
+    findings: Findings,
+    commands: tuple[str, ...],
+) -> Report:
     from ..eval import Report, environment, example_pictures
 
     pictures = [
@@ -173,12 +190,36 @@ def _report(data: CocoData, found: _Measured, latency: Bench) -> Report:
         dataset=f"{len(data.images)} drawn val pictures (seed {SEED}), none seen in training.",
         environment=environment(_artefacts(found)),
         summary=(*_engines(found), *found.refused),
-        commands=("make demo",),
+        commands=commands,
         accuracy=tuple(found.accuracies),
         hops=tuple(found.hops),
         latency=latency,
+        precision=precision_maps(found.predictions),
+        tables=tuple(findings.tables),
+        details=findings.details,
         pictures=tuple(itertools.chain.from_iterable(pictures)),
     )
+
+
+def _commands(out: Path, folder: Path, images: int) -> tuple[str, ...]:
+    """All at once, and each step alone."""
+    drawn = ("--images", 1, "--val-images", images, "--seed", SEED)
+    steps: list[tuple[object, ...]] = [
+        ("demo", "--out", out, "--images", images),
+        ("data", "shapes", "--out", folder, *drawn),
+    ]
+    for name in SHIPPED:
+        fp32, fp16, engine = (out / f"{name}-{end}" for end in ENDS)
+        steps += [
+            ("export", name, "-o", fp32),
+            ("export", name, "-o", fp16, "--precision", "fp16"),
+            ("build", fp16, "-o", engine, "--runtime", _engine_runtime()),
+            ("eval", fp32, "--data", folder, "--against", name),
+            ("eval", fp16, "--data", folder, "--against", fp32),
+        ]
+    files = [out / f"{name}-{ENDS[0]}" for name in SHIPPED]
+    steps.append(("bench", *SHIPPED, *files, "--data", folder))
+    return tuple(shlex.join(["maskrt", *map(str, step)]) for step in steps)
 
 
 def _artefacts(found: _Measured) -> list[Path]:

@@ -1,11 +1,12 @@
-"""What a file computes in, read from its graph: the accuracy gate of a file follows from this.
+"""What a file computes in, read from its graph: its accuracy gate, and the report's map of modules.
 
 A contract can say anything of its file, so it does not choose the gate by which it is judged.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from ..runtime.bundle import graph_paths
 if TYPE_CHECKING:
     import onnx
 
+    from ..eval.report.precision_map import PrecisionMap
     from ..runtime.contract import Precision
 
 STRICTEST_FIRST: tuple[Precision, ...] = ("fp32", "fp16", "int8")
@@ -67,3 +69,29 @@ def _engine_precision(path: Path) -> Precision:
     if any("QUANTIZE" in kind.upper() for _, kind, *_ in layers):
         return "int8"
     return "fp16" if any(precision == "float16" for _, _, precision, *_ in layers) else "fp32"
+
+
+def precision_maps(paths: Iterable[Path]) -> tuple[PrecisionMap, ...]:
+    """What each module multiplies in, of each ONNX file that is not FP32 throughout.
+
+    Raises:
+        ExportError: a shape that is needed is not static.
+        SessionError: a file is not usable.
+    """
+    files = [path for path in dict.fromkeys(paths) if path.suffix.lower() == ".onnx"]
+    if find_spec("onnx") is None:
+        return ()
+    return tuple(_map(path) for path in files if graph_precision(path) != "fp32")
+
+
+def _map(path: Path) -> PrecisionMap:
+    from ..engines.inline import read_exported
+    from ..eval.report.precision_map import Product, precision_map_of
+    from ..export.roofline.floors import kernel_works
+
+    products = [
+        Product(work.scope or work.operator or "(rest)", work.precision, work.macs)
+        for work in kernel_works(read_exported(path)[0])
+        if work.macs
+    ]
+    return precision_map_of(path.name, products)

@@ -26,7 +26,8 @@ from .accuracy_tables import accuracy_tables, hop_tables
 from .latency_tables import latency_tables, phase_table, spread_table
 from .pictures import MATCHED_IOU, MATCHED_PROPOSALS, SHOWN_SCORE, Picture
 from .plain import to_json
-from .plots import latency_plot, phase_plot, recall_plot
+from .plots import latency_plot, phase_plot, precision_plot, recall_plot
+from .precision_map import PrecisionMap, precision_table
 from .rendering import rendered
 from .table import Table, markdown
 
@@ -74,6 +75,8 @@ class Report:
     accuracy: tuple[Accuracy, ...] = ()
     hops: tuple[Hop, ...] = ()
     latency: Bench | None = None
+    precision: tuple[PrecisionMap, ...] = ()
+    """Of the files whose graphs say it."""
     tables: tuple[Table, ...] = ()
     """Of whatever else was measured, after the others."""
     details: dict[str, Any] = field(default_factory=dict)
@@ -127,6 +130,8 @@ def report_tables(report: Report) -> list[Table]:
         tables += latency_tables(report.latency, report.accuracy, gpu=gpu)
         tables.append(spread_table(report.latency))
         tables.append(phase_table(report.latency))
+    if report.precision:
+        tables.append(precision_table(report.precision))
     return [*tables, *report.tables]
 
 
@@ -152,6 +157,7 @@ def report_json(report: Report) -> dict[str, Any]:
         "accuracy": to_json(report.accuracy),
         "hops": to_json(report.hops),
         "latency": to_json(report.latency),
+        "precision": to_json(report.precision),
         "details": report.details,
         "environment": report.environment,
         "pictures": len(report.pictures),
@@ -166,10 +172,17 @@ def report_html(report: Report) -> str:
         report=report,
         failed=[hop for hop in report.hops if hop.failures],
         tables=report_tables(report),
+        maps=_maps(report.precision),
         curves=_curves(report.accuracy),
         plots=_plots(report.latency),
         pictures=_pictures(report.pictures),
         environment=_environment_rows(report.environment),
+    )
+
+
+def _maps(maps: Sequence[PrecisionMap]) -> list[Figure]:
+    return (
+        [Figure("By module, in the order in which they run", precision_plot(maps))] if maps else []
     )
 
 
@@ -209,10 +222,15 @@ def _environment_rows(environment: dict[str, Any]) -> list[tuple[str, str]]:
     rows = []
     for key, value in environment.items():
         if isinstance(value, dict):
-            rows += [(f"{key}: {name}", str(inner)) for name, inner in value.items()]
+            rows += [(f"{_spoken(key)}: {name}", str(inner)) for name, inner in value.items()]
         else:
-            rows.append((key, ", ".join(map(str, value)) if _is_list(value) else str(value)))
-    return [(key.replace("_", " "), text) for key, text in rows]
+            text = ", ".join(map(str, value)) if _is_list(value) else str(value)
+            rows.append((_spoken(key), text))
+    return rows
+
+
+def _spoken(key: str) -> str:
+    return key.replace("_", " ")
 
 
 def _is_list(value: Any) -> bool:

@@ -17,6 +17,7 @@ import numpy as np
 from ..coco.accuracy import Accuracy
 from ..coco.ar import RECALL_IOUS
 from ..timing.latency import PHASES, BackendLatency, Bench
+from .precision_map import PRECISIONS, PrecisionMap
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,6 +27,7 @@ _UNUSED_ID = re.compile(r' id="[\w.]+_\d+"')
 INK = "#010203"  # replaced by currentColor; no other mark uses it
 HUES = ("#4c8eda", "#e0803a", "#43a66b", "#c95d8b", "#8b7bd8", "#b59a2b")
 _PHASE_HUES = dict(zip(PHASES, ("#43a66b", "#4c8eda", "#e0803a"), strict=True))
+_PRECISION_HUES = dict(zip(PRECISIONS, ("#b59a2b", "#4c8eda", "#43a66b", "#8b7bd8"), strict=True))
 _WIDTH_IN, _ROW_IN, _FRAME_IN = 5.0, 0.62, 0.75
 _CURVES_HEIGHT_IN = 2.9
 _LETTERS = 55  # of 10 pt in a figure
@@ -58,6 +60,25 @@ def phase_plot(result: Bench) -> str:
     _finish(axes, [_name(backend) for backend in result.backends], top)
     legend(axes, {"loc": "lower right", "bbox_to_anchor": (1.0, 1.0), "ncols": 3})
     return svg_text(figure, "phases")
+
+
+def precision_plot(maps: Sequence[PrecisionMap]) -> str:
+    """Each file's modules as they run, as wide as their share of its products, by precision."""
+    figure, axes = _rows_figure(len(maps))
+    for row, one in enumerate(maps):
+        start, whole = 0.0, max(one.whole.total, 1)
+        for module in one.modules:
+            for precision, macs in module.macs.items():
+                share = 100 * macs / whole
+                hue = _PRECISION_HUES[precision]
+                axes.barh(row, share, 0.34, start, color=hue, edgecolor=INK, linewidth=0.4)
+                start += share
+    for precision in PRECISIONS:
+        if any(precision in one.whole.macs for one in maps):
+            axes.barh(0, 0, color=_PRECISION_HUES[precision], label=precision.upper())
+    _finish(axes, [_fitting(one.name) for one in maps], 100, "% of multiply-accumulates")
+    legend(axes, {"loc": "lower right", "bbox_to_anchor": (1.0, 1.0), "ncols": 4})
+    return svg_text(figure, "precision")
 
 
 def recall_plot(accuracies: Sequence[Accuracy], name: str) -> str:
@@ -104,14 +125,14 @@ def _latency_row(axes: Axes, row: int, backend: BackendLatency, scope: str, top:
     axes.vlines([summary.p90_ms, summary.p99_ms], row - 0.12, row + 0.12, color=INK, linewidth=1)
 
 
-def _finish(axes: Axes, names: list[str], top: float) -> None:
-    """Names above their rows, first row on top, a zero-based axis in milliseconds."""
+def _finish(axes: Axes, names: list[str], top: float, unit: str = "ms") -> None:
+    """Names above their rows, first row on top, an axis from zero to `top`."""
     for row, name in enumerate(names):
         axes.text(0, row - 0.3, name, color=INK, va="bottom", parse_math=False)
     axes.set_ylim(len(names) - 0.6, -0.75)
     axes.set_xlim(0, top)
     axes.set_yticks([])
-    style(axes, "ms", ("bottom",))
+    style(axes, unit, ("bottom",))
 
 
 def style(axes: Axes, unit: str, sides: tuple[str, ...]) -> None:

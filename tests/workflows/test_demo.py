@@ -63,4 +63,7 @@ def test_the_report_holds_what_was_measured(demo: Any) -> None:
     assert {f"{name}-fp32.onnx" for name in SHIPPED} <= set(rows)
     html = page.read_text()
     assert all(name in html for name in (*SHIPPED, *rows))
+    for part in ("Physical floor", "Precision map", f"maskrt build {demo.out}/{SHIPPED[0]}-fp16"):
+        assert part in html
+    assert {one["name"] for one in report["precision"]} == {f"{n}-fp16.onnx" for n in SHIPPED}
     assert page.with_suffix(".md").read_text().startswith("# maskrt demo")

@@ -9,15 +9,26 @@ from typing import Any
 import onnx
 import pytest
 
+from maskrt.export.macs import graph_macs
 from maskrt.runtime.contract import METADATA_KEY
 from maskrt.runtime.sidecar import sidecar_path
-from maskrt.workflows.graph_precision import graph_precision
+from maskrt.workflows.graph_precision import graph_precision, precision_maps
 
 
 def test_a_graph_is_what_it_computes_in(chain: Any) -> None:
     found = [graph_precision(path) for path in (chain.checkpoint, chain.onnx, chain.onnx_fp16)]
     assert found == ["fp32", "fp32", "fp16"]
     assert graph_precision(chain.engine) == "fp16"
+
+
+def test_a_map_counts_what_its_file_multiplies(chain: Any) -> None:
+    files = [chain.checkpoint, chain.onnx, chain.onnx_fp16, chain.engine, chain.onnx_fp16]
+    (found,) = precision_maps(files)
+    assert found.name == chain.onnx_fp16.name
+    cost = graph_macs(onnx.load(chain.onnx_fp16))
+    assert found.whole.total == cost.macs
+    assert found.whole.macs["fp16"] >= cost.half_layer_macs > 0
+    assert any(module.name.startswith("model.backbone") for module in found.modules)
 
 
 def test_a_quantized_graph_is_int8(tmp_path: Path) -> None:

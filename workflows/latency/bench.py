@@ -29,6 +29,7 @@ from .findings import (
     find_engines,
     find_floor,
     find_placement,
+    find_precision,
     find_recommendation,
     find_regression,
     find_throughput,
@@ -129,6 +130,8 @@ def bench_models(
         find_engines(findings, opened)
         find_placement(findings, opened, result)
         find_floor(findings, opened, result)
+        if html is not None:
+            find_precision(findings, opened)
         find_throughput(findings, opened, images, streams, options)
     find_trtexec(findings, opened, result)
     find_regression(findings, earlier, result, facts, allowed)
@@ -318,6 +321,7 @@ def _write_report(
         commands=(command,) if command else (),
         accuracy=run.accuracies,
         latency=run.latency,
+        precision=findings.precision,
         tables=tuple(findings.tables),
         details=run.details,
     )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ...eval import Accuracy, Bench, BenchOptions, Candidate, Table
+    from ...eval.report.precision_map import PrecisionMap
     from ...eval.timing.regression import Earlier
 
 BANDWIDTH_COPIES = 4
@@ -27,6 +28,8 @@ class Findings:
     details: dict[str, Any] = field(default_factory=dict)
     """The tables' values for the JSON, raw samples included."""
     sentences: list[str] = field(default_factory=list)
+    precision: tuple[PrecisionMap, ...] = ()
+    """Of the files that are timed; on a page only."""
     failed: bool = False
 
 
@@ -102,6 +105,13 @@ def _bandwidth(device: str) -> float:
     from ..operators.candidates import gpu_bandwidth
 
     return gpu_bandwidth()
+
+
+def find_precision(findings: Findings, opened: Sequence[Opened]) -> None:
+    """What each module of the timed files multiplies in."""
+    from ..graph_precision import precision_maps
+
+    findings.precision = precision_maps(one.path for one in opened)
 
 
 def find_throughput(
