@@ -109,6 +109,22 @@ def add_parts(sub: argparse.ArgumentParser) -> None:
     )
 
 
+def add_tiles(sub: argparse.ArgumentParser) -> None:
+    """Pictures in parts, by one process."""
+    sub.add_argument(
+        "--tiles",
+        type=int,
+        metavar="PX",
+        help="for large pictures and dense scenes: in overlapping tiles of this side",
+    )
+    sub.add_argument(
+        "--tile-overlap",
+        type=int,
+        metavar="PX",
+        help="about the greatest object's size (a fifth of --tiles)",
+    )
+
+
 def told_shard(arguments: Arguments, is_new: bool) -> Result:
     """Say that a part is there; the whole comes with --merge."""
     from .output import say

@@ -13,6 +13,7 @@ from ..arguments import (
     Arguments,
     Result,
     add_parts,
+    add_tiles,
     add_verb,
     model,
     ray_options,
@@ -61,18 +62,7 @@ def add(verbs: Any) -> None:
     sub.add_argument(
         "--frames", type=int, metavar="N", help="of a video or camera the first N (all)"
     )
-    sub.add_argument(
-        "--tiles",
-        type=int,
-        metavar="PX",
-        help="for large pictures and dense scenes: in overlapping tiles of this side",
-    )
-    sub.add_argument(
-        "--tile-overlap",
-        type=int,
-        metavar="PX",
-        help="about the greatest object's size (a fifth of --tiles)",
-    )
+    add_tiles(sub)
     sub.add_argument(
         "--compare",
         type=model,

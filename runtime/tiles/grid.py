@@ -58,6 +58,11 @@ class TileSize:
         height, width = (min(self.side_px, length) for length in image_hw)
         return [Tile(top, left, top + height, left + width) for top, left in product(tops, lefts)]
 
+    def looked_at(self, image_hw: tuple[int, int]) -> tuple[int, int]:
+        """Height and width of a tile of a picture; all are alike."""
+        tile = self.tiles(image_hw)[0]
+        return tile.bottom, tile.right
+
     def _starts(self, length_px: int) -> list[int]:
         if length_px <= self.side_px:
             return [0]
@@ -83,3 +88,19 @@ def tile_size(side_px: int, overlap_px: int | None = None) -> TileSize:
             "from 0 to less than half of the side. Take about the size of the greatest object."
         )
     return TileSize(side_px, overlap_px)
+
+
+def asked_tiles(side_px: int | None, overlap_px: int | None) -> TileSize | None:
+    """As `tile_size`; None where nobody asks for tiles.
+
+    Raises:
+        InputError: as `tile_size`, or an overlap without tiles.
+    """
+    if side_px is not None:
+        return tile_size(side_px, overlap_px)
+    if overlap_px is not None:
+        raise InputError(
+            f"tiles: an overlap of {overlap_px} px without tiles found; expected both. Name the "
+            "side of a tile too."
+        )
+    return None

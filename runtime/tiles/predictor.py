@@ -13,14 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import InputError
 from ..gpu.decode import to_host
 from ..pictures.given import Given, one_or_more
 from ..pictures.picture_path import Picture
 from ..pictures.preprocess import Image, read_image
 from ..predictor import Predictor
 from ..results.instances import Instances
-from .grid import Tile, tile_size
+from .grid import Tile, asked_tiles, tile_size
 from .merging import View, merged, moved
 
 
@@ -58,8 +57,7 @@ class TiledPredictor(Predictor):
 
     def looked_at(self, image_hw: tuple[int, int]) -> tuple[int, int]:
         """Of a tile."""
-        tile = self.size.tiles(image_hw)[0]
-        return tile.bottom, tile.right
+        return self.size.looked_at(image_hw)
 
     def read_image(self, path: str | Path) -> Image:
         """A picture file in the host's memory; errors as `Predictor.read_image`."""
@@ -111,11 +109,5 @@ def in_tiles(predictor: Predictor, side_px: int | None, overlap_px: int | None) 
     Raises:
         InputError: the size of tiles is out of range, or an overlap without tiles.
     """
-    if side_px is not None:
-        return TiledPredictor(predictor, side_px, overlap_px)
-    if overlap_px is not None:
-        raise InputError(
-            f"tiles: an overlap of {overlap_px} px without tiles found; expected both. Name the "
-            "side of a tile too."
-        )
-    return predictor
+    size = asked_tiles(side_px, overlap_px)
+    return predictor if size is None else TiledPredictor(predictor, size.side_px, size.overlap_px)
