@@ -24,11 +24,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ...eval.machine.environment import environment
 from ...runtime.errors import InputError
 from ...runtime.files import write_text
 from ..page.chromium import browser, chromium_path
-from .steps import ROOT, clean_clone, commands_of, environment_of, walk
+from .steps import ROOT, clean_clone, commands_of, environment_of, facts_of, walk
 
 PAGE = ROOT / "docs" / "start" / "page.md"
 ADDRESS = "http://127.0.0.1:8000/"
@@ -46,13 +45,14 @@ def measure(picture: Path, chromium: str, screenshot: Path | None) -> dict[str, 
             listening_s = time.monotonic() - began
             said = _shown(picture, chromium, screenshot)
             shown_s = time.monotonic() - began
+        facts = facts_of(clone)
     steps.append({"command": serve, "seconds": round(listening_s, 1)})
     return {
         "what": " ".join((__doc__ or "").split()),
         "steps": steps,
         "picture_shown_seconds": round(shown_s - listening_s, 1),
         "page_says": said,
-        "environment": environment(),
+        "environment": facts,
     }
 
 

@@ -6,6 +6,7 @@ On a machine with other load seconds of processors say more than those of the cl
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import resource
@@ -42,6 +43,18 @@ def clean_clone() -> Iterator[Path]:
 def environment_of(clone: Path) -> dict[str, str]:
     """Variables of a shell in which the clone's environment is activated."""
     return {**os.environ, "PATH": f"{clone / '.venv' / 'bin'}{os.pathsep}{os.environ['PATH']}"}
+
+
+def facts_of(clone: Path) -> dict[str, Any]:
+    """The machine and the versions that were installed in the clone's environment."""
+    script = (
+        "import json; from maskrt.eval.machine.environment import environment; "
+        "print(json.dumps(environment()))"
+    )
+    command = ["python", "-c", script]
+    said = subprocess.check_output(command, cwd=clone.parent, env=environment_of(clone), text=True)
+    facts: dict[str, Any] = json.loads(said)
+    return facts
 
 
 def walk(commands: Sequence[str], clone: Path) -> list[dict[str, Any]]:
