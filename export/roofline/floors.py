@@ -106,9 +106,14 @@ def floors_of(
 
 
 def kernel_works(
-    model: onnx.ModelProto, operators: Operators = "portable"
+    model: onnx.ModelProto, operators: Operators = "portable", apart: Collection[str] = ()
 ) -> tuple[KernelWork, ...]:
     """What each kernel of a typed file has to do.
+
+    Args:
+        model: as `node_floors`.
+        operators: as `node_floors`.
+        apart: operators that nothing fuses, to see what fusing them is worth.
 
     Raises:
         ExportError: as `node_floors`.
@@ -117,7 +122,7 @@ def kernel_works(
     flat = inlined(model, keep_operators=operators == "plugin")
     tensors = Tensors(flat)
     traffic = Traffic(flat.graph, tensors)
-    kernels = fused(flat.graph.node, traffic.constant)
+    kernels = fused(flat.graph.node, traffic.constant, apart)
     costs = {cost.name: cost for cost in graph_cost(tensors).nodes}
     callers = _callers(model, flat, operators)
     return tuple(

@@ -10,7 +10,7 @@ This is what a compiler could do and none does everywhere: the number of kernels
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 import onnx
@@ -56,12 +56,15 @@ class Kernel:
     """In graph order."""
 
 
-def fused(nodes: Iterable[onnx.NodeProto], constant: set[str]) -> list[Kernel]:
+def fused(
+    nodes: Iterable[onnx.NodeProto], constant: set[str], apart: Collection[str] = ()
+) -> list[Kernel]:
     """The kernels of a graph in the order in which they can run.
 
     Args:
         nodes: in graph order.
         constant: tensors that are the same in every run; what makes them runs in none.
+        apart: operators that are kernels of their own, whatever they follow.
 
     """
     kernels: list[Kernel] = []
@@ -70,8 +73,8 @@ def fused(nodes: Iterable[onnx.NodeProto], constant: set[str]) -> list[Kernel]:
         if constant.issuperset(node.output):
             continue
         view = is_view(node, constant)
-        light = view or node.op_type in POINTWISE
-        before = max((home[name] for name in node.input if name in home), default=None)
+        light = view or (node.op_type in POINTWISE and node.op_type not in apart)
+        before = max((home[name] for name in read_by(node) if name in home), default=None)
         if before is None or not (light or _reduces(node, kernels[before])):
             before = len(kernels)
             kernels.append(Kernel(node, light or node.op_type in REDUCTIONS))
@@ -86,6 +89,16 @@ def fused(nodes: Iterable[onnx.NodeProto], constant: set[str]) -> list[Kernel]:
 def key(node: onnx.NodeProto) -> str:
     """A node by its first output, as names may be missing or repeated."""
     return next(filter(None, node.output))
+
+
+def read_by(node: onnx.NodeProto) -> list[str]:
+    """The tensors that a node reads, those that the body of a Loop or an If names among them."""
+    names = list(filter(None, node.input))
+    for graph in (a.g for a in node.attribute if a.HasField("g")):
+        own = {value.name for value in graph.input} | {t.name for t in graph.initializer}
+        own.update(name for inner in graph.node for name in inner.output)
+        names += [name for inner in graph.node for name in read_by(inner) if name not in own]
+    return list(dict.fromkeys(names))
 
 
 def is_view(node: onnx.NodeProto, constant: set[str]) -> bool:

@@ -15,7 +15,7 @@ import onnx
 from onnx import helper
 
 from ..macs import Tensors
-from .fusion import Kernel, is_view, key
+from .fusion import Kernel, is_view, key, read_by
 
 CHOSEN = frozenset({"Gather", "GatherElements", "GatherND"})
 """Of their first input they read as many values as they write."""
@@ -46,7 +46,7 @@ class Traffic:
         self._parts: dict[str, Parts] = {}
         self._readers: dict[str, set[str]] = {}
         for node in graph.node:
-            for name in filter(None, node.input):
+            for name in read_by(node):
                 self._readers.setdefault(name, set()).add(key(node))
             if self._is_alias(node):
                 self._parts.update(dict.fromkeys(node.output, self._aliased(node)))
@@ -80,10 +80,9 @@ class Traffic:
         """The inputs that a node reads itself, and how many bytes of each at most."""
         if self._is_alias(node):
             return
-        for place, name in enumerate(node.input):
+        for place, name in enumerate(read_by(node)):
             chosen = node.op_type in CHOSEN and place == 0
-            if name:
-                yield name, self._size(node.output[0] if chosen else name)
+            yield name, self._size(node.output[0] if chosen else name)
 
     def _written(self, kernel: Kernel, made: set[str]) -> set[str]:
         """What a kernel makes and others, or the caller, read."""
@@ -134,8 +133,7 @@ def _constants(graph: onnx.GraphProto) -> set[str]:
     """What is the same in every run: stored, or computed of such values or of fixed shapes."""
     names = {tensor.name for tensor in graph.initializer}
     for node in graph.node:
-        if node.op_type in _INVARIANT or (
-            node.input and names.issuperset(filter(None, node.input))
-        ):
+        given = set(read_by(node))
+        if node.op_type in _INVARIANT or (given and given <= names):
             names.update(node.output)
     return names

@@ -142,6 +142,18 @@ def test_a_chain_is_one_kernel_and_a_softmax_too() -> None:
     assert rows(node_floors(model, GPU)) == [("Mul", "", 0, 4 * (400 + 200))]
 
 
+def test_what_is_set_apart_moves_its_bytes_again() -> None:
+    text = """g (float[4, 6] x) => (float[6, 4] y)
+        { a = Relu (x)
+          t = Transpose <perm = [1, 0]> (a)
+          y = Neg (t) }"""
+    model = model_of(text)
+    assert [work.moved.ends for work in kernel_works(model)] == [2 * 96]
+    apart = kernel_works(model, apart={"Transpose"})
+    assert [work.op_type for work in apart] == ["Relu", "Transpose"]
+    assert [(work.moved.ends, sum(work.moved.between)) for work in apart] == [(96, 96), (96, 96)]
+
+
 def test_a_product_is_read_as_a_whole_before_it_is_reduced() -> None:
     text = """g (float16[1, 2, 4, 4] x) => (float[1, 2, 1, 1] y)
         { a = Conv (x, w)
@@ -180,6 +192,21 @@ def test_a_gather_reads_what_it_takes() -> None:
         ("Gather", "", 0, 4 * 32 + 8 * 4 + 4 * 32),
         ("Relu", "", 0, 4 * (1000 + 1000)),
     ]
+
+
+def test_a_loop_reads_what_its_body_names() -> None:
+    text = """g (float[100, 8] x) => (float[8] y)
+        { m = Relu (x)
+          last = Loop (three, yes, start) <body = body (int64 i, bool go, float[8] before)
+              => (bool on, float[8] after) {
+                row = Gather <axis = 0> (m, i)
+                after = Add (before, row)
+                on = Identity (go) }>
+          y = Neg (last) }"""
+    stored = {"three": np.array(3), "yes": np.array(True), "start": np.zeros(8, np.float32)}
+    floors = node_floors(model_of(text, **stored), GPU)
+    assert rows(floors)[0] == ("Relu", "", 0, 4 * (800 + 800))
+    assert rows(floors)[1] == ("Loop", "", 0, 8 + 1 + 4 * 8 + 4 * 800 + 4 * 8)
 
 
 def operator() -> onnx.ModelProto:
