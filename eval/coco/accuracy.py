@@ -21,6 +21,8 @@ NO_TRUTH = -1.0
 """COCOeval's value where no ground truth falls in a class, e.g. no small object; shown as n/a."""
 AP_NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 """COCOeval's first six numbers: IoU 0.50:0.95, 0.50, 0.75, then by size at 0.50:0.95."""
+LVIS_NAMES = (*AP_NAMES, "APr", "APc", "APf")
+"""LVIS's federated AP, then that of rare, common and frequent classes."""
 AR_NAMES = ("AR@10", "AR@100", "AR@1000", "ARs", "ARm", "ARl")
 """Recall over IoU 0.50:0.95 of the best 10, 100, 1000 proposals; by size, of the best 100."""
 
@@ -55,6 +57,8 @@ class Accuracy:
     """AP only: pictures with more than 100 objects of one class, COCO's limit of detections."""
     boundary: dict[str, float] = field(default_factory=dict)
     """AP only, where it was asked for: of masks by boundary IoU, as `mask`; else empty."""
+    lvis: Values = field(default_factory=dict)
+    """AP only, where it was asked for: LVIS's federated AP by kind and `LVIS_NAMES`; else empty."""
     evaluator: str = "pycocotools"
     """What matched detections with objects, of those in `matching.evaluators`."""
 

@@ -1,6 +1,7 @@
-"""Spellings of COCO's format that have one meaning only, as the VGG Image Annotator writes them.
+"""Spellings of COCO's format that have one meaning only.
 
-Ids are texts of digits, and a mask of one polygon is that polygon's list of numbers itself.
+The VGG Image Annotator writes ids as texts of digits, and a mask of one polygon as that polygon's
+list of numbers. LVIS names a picture by its address at COCO alone, whose end is folder and file.
 """
 
 from __future__ import annotations
@@ -32,6 +33,13 @@ def respell(file: Path, sections: Mapping[str, list[Row]], reading: Reading) -> 
             "polygon."
         )
         reading.remark("flat segmentation", file, text, flat)
+
+
+def name_by_address(values: dict[str, Any]) -> None:
+    """Give a picture of LVIS its file name, in place."""
+    address = values.get("coco_url")
+    if "file_name" not in values and type(address) is str and address.count("/") > 1:
+        values["file_name"] = "/".join(address.split("/")[-2:])
 
 
 def _respell_ids(values: dict[str, Any]) -> int:

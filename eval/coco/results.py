@@ -72,8 +72,7 @@ def evaluator_of(
 
 
 def _results(data: CocoData, rows: Sequence[dict[str, Any]], kind: str) -> Any:
-    left_out = "segmentation" if kind == "box" else "bbox"
-    kept = [{key: value for key, value in row.items() if key != left_out} for row in rows]
+    kept = rows_of_kind(rows, kind)
     if kept:
         return data.truth.loadRes(kept)
     from pycocotools.coco import COCO
@@ -82,6 +81,12 @@ def _results(data: CocoData, rows: Sequence[dict[str, Any]], kind: str) -> Any:
     empty.dataset = {**data.truth.dataset, "annotations": []}
     empty.createIndex()
     return empty
+
+
+def rows_of_kind(rows: Sequence[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
+    """Result rows that hold a box alone, or a mask alone."""
+    left_out = "segmentation" if kind == "box" else "bbox"
+    return [{key: value for key, value in row.items() if key != left_out} for row in rows]
 
 
 def match_tables(evaluator: Any) -> list[MatchTable]:

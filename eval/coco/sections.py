@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ...runtime.errors import InputError, first_line
-from .respelling import respell
+from .respelling import name_by_address, respell
 from .rows import REMEDY, Reading, Row
 
 _KEYS = {
@@ -68,6 +68,8 @@ def _rows(path: Path, section: str, rows: Any, reading: Reading) -> list[Row]:
     keys, whole = _KEYS[section], []
     for place, values in enumerate(rows):
         row = Row(path, section, place, values if isinstance(values, dict) else {})
+        if section == "images":
+            name_by_address(row.values)
         missing = [key for key in keys if key not in row.values]
         if not missing:
             whole.append(row)

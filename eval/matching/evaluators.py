@@ -14,7 +14,7 @@ import contextlib
 import io
 import itertools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -68,6 +68,28 @@ def coco_eval(truth: Any, results: Any, iou_type: str) -> Any:
     from pycocotools.cocoeval import COCOeval
 
     return COCOeval(truth, results, iou_type)
+
+
+def federated_eval(
+    truth: dict[str, Any], rows: Sequence[dict[str, Any]], kind: Literal["box", "mask"]
+) -> Any:
+    """LVIS's evaluator, by faster-coco-eval; its `evaluate`, `accumulate`, `summarize` run it.
+
+    Args:
+        truth: a COCO data set, its pictures with `neg_category_ids` and
+            `not_exhaustive_category_ids`, its categories with `frequency`.
+        rows: detections, with a box or a mask alone.
+        kind: what is compared.
+    """
+    module = faster()
+    known = module.COCO(truth)
+    return module.COCOeval_faster(
+        known,
+        known.loadRes([*rows]),
+        {"box": "bbox", "mask": "segm"}[kind],
+        lvis_style=True,
+        print_function=_silent,
+    )
 
 
 def evaluate(evaluator: Any) -> list[Cell]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
-from ..coco.accuracy import GATED, NAMES, NO_TRUTH, Accuracy, Metric
+from ..coco.accuracy import GATED, LVIS_NAMES, NAMES, NO_TRUTH, Accuracy, Metric
 from ..parity.comparison import MATCH_IOU, SCORE_FLOOR
 from ..parity.gates import CHANGE_GATE, MATCHED_GATE, Hop
 from ..parity.intervals import Interval
@@ -23,6 +23,10 @@ _ACCURACY_NOTE: dict[Metric, str] = {
         "100 by size. " + _SIZES_NOTE
     ),
 }
+_LVIS_NOTE = (
+    "LVIS AP, 0-100, faster-coco-eval: a class counts in pictures that were searched for it; of "
+    "the best 300 detections of a picture. r, c, f: rare, common and frequent classes. "
+) + _SIZES_NOTE
 _HOP_TITLE: dict[Metric, str] = {
     "AP": "Accuracy hop by hop",
     "AR": "Accuracy of proposals hop by hop",
@@ -53,8 +57,10 @@ _GATE_NOTE = (
 
 
 def accuracy_tables(accuracies: Sequence[Accuracy]) -> list[Table]:
-    """A table of AP and one of AR, as far as there are such accuracies."""
-    return [accuracy_table(group) for group in _by_metric(accuracies, lambda a: a.metric)]
+    """A table of AP, one of AR and one of LVIS's AP, as far as there are such accuracies."""
+    tables = [accuracy_table(group) for group in _by_metric(accuracies, lambda a: a.metric)]
+    measured = [accuracy for accuracy in accuracies if accuracy.lvis]
+    return [*tables, lvis_table(measured)] if measured else tables
 
 
 def hop_tables(hops: Sequence[Hop]) -> list[Table]:
@@ -93,6 +99,17 @@ def accuracy_table(accuracies: Sequence[Accuracy]) -> Table:
             *([_CROWDED_NOTE.format(crowded=crowded)] if crowded else []),
         ),
     )
+
+
+def lvis_table(accuracies: Sequence[Accuracy]) -> Table:
+    """The same of LVIS's federated AP; each accuracy has one."""
+    rows = [
+        (one.name, one.backend, kind, *(points(values[name]) for name in LVIS_NAMES))
+        for one in accuracies
+        for kind, values in one.lvis.items()
+    ]
+    columns = ("model", "backend", "of", *LVIS_NAMES)
+    return Table("Federated accuracy (LVIS)", columns, tuple(rows), (_LVIS_NOTE,))
 
 
 def hop_table(hops: Sequence[Hop]) -> Table:
