@@ -80,9 +80,10 @@ class OnnxFacts:
     layer_macs: int
     """Of layers with stored weights."""
     fp16_mac_share: float
-    """Of the layers' MACs, 0 to 1; so the node share of all nodes and the INT8 share of `macs`."""
+    """Of the layers' MACs, 0 to 1; so the node share of all nodes, INT8's and FP8's of `macs`."""
     fp16_node_share: float
     int8_mac_share: float
+    fp8_mac_share: float
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values."""
@@ -251,7 +252,8 @@ def _onnx(path: Path) -> OnnxFacts:
         layer_macs=cost.layer_macs,
         fp16_mac_share=cost.half_layer_share,
         fp16_node_share=half_node_share(model),
-        int8_mac_share=cost.int8_share,
+        int8_mac_share=cost.share_of("int8"),
+        fp8_mac_share=cost.share_of("fp8"),
     )
 
 

@@ -109,7 +109,7 @@ def _print_onnx(facts: OnnxFacts) -> None:
         ("parameters", f"{facts.parameters / 1e6:.2f} M"),
         ("MACs", f"{_giga(facts.layer_macs)} G in layers, {_giga(facts.macs)} G in all"),
         ("FP16", f"{facts.fp16_mac_share:.1%} of layer MACs, {facts.fp16_node_share:.1%} of nodes"),
-        ("INT8", f"{facts.int8_mac_share:.1%} of all MACs"),
+        ("INT8, FP8", f"{facts.int8_mac_share:.1%}, {facts.fp8_mac_share:.1%} of all MACs"),
     )
 
 
