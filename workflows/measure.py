@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from ..runtime.bundle import INDEX, graph_paths, read_bundle
 from ..runtime.bundle_predictor import BundlePredictor
 from ..runtime.errors import InputError
+from ..runtime.tiles.grid import asked_tiles
+from ..runtime.tiles.predictor import TiledPredictor
 from .explanation import Explanation, explain
 from .open import model_ref, open_model
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from ..runtime.contract import Contract
     from ..runtime.predictor import Predictor
     from ..runtime.sessions.open import ModelRef
+    from ..runtime.tiles.grid import TileSize
 
 HEADROOM_PICTURES = 16
 """A run of each costs as much as its evaluation, and the greatest values differ little."""
@@ -49,15 +52,20 @@ def evaluate(
     against: str | Path | ModelRef | None = None,
     explain_in: Path | None = None,
     boundary: bool = False,
+    lvis: bool = False,
+    tiles: int | None = None,
+    tile_overlap: int | None = None,
 ) -> Evaluation:
     """COCO AP (AR of proposals) of a model, and its parity with a reference.
 
-    With `boundary` accuracies have boundary AP too. With `explain_in`, a folder, what moved most
-    between the two is found and drawn there.
+    With `boundary` accuracies have boundary AP too, with `lvis` LVIS's federated AP. With
+    `explain_in`, a folder, what moved most between the two is found and drawn there. With `tiles`
+    both look at overlapping tiles of so many pixels a side (`TiledPredictor`), which overlap by
+    `tile_overlap`, None is a fifth.
 
     Raises:
-        InputError: the two are of different tasks, a file is not usable, or `explain_in` without
-            a reference.
+        InputError: the two are of different tasks, a file is not usable, `explain_in` without a
+            reference, or tiles that cannot be.
         SessionError: a model cannot run on this machine.
     """
     if explain_in is not None and against is None:
@@ -65,16 +73,15 @@ def evaluate(
             f"eval: --explain {explain_in} without --against found; expected both, as two models "
             "are held against each other. Name the other model."
         )
-    candidate = measured(model_ref(model), data)
-    if boundary:
-        candidate = _with_boundary(candidate, data)
+    size = asked_tiles(tiles, tile_overlap)
+    candidate = measured(model_ref(model), data, size)
+    candidate = _with_more(candidate, data, boundary, lvis)
     headroom = _headroom(model_ref(model), candidate, data)
-    lost = _lost(model_ref(model), candidate, data)
+    lost = _lost(model_ref(model), candidate, data, size)
     if against is None:
         return Evaluation((candidate.accuracy,), None, headroom, lost)
-    reference = measured(model_ref(against), data)
-    if boundary:
-        reference = _with_boundary(reference, data)
+    reference = measured(model_ref(against), data, size)
+    reference = _with_more(reference, data, boundary, lvis)
     accuracies = (reference.accuracy, candidate.accuracy)
     hop = measured_hop(reference, candidate, model_ref(model).path)
     explanation = None
@@ -84,19 +91,24 @@ def evaluate(
     return Evaluation(accuracies, hop, headroom, lost, explanation)
 
 
-def _with_boundary(measurement: Measurement, data: CocoData) -> Measurement:
+def _with_more(measurement: Measurement, data: CocoData, boundary: bool, lvis: bool) -> Measurement:
+    """With the measures that were asked for beside COCO's."""
     from ..eval.coco.ap import boundary_ap
+    from ..eval.matching.lvis import lvis_ap
 
-    contract = measurement.contract
-    if contract.task == "proposals":
+    asked = [name for name, is_asked in (("--boundary", boundary), ("--lvis", lvis)) if is_asked]
+    contract, accuracy = measurement.contract, measurement.accuracy
+    if asked and contract.task == "proposals":
         raise InputError(
-            f"eval: --boundary of {contract.gives} found; expected a model of instances, whose "
+            f"eval: {asked[0]} of {contract.gives} found; expected a model of instances, whose "
             "measure is AP. Leave it away."
         )
-    found = boundary_ap(data, measurement.predictions, contract.class_names)
-    return dataclasses.replace(
-        measurement, accuracy=dataclasses.replace(measurement.accuracy, boundary=found)
-    )
+    found = data, measurement.predictions, contract.class_names
+    if boundary:
+        accuracy = dataclasses.replace(accuracy, boundary=boundary_ap(*found))
+    if lvis:
+        accuracy = dataclasses.replace(accuracy, lvis=lvis_ap(*found))
+    return dataclasses.replace(measurement, accuracy=accuracy)
 
 
 def measured_hop(reference: Measurement, candidate: Measurement, path: Path) -> Hop:
@@ -124,41 +136,48 @@ def _headroom(model: ModelRef, measurement: Measurement, data: CocoData) -> Head
     return measure_headroom(path, first)
 
 
-def _lost(model: ModelRef, measurement: Measurement, data: CocoData) -> str | None:
+def _lost(
+    model: ModelRef, measurement: Measurement, data: CocoData, tiles: TileSize | None
+) -> str | None:
     contract = measurement.contract
     is_index = model.path.name == INDEX
     canvases = read_bundle(model.path).canvases if is_index else (contract.canvas_hw,)
-    return lost_to_canvases(contract, canvases, data)
+    return lost_to_canvases(contract, canvases, data, tiles)
 
 
 def lost_to_canvases(
-    contract: Contract, canvases: tuple[tuple[int, int], ...], data: CocoData
+    contract: Contract,
+    canvases: tuple[tuple[int, int], ...],
+    data: CocoData,
+    tiles: TileSize | None = None,
 ) -> str | None:
-    """What the pictures lost to a model's canvases, as it is told."""
+    """What the pictures, or their tiles, lost to a model's canvases, as it is told."""
     from ..runtime.pictures.canvases import CanvasLosses
 
     losses = CanvasLosses(contract.resize, canvases)
     for record in data.images:
-        losses.add(record.image_hw)
+        losses.add(record.image_hw if tiles is None else tiles.looked_at(record.image_hw))
     return losses.sentence
 
 
-def measured(model: ModelRef, data: CocoData) -> Measurement:
-    """Open one artefact and measure it on `data`.
+def measured(model: ModelRef, data: CocoData, tiles: TileSize | None = None) -> Measurement:
+    """Open one artefact and measure it on `data`, in tiles where those are given.
 
     ONNX Runtime's CPU provider computes FP16 files in FP32; their accuracy is taken from a copy
     that rounds every FP16 tensor (`export/precision/emulation.py`), and the table says so.
     """
     from ..eval import measure
 
-    with opened_to_measure(model) as (predictor, backend):
+    with opened_to_measure(model, tiles) as (predictor, backend):
         result = measure(predictor, model.path, data)
     accuracy = dataclasses.replace(result.accuracy, name=model.name, backend=backend)
     return dataclasses.replace(result, accuracy=accuracy)
 
 
 @contextlib.contextmanager
-def opened_to_measure(model: ModelRef) -> Iterator[tuple[Predictor, str]]:
+def opened_to_measure(
+    model: ModelRef, tiles: TileSize | None = None
+) -> Iterator[tuple[Predictor, str]]:
     """A model opened as it is measured, and what tables call what runs it."""
     with contextlib.ExitStack() as stack:
         if model.path.name == INDEX:
@@ -169,7 +188,11 @@ def opened_to_measure(model: ModelRef) -> Iterator[tuple[Predictor, str]]:
             predictor = _rounding(model, stack)
         stack.enter_context(predictor)
         emulated = ", FP16 emulated" if _is_emulated(predictor) else ""
-        yield predictor, f"{predictor.session.backend}{emulated}"
+        backend = f"{predictor.session.backend}{emulated}"
+        if tiles is not None:
+            predictor = TiledPredictor(predictor, tiles.side_px, tiles.overlap_px)
+            backend += f", tiles of {tiles.side_px} px"
+        yield predictor, backend
 
 
 def _rounding(model: ModelRef, stack: contextlib.ExitStack) -> Predictor:

@@ -12,6 +12,7 @@ from ..arguments import (
     Result,
     add_data,
     add_parts,
+    add_tiles,
     add_verb,
     model,
     ray_options,
@@ -44,6 +45,12 @@ def add(verbs: Any) -> None:
         action="store_true",
         help="AP by boundary IoU too: rough edges cost large objects as well",
     )
+    sub.add_argument(
+        "--lvis",
+        action="store_true",
+        help="LVIS's federated AP too, and that of rare, common and frequent classes",
+    )
+    add_tiles(sub)
     add_parts(sub)
     sub.add_argument("--out", type=Path, metavar="DIR", help="of --shard, --merge and --ray")
 
@@ -66,8 +73,8 @@ def run(arguments: Arguments) -> Result:
     if found.hop is None:
         (accuracy,) = found.accuracies
         values = {"box": accuracy.box, "mask": accuracy.mask, "evaluator": accuracy.evaluator}
-        boundary = {"boundary": accuracy.boundary} if accuracy.boundary else {}
-        return {**values, **boundary, **beside}
+        more = {name: getattr(accuracy, name) for name in ("boundary", "lvis")}
+        return {**values, **{name: found for name, found in more.items() if found}, **beside}
     print_tables(hop_tables([found.hop]))
     for failure in found.hop.failures:
         print(f"gate failed: {failure}")
@@ -101,7 +108,16 @@ def _evaluated(arguments: Arguments, data: CocoData) -> Evaluation:
         return merge_evaluation(arguments.model, data, _out(arguments))
     from ...workflows import evaluate
 
-    return evaluate(arguments.model, data, arguments.against, arguments.explain, arguments.boundary)
+    return evaluate(
+        arguments.model,
+        data,
+        arguments.against,
+        arguments.explain,
+        arguments.boundary,
+        arguments.lvis,
+        arguments.tiles,
+        arguments.tile_overlap,
+    )
 
 
 def _shard(arguments: Arguments, data: CocoData) -> Result:
@@ -117,7 +133,8 @@ def _shard(arguments: Arguments, data: CocoData) -> Result:
 def _out(arguments: Arguments) -> Path:
     from ...runtime.errors import InputError
 
-    beside = [f"--{name}" for name in ("against", "explain", "boundary") if vars(arguments)[name]]
+    alone = ("against", "explain", "boundary", "lvis", "tiles", "tile_overlap")
+    beside = [f"--{name.replace('_', '-')}" for name in alone if vars(arguments)[name]]
     if arguments.out is None or beside:
         found = "no --out" if arguments.out is None else beside[0]
         raise InputError(
