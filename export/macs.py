@@ -118,7 +118,8 @@ class Tensors:
 
     def __init__(self, model: onnx.ModelProto) -> None:
         graph = model.graph
-        self.nodes = graph.node
+        self.products = [node for node in graph.node if _multiplies(node)]
+        """What multiplies, in graph order; `graph_cost` has one cost for each."""
         self.stored: dict[str, Shape] = {t.name: tuple(t.dims) for t in graph.initializer}
         self.types: dict[str, int] = {t.name: t.data_type for t in graph.initializer}
         self.shapes: dict[str, Shape] = dict(self.stored)
@@ -191,9 +192,7 @@ def inlined(model: onnx.ModelProto, keep_operators: bool = False) -> onnx.ModelP
 def _costs(tensors: Tensors) -> Iterator[NodeCost]:
     """One cost per multiplying node; a weight that several nodes share counts once."""
     counted: set[str] = set()
-    for node in tensors.nodes:
-        if node.op_type not in _MACS or node.domain not in ("", "ai.onnx"):
-            continue
+    for node in tensors.products:
         stored = [name for name in node.input if name in tensors.stored]
         own = [name for name in stored if name not in counted]
         counted.update(own)
@@ -206,6 +205,10 @@ def _costs(tensors: Tensors) -> Iterator[NodeCost]:
             output_shape=tensors.shape(node, node.output[0]),
             precision=tensors.precision(node),
         )
+
+
+def _multiplies(node: onnx.NodeProto) -> bool:
+    return node.op_type in _MACS and node.domain in ("", "ai.onnx")
 
 
 def _conv_macs(tensors: Tensors, node: onnx.NodeProto) -> int:

@@ -123,7 +123,7 @@ def kernel_works(
     tensors = Tensors(flat)
     traffic = Traffic(flat.graph, tensors)
     kernels = fused(flat.graph.node, traffic.constant, apart)
-    costs = {cost.name: cost for cost in graph_cost(tensors).nodes}
+    costs = dict(zip(map(key, tensors.products), graph_cost(tensors).nodes, strict=True))
     callers = _callers(model, flat, operators)
     return tuple(
         _work(kernel, moved, costs, callers)
@@ -161,7 +161,7 @@ def _work(
 ) -> KernelWork:
     anchor = kernel.anchor
     called = [callers[key(node)] for node in (anchor, *kernel.nodes)]
-    products = [cost for node in kernel.nodes if (cost := costs.get(_name(node))) is not None]
+    products = [cost for node in kernel.nodes if (cost := costs.get(key(node))) is not None]
     return KernelWork(
         name=_name(anchor),
         op_type=anchor.op_type,

@@ -168,6 +168,13 @@ def test_a_product_is_read_as_a_whole_before_it_is_reduced() -> None:
     ]
 
 
+def test_nodes_of_one_name_are_told_apart() -> None:
+    model = residual()
+    for node in model.graph.node:
+        node.name = "same"
+    assert [work.macs for work in kernel_works(model)] == [CONV_MACS, MATMUL_MACS]
+
+
 def test_joined_maps_stay_where_they_are() -> None:
     text = """g (float[1, 2, 4, 4] x) => (float[1, 1, 4, 4] y)
         { a = Conv (x, w)
