@@ -28,6 +28,7 @@ from .verbs import (
     inspect_file,
     new,
     predict,
+    search,
     train,
 )
 from .verbs.serving import model_repository, page, serve
@@ -47,6 +48,7 @@ VERBS = (
     evaluate,
     bench,
     bisect_fp16,
+    search,
     inspect_file,
     doctor,
     completion,
@@ -56,7 +58,7 @@ VERBS = (
 
 EXTRAS = {
     **dict.fromkeys(("data", "new", "import", "train"), "train"),
-    **dict.fromkeys(("demo", "bisect"), "demo"),
+    **dict.fromkeys(("demo", "bisect", "search"), "demo"),
     "export": "export",
     "build": "engines",
     "serve": "serve",

@@ -31,7 +31,7 @@ PUBLIC = {
         "export_checkpoint",
         *("import_checkpoint", "inspect_file", "load", "load_data", "new_checkpoint"),
         *("check_data", "predict_files", "run_demo", "run_sweep", "show_data"),
-        "train_recipe",
+        *("search_precision", "train_recipe"),
     },
     "maskrt.runtime": {
         *("BuildError", "ConfigError", "Contract", "ContractError", "ExportError", "GateError"),

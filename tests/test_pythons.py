@@ -35,7 +35,7 @@ NEWER = {
 }
 TRAINING = (
     *("bisect_precision", "export_checkpoint", "import_checkpoint", "new_checkpoint"),
-    *("run_demo", "run_sweep", "train_recipe"),
+    *("run_demo", "run_sweep", "search_precision", "train_recipe"),
 )
 
 

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from ..serving.page.page import write_page
     from ..serving.settings import ServeSettings
     from ..train.weights.import_weights import import_checkpoint
-    from .bisection import bisect_precision
     from .data import check_data, draw_data, load_data, show_data
     from .demo import run_demo
     from .deployment import export_checkpoint
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from .operators.bench import OPERATOR_OPTIONS, bench_operators
     from .predicting.wanted import Wanted
     from .prediction import predict_files
+    from .search.search import bisect_precision, search_precision
     from .serving.service import serve_models
     from .sharding.evaluation import evaluate_shard, merge_evaluation
     from .sharding.manifest import Shard
@@ -77,6 +77,7 @@ __all__ = [
     "predict_shard",
     "run_demo",
     "run_sweep",
+    "search_precision",
     "serve_models",
     "show_data",
     "train_recipe",
@@ -94,7 +95,7 @@ _MODULES = {
     "Wanted": ".predicting.wanted",
     "bench_models": ".latency.bench",
     "bench_operators": ".operators.bench",
-    "bisect_precision": ".bisection",
+    "bisect_precision": ".search.search",
     "build_bundle": "..engines.bundle",
     "build_engine": "..engines.builder",
     "check_data": ".data",
@@ -119,6 +120,7 @@ _MODULES = {
     "predict_shard": ".sharding.prediction",
     "run_demo": ".demo",
     "run_sweep": ".sweep.sweep",
+    "search_precision": ".search.search",
     "serve_models": ".serving.service",
     "show_data": ".data",
     "train_recipe": ".training",
@@ -130,7 +132,7 @@ _MODULES = {
 _TRAINING = frozenset(
     {
         *("bisect_precision", "export_checkpoint", "import_checkpoint", "new_checkpoint"),
-        *("run_demo", "run_sweep", "train_recipe"),
+        *("run_demo", "run_sweep", "search_precision", "train_recipe"),
     }
 )
 """Those that train or export, which needs a newer Python than the rest."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import hashlib
 import io
 import json
@@ -181,17 +180,24 @@ def _read_sidecar(folder: Path) -> object:
 
 
 def _write_precision(folder: Path) -> Path:
-    from ...export.precision.precision_file import PrecisionFile
+    from ...export.search.certificate import Certificate, MeasuredSet
+    from ...export.search.precision_file import PrecisionFile
 
-    content = PrecisionFile("ab", ("rpn", "subnet.conv1"), "tiny", "ap", 0.3, {"count": 20})
-    content = dataclasses.replace(content, fp16_mac_share=0.9, costs={"rpn": {"ap": 51.2}})
+    measured = MeasuredSet("shapes", "val", 20, "cd", True, {"box AP": 0.1}, {"box AP": (0, 0.2)})
+    levels = ("fp16", "int8")
+    certificate = Certificate(
+        "tiny", "ap", 0.3, 0.9, levels, (measured,), {}, {"int8": 1.0}, {}, 2, 30, ()
+    )
+    content = PrecisionFile(
+        "ab", {"rpn": "int8", "subnet.conv1": "fp16"}, "fp16", {"relu": 6.0}, certificate
+    )
     path = folder / "precision.json"
     path.write_text(content.to_json())
     return path
 
 
 def _read_precision(folder: Path) -> object:
-    from ...export.precision.precision_file import read_precision_file
+    from ...export.search.precision_file import read_precision_file
 
     return read_precision_file(folder / "precision.json")
 

@@ -1,8 +1,9 @@
-"""The precision file: which node groups of one checkpoint stay FP32, and the figures behind it.
+"""The precision file: what each node group of one model computes in, with its certificate.
 
-`maskrt bisect` writes it, `maskrt export --keep-fp32` reads it. It is JSON for people too: `groups`
-is a plain list of module paths and node names, everything else says where the list comes from.
-Groups belong to the weights they were measured on, so a file is refused for another checkpoint.
+`maskrt search` and `maskrt bisect` write it, `maskrt export --mixture` reads it; ranges of INT8 and
+FP8 are in it, so an export needs no pictures. It is JSON for people too: `groups` names module
+paths and nodes. They belong to the weights they were measured on, so a file is refused for another
+checkpoint.
 """
 
 from __future__ import annotations
@@ -11,13 +12,15 @@ import dataclasses
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 from ...runtime.errors import InputError, first_line
 from ...runtime.files import require_file, sha256_of, write_text
 from ...runtime.json_values import decoded, parse_json, schema_version
+from ..precision.mixture import Mixture
+from .certificate import Certificate
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -25,27 +28,21 @@ class PrecisionFile:
     """The whole file, typed."""
 
     checkpoint_sha256: str
-    groups: tuple[str, ...]
-    """What `precision.to_fp16` takes as `keep_fp32`; empty where FP16 passed as it is."""
-    model: str = ""
-    """Recipe of the checkpoint, e.g. `lsc_mask_rcnn_tiny`."""
-    metric: str = ""
-    gate: float | None = None
-    """What the metric had to reach (instances) or could not exceed (ap)."""
-    pictures: dict[str, Any] = field(default_factory=dict)
-    """What was measured on: name of the `data` folder, `split`, `count`."""
-    before: dict[str, Any] = field(default_factory=dict)
-    """Verdict on FP16 as the policy has it."""
-    after: dict[str, Any] = field(default_factory=dict)
-    """Verdict with `groups` in FP32."""
-    fp16_mac_share: float | None = None
-    """Part of the layers' multiply-accumulates that stays FP16, 0..1."""
-    costs: dict[str, Any] = field(default_factory=dict)
-    """By group: verdicts with it alone put back, alone in FP16, and alone in FP32."""
-    evaluations: int = 0
-    """Candidates that were run on the pictures."""
-    versions: dict[str, str] = field(default_factory=dict)
+    """Of the checkpoint; of a graph that is not ours, of its ONNX file."""
+    groups: dict[str, Literal["fp32", "fp16", "int8", "fp8"]]
+    """By name; what is not named computes in `rest`."""
+    rest: Literal["fp16", "fp32"] = "fp16"
+    """FP16 where the policy allows it, or as it is."""
+    ranges: dict[str, float] = field(default_factory=dict)
+    """By tensor of the FP32 model, the largest |x| that INT8 and FP8 hold."""
+    certificate: Certificate | None = None
+    """None in a file that a person wrote."""
     schema_version: int = SCHEMA_VERSION
+
+    @property
+    def mixture(self) -> Mixture:
+        """As `to_mixture` takes it."""
+        return Mixture(self.groups, self.rest, self.ranges)
 
     def to_json(self) -> str:
         """Indented JSON, one newline at the end."""
@@ -65,7 +62,7 @@ def read_precision_file(path: Path) -> PrecisionFile:
 
     """
     require_file(path, "a precision file", (".json",))
-    advice = "Make it with maskrt bisect."
+    advice = "Make it with maskrt search or maskrt bisect."
     try:
         raw = parse_json(path.read_bytes())
         version = schema_version(raw)
@@ -86,8 +83,8 @@ def read_precision_file(path: Path) -> PrecisionFile:
     return content
 
 
-def groups_for(path: Path, checkpoint: Path) -> tuple[str, ...]:
-    """The groups that stay FP32 in an export of `checkpoint`.
+def mixture_for(path: Path, checkpoint: Path) -> Mixture:
+    """What an export of `checkpoint` computes in.
 
     Raises:
         InputError: as `read_precision_file`; or the file was made for other weights.
@@ -96,9 +93,10 @@ def groups_for(path: Path, checkpoint: Path) -> tuple[str, ...]:
     content = read_precision_file(path)
     found = sha256_of(require_file(checkpoint, "a checkpoint", (".safetensors",)))
     if content.checkpoint_sha256 != found:
+        model = content.certificate.model if content.certificate else "a checkpoint"
         raise InputError(
-            f"{path}: made for {content.model or 'a checkpoint'} with SHA-256 "
-            f"{content.checkpoint_sha256!s:.12}; {checkpoint} has {found:.12}, and groups hold for "
-            "the weights they were measured on. Run maskrt bisect on this checkpoint."
+            f"{path}: made for {model} with SHA-256 {content.checkpoint_sha256!s:.12}; "
+            f"{checkpoint} has {found:.12}, and groups hold for the weights they were measured on. "
+            "Run maskrt search on this checkpoint."
         )
-    return content.groups
+    return content.mixture

@@ -13,7 +13,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from maskrt.export.precision.fp16 import to_fp16
 from maskrt.export.precision.groups import group_tree
-from maskrt.export.precision.search import Verdict, find_groups
+from maskrt.export.search.journal import Journal
+from maskrt.export.search.search import Found, find_mixture
+from maskrt.export.search.trials import Trials
+from maskrt.export.search.verdict import Judge, Verdict
 from maskrt.export.typed_graph import scope_of
 from maskrt.runtime.errors import GateError
 
@@ -75,11 +78,20 @@ class Counting:
     is_good: Callable[[set[str]], bool]
     shown: list[set[str]] = field(default_factory=list)
 
-    def __call__(self, model: onnx.ModelProto) -> Verdict:
+    def __call__(self, model: onnx.ModelProto, *, few: bool) -> Verdict:
         half = in_half(model)
-        self.shown.append(half)
+        if not few:
+            self.shown.append(half)
         good = self.is_good(half)
         return Verdict(good, {"matched": 1.0 if good else 0.0})
+
+
+def bisected(
+    model: onnx.ModelProto, judge: Judge, say: Callable[[str], None] = lambda _: None
+) -> Found:
+    """The search with two precisions."""
+    trials = Trials(model, judge, {}, Journal(), say)
+    return find_mixture(trials, group_tree(model), ("fp32", "fp16"))
 
 
 def test_groups_are_modules_by_their_paths() -> None:
@@ -95,29 +107,31 @@ def test_groups_are_modules_by_their_paths() -> None:
 def test_exactly_the_culprits_are_found_within_a_few_evaluations(culprits: tuple[int, ...]) -> None:
     bad = names_of(*culprits)
     metric = Counting(lambda half: not half & bad)
-    found = find_groups(chain(), metric)
+    found = bisected(chain(), metric)
     assert set(found.costs) == bad
-    assert found.after.passed
-    assert found.before.passed == (not bad)
-    assert found.groups == 32
-    # FP16 as it is and FP32; two per halving and culprit; back alone, alone in FP16, alone in FP32.
-    assert found.evaluations == len(metric.shown) <= 2 + len(bad) * (2 * LEVELS + 3)
-    assert found.fp16_mac_share == pytest.approx(1 - len(bad) / 32)
+    assert found.verdict.passed
+    assert found.fastest.passed == (not bad)
+    assert len(found.choice) == 32
+    # FP16 as it is and FP32; two per halving and culprit; back alone.
+    assert found.evaluations == len(metric.shown) <= 2 + len(bad) * (2 * LEVELS + 1)
+    assert found.few_evaluations == len(bad), "each alone, for the report"
+    assert found.mac_shares["fp16"] == pytest.approx(1 - len(bad) / 32)
 
 
 def test_no_set_of_groups_is_run_twice() -> None:
     metric = Counting(lambda half: not half & names_of(5, 21))
-    find_groups(chain(), metric)
+    bisected(chain(), metric)
     assert len({frozenset(half) for half in metric.shown}) == len(metric.shown)
 
 
 def test_of_two_groups_that_fail_only_together_one_stays() -> None:
     pair = names_of(2, 27)
-    found = find_groups(chain(), Counting(lambda half: not pair <= half))
+    found = bisected(chain(), Counting(lambda half: not pair <= half))
     assert len(found.costs) == 1
     assert set(found.costs) < pair
     (cost,) = found.costs.values()
-    assert cost.only_fp16.passed, "alone it does no harm"
+    assert cost.alone.passed, "alone it does no harm"
+    assert cost.put_back is not None
     assert not cost.put_back.passed
 
 
@@ -128,14 +142,14 @@ def test_a_group_that_helps_only_beside_another_is_found_with_it() -> None:
     def is_good(half: set[str]) -> bool:
         return not half & pair
 
-    found = find_groups(chain(), Counting(is_good))
+    found = bisected(chain(), Counting(is_good))
     assert set(found.costs) == pair
-    assert not any(cost.only_fp32.passed for cost in found.costs.values())
+    assert not any(cost.put_back.passed for cost in found.costs.values() if cost.put_back)
 
 
 def test_sums_of_small_losses_stop_at_what_the_gate_allows() -> None:
     """Every layer costs the same and the gate allows 30 of 32 in FP16: two stay, not one more."""
-    found = find_groups(chain(), Counting(lambda half: len(half) <= 30))
+    found = bisected(chain(), Counting(lambda half: len(half) <= 30))
     assert len(found.costs) == 2
 
 
@@ -146,8 +160,8 @@ def test_a_verdict_that_is_not_monotone_still_ends_with_a_set_that_passes() -> N
         return name_of(20) not in half or (name_of(4) in half and len(half) < 32)
 
     metric = Counting(is_good)
-    found = find_groups(chain(), metric)
-    assert found.after.passed
+    found = bisected(chain(), metric)
+    assert found.verdict.passed
     assert is_good(ALL - set(found.costs))
     for name in found.costs:
         assert not is_good(ALL - (set(found.costs) - {name})), f"{name} could go"
@@ -156,25 +170,25 @@ def test_a_verdict_that_is_not_monotone_still_ends_with_a_set_that_passes() -> N
 def test_a_loss_in_fp32_itself_ends_the_search() -> None:
     metric = Counting(lambda _: False)
     with pytest.raises(GateError, match="with every node group in FP32, and that fails the gate"):
-        find_groups(chain(), metric)
+        bisected(chain(), metric)
     assert len(metric.shown) == 2
 
 
 def test_a_model_that_needs_fp32_everywhere_is_said_to_gain_nothing() -> None:
     with pytest.raises(GateError, match="only with all 32 node groups in FP32"):
-        find_groups(chain(), Counting(lambda half: not half))
+        bisected(chain(), Counting(lambda half: not half))
 
 
 def test_every_evaluation_is_told() -> None:
     lines: list[str] = []
     metric = Counting(lambda half: name_of(9) not in half)
-    found = find_groups(chain(), metric, lines.append)
-    assert len(lines) == found.evaluations
-    assert lines[0] == "1: 0 of 32 in FP32: matched 0.0000, fails"
-    assert lines[1] == "2: 32 of 32 in FP32: matched 1.0000, passes"
+    found = bisected(chain(), metric, lines.append)
+    assert len(lines) == found.evaluations + found.few_evaluations
+    assert lines[0] == "1: 32 of 32 groups in FP16: matched 0.0000, fails"
+    assert lines[1] == "2: 32 of 32 groups in FP32: matched 1.0000, passes"
 
 
-def largest_error(model: onnx.ModelProto) -> Verdict:
+def largest_error(model: onnx.ModelProto, *, few: bool) -> Verdict:
     """The metric of the two tests below: relative error against FP32's exact answer, 1."""
     session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     (y,) = session.run(None, {"x": np.ones((1, 1, 2, 2), np.float32)})
@@ -185,10 +199,10 @@ def largest_error(model: onnx.ModelProto) -> Verdict:
 def test_a_weight_beyond_half_is_found_and_never_run_in_half() -> None:
     weights = [1.0] * 32
     weights[17], weights[18] = 2.0**20, 2.0**-20
-    found = find_groups(chain(weights), largest_error)
+    found = bisected(chain(weights), largest_error)
     assert set(found.costs) == names_of(17, 18)
-    assert found.before.figures == {}
-    assert found.before.reason == "weight 'w17': 1.04858e+06 found"
+    assert found.fastest.figures == {}
+    assert found.fastest.reason == "weight 'w17': 1.04858e+06 found"
     repaired = to_fp16(chain(weights), sorted(found.costs))
     stored = {t.name: t.data_type for t in repaired.graph.initializer}
     assert [stored[f"w{i}"] for i in (16, 17, 18, 19)] == [
@@ -203,6 +217,6 @@ def test_values_out_of_half_are_found_where_all_weights_fit(power: int) -> None:
     first = power // 2
     weights[3], weights[4] = 2.0**first, 2.0 ** (power - first)
     weights[5], weights[6] = 2.0**-first, 2.0 ** (first - power)
-    found = find_groups(chain(weights), largest_error)
-    assert found.before.figures, "it ran"
+    found = bisected(chain(weights), largest_error)
+    assert found.fastest.figures, "it ran"
     assert set(found.costs) == names_of(4, 5)

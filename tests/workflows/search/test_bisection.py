@@ -17,12 +17,12 @@ import pytest
 
 import maskrt as package
 from maskrt.eval import CocoData, load_coco
-from maskrt.export.precision.precision_file import PrecisionFile, write_precision_file
+from maskrt.export.search.precision_file import PrecisionFile, write_precision_file
 from maskrt.runtime.files import sha256_of
 from maskrt.runtime.sessions.open import ModelRef
 from maskrt.train.shapes.drawing import draw_shapes
-from maskrt.workflows import bisection
 from maskrt.workflows.measure import measured, measured_hop
+from maskrt.workflows.search.judge import PictureJudge
 
 Run = Callable[..., Any]
 Copy = Callable[[Path, Path, Callable[[dict[str, Any]], None]], Path]
@@ -81,12 +81,13 @@ def test_an_unsafe_layer_is_found_and_the_repaired_model_passes_its_gate(
     words = ("bisect", checkpoint, "--data", pictures.folder, "--first", 2, "-o", precision)
     ran = maskrt(*words, "--json")
     assert ran.code == 0, ran.err
-    assert set(ran.json["groups"]) == unsafe.groups
-    assert not ran.json["before"]["passed"]
-    assert ran.json["after"]["passed"]
+    assert set(ran.json["kept"]) == unsafe.groups
+    assert not ran.json["fastest"]["passed"]
+    assert ran.json["sets"][0]["passed"]
     assert ran.json["evaluations"] < 40
-    assert ran.json["fp16_mac_share"] > 0.9
-    assert json.loads(precision.read_text())["groups"] == ran.json["groups"]
+    assert ran.json["mac_shares"]["fp16"] > 0.9
+    groups = json.loads(precision.read_text())["groups"]
+    assert {name for name, level in groups.items() if level == "fp32"} == unsafe.groups
 
     assert maskrt(*half, "--keep-fp32", precision).code == 0
     reference = measured(ModelRef(shipped), pictures)
@@ -116,18 +117,19 @@ def test_sound_fp16_needs_no_group_and_export_takes_that(
     words = ("bisect", sure, "--data", chain.data, "--metric", "ap", "-o", precision)
     ran = maskrt(*words, "--json")
     assert ran.code == 0, ran.err
-    assert (ran.json["groups"], ran.json["evaluations"]) == ([], 1)
+    assert (ran.json["kept"], ran.json["evaluations"]) == ([], 1)
     assert "FP32 on 3 pictures, the reference" in ran.err
-    assert "1: 0 of " in ran.err
-    assert "no group needs FP32, 100.0% of MACs in FP16" in ran.out
-    written = json.loads(precision.read_text())
+    assert "groups in FP16: greatest AP change" in ran.err
+    assert "100.0% FP16; 0 groups stay higher" in ran.out
+    written = json.loads(precision.read_text())["certificate"]
     assert (written["metric"], written["gate"]) == ("ap", 0.3)
-    assert written["pictures"] == {"data": "shapes", "split": "val", "count": 3}
+    measured_on = written["sets"][0]
+    assert [measured_on[key] for key in ("data", "split", "count")] == ["shapes", "val", 3]
     words = ("export", sure, "-o", onnx_path, "--precision", "fp16", "--keep-fp32", precision)
     assert maskrt(*words).code == 0
 
 
-def test_an_interrupt_leaves_no_file(
+def test_an_interrupt_leaves_the_journal_alone(
     maskrt: Run, chain: Any, sure: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(*_: object) -> None:
@@ -137,11 +139,11 @@ def test_an_interrupt_leaves_no_file(
     temporary.mkdir()
     out.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
-    monkeypatch.setattr(bisection._Judge, "__call__", interrupted)
+    monkeypatch.setattr(PictureJudge, "__call__", interrupted)
     ran = maskrt("bisect", sure, "--data", chain.data, "-o", out / "p.json")
     assert ran.code == 130
     assert "interrupted" in ran.err
-    assert [*temporary.iterdir(), *out.iterdir()] == []
+    assert [*temporary.iterdir(), *out.iterdir()] == [out / "p.journal"]
 
 
 @pytest.mark.parametrize(
@@ -178,18 +180,18 @@ def test_a_precision_file_is_for_fp16_and_its_own_checkpoint(
     maskrt: Run, chain: Any, sure: Path, tmp_path: Path
 ) -> None:
     precision, out = tmp_path / "p.json", tmp_path / "x.onnx"
-    write_precision_file(precision, PrecisionFile(sha256_of(sure), ("model.rpn",), model="sure"))
+    write_precision_file(precision, PrecisionFile(sha256_of(sure), {"model.rpn": "fp32"}))
     words = ("export", chain.checkpoint, "-o", out, "--keep-fp32", precision)
     ran = maskrt(*words)
     assert (ran.code, "--precision fp32 found; expected fp16" in ran.err) == (2, True)
     ran = maskrt(*words, "--precision", "fp16")
-    assert (ran.code, "made for sure with SHA-256" in ran.err) == (2, True)
+    assert (ran.code, "made for a checkpoint with SHA-256" in ran.err) == (2, True)
     assert not out.exists()
 
 
 def test_a_group_that_the_network_lacks_is_refused(maskrt: Run, sure: Path, tmp_path: Path) -> None:
     precision, out = tmp_path / "p.json", tmp_path / "x.onnx"
-    write_precision_file(precision, PrecisionFile(sha256_of(sure), ("model.neck",)))
+    write_precision_file(precision, PrecisionFile(sha256_of(sure), {"model.neck": "fp32"}))
     ran = maskrt("export", sure, "-o", out, "--precision", "fp16", "--keep-fp32", precision)
     assert (ran.code, "'model.neck' names no module" in ran.err) == (2, True)
     assert not out.exists()

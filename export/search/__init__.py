@@ -1,0 +1,1 @@
+"""Which precision each node group computes in, found by trying."""

@@ -1,0 +1,1 @@
+"""Search for the precision of every node group, and what it writes."""

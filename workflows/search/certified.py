@@ -1,0 +1,124 @@
+"""The certificate of a finished search."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .judge import Metric, PictureJudge
+from .opening import FP32, Opened, Say, named
+from .options import is_function
+from .written import candidates, kept_groups, measured_set
+
+if TYPE_CHECKING:
+    from ...eval import CocoData
+    from ...export.precision.headroom import TensorPeak
+    from ...export.precision.mixture import GroupPrecision
+    from ...export.search.certificate import Certificate, MeasuredSet
+    from ...export.search.journal import Journal
+    from ...export.search.search import Found
+    from ...export.search.times import ByGroup, FloorTimes, MeasuredTimes
+    from ...export.search.trials import Trials
+
+
+def certificate_of(
+    opened: Opened,
+    trials: Trials,
+    found: Found,
+    times: FloorTimes | MeasuredTimes | None,
+    *,
+    metric: str,
+    gate: float,
+    levels: tuple[GroupPrecision, ...],
+    verified: tuple[MeasuredSet, ...],
+    versions: dict[str, str],
+) -> Certificate:
+    """All that was measured, with what is known of time."""
+    from ...export.search.certificate import Certificate
+    from ...export.search.times import FloorTimes, group_of_nodes
+    from ...export.search.trials import QUANTIZED, SURE
+
+    judged = opened.judged
+    group_of = group_of_nodes(judged.subject.model, opened.tree.names)
+    searched = measured_set(found.verdict, trials.passes(found.choice), gate, **judged.named)
+    return Certificate(
+        model=judged.subject.name,
+        metric=judged.named["data"] if is_function(metric) else metric,
+        gate=gate,
+        sure=SURE if metric == "ap" and set(QUANTIZED) & set(levels) else None,
+        precisions=levels,
+        sets=(searched, *verified),
+        fastest=dataclasses.asdict(found.fastest),
+        mac_shares=found.mac_shares,
+        kept=kept_groups(found, _peaks(opened, found), group_of),
+        evaluations=found.evaluations,
+        few_evaluations=found.few_evaluations,
+        tried=candidates(found, times),
+        alone={
+            name: {level: dataclasses.asdict(verdict) for level, verdict in row.items()}
+            for name, row in sorted(found.alone.items())
+        },
+        calibration=opened.calibration,
+        times="" if times is None else times.source,
+        total_ms={} if times is None else _totals(opened, levels, found, times),
+        group_ms={} if times is None else _plain(times.by_group),
+        gpu=dataclasses.asdict(times.gpu) if isinstance(times, FloorTimes) else None,
+        versions=versions,
+    )
+
+
+def verified_on(
+    sets: Sequence[CocoData],
+    opened: Opened,
+    found: Found,
+    folder: Path,
+    metric: Metric,
+    gate: float,
+    journal: Journal,
+    say: Say,
+) -> tuple[MeasuredSet, ...]:
+    """The result on other pictures, which chose nothing."""
+    from ...export.search.trials import Trials
+
+    subject = opened.judged.subject
+    results = []
+    for data in sets:
+        assert subject.contract is not None, "pictures are verified on"
+        say(f"{data.folder}: FP32 and the result on {len(data.images)} pictures, to verify")
+        judge = PictureJudge(folder / FP32, subject.contract, data, metric, gate)
+        names = named(data)
+        trials = Trials(subject.model, judge, opened.ranges, journal, say, names["sha256"])
+        verdict = trials.verdict(found.choice)
+        results.append(measured_set(verdict, verdict.passed, gate, **names))
+    return tuple(results)
+
+
+def _plain(by_group: ByGroup) -> dict[str, dict[str, float]]:
+    return {name: {str(level): ms for level, ms in row.items()} for name, row in by_group.items()}
+
+
+def _totals(
+    opened: Opened,
+    levels: tuple[GroupPrecision, ...],
+    found: Found,
+    times: FloorTimes | MeasuredTimes,
+) -> dict[str, float]:
+    from ...export.search.search import uniform
+
+    choices = {f"all {level}": uniform(opened.tree, levels, level, opened.able) for level in levels}
+    totals = {name: times.total(choice) for name, choice in choices.items()}
+    return {"found": times.total(found.choice), **totals}
+
+
+def _peaks(opened: Opened, found: Found) -> tuple[TensorPeak, ...]:
+    """Largest values of the FP16 tensors, with all groups in FP16 whose weights fit into it."""
+    from ...export.precision.headroom import tensor_peaks
+    from ...export.precision.mixture import Mixture, to_mixture
+
+    if not any(cost.wanted == "fp16" for cost in found.costs.values()):
+        return ()
+    refused = {name for name, cost in found.costs.items() if "weight '" in cost.alone.reason}
+    half = Mixture(dict.fromkeys(sorted(refused), "fp32"), "fp16")
+    return tensor_peaks(to_mixture(opened.judged.subject.model, half), opened.judged.feeds())

@@ -1,0 +1,175 @@
+"""Candidates of a search held against FP32 on the same labelled pictures.
+
+The two metrics are eval's: `ap` asks for the greatest change of AP (AR of proposals) and eval's
+other gates, `instances` for the share of matched instances and needs no ground truth. Candidates
+run wherever ONNX files run, which needs no GPU.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from ...runtime.errors import InputError, SessionError
+from ..open import load
+
+if TYPE_CHECKING:
+    import onnx
+
+    from ...eval import CocoData, Measurement, Parity, Prediction
+    from ...export.search.verdict import Verdict
+    from ...runtime.contract import Contract
+
+Metric = Literal["instances", "ap"]
+
+FEW = 16
+"""Pictures that rank groups: they hold hundreds of instances, of which no AP is asked."""
+
+
+@dataclass(frozen=True)
+class _Results:
+    """What one model found, with its AP where the metric asks for it."""
+
+    predictions: list[Prediction]
+    measurement: Measurement | None
+
+
+class PictureJudge:
+    """Compares candidates with the FP32 reference, on the same pictures."""
+
+    def __init__(
+        self, reference: Path, contract: Contract, data: CocoData, metric: Metric, gate: float
+    ) -> None:
+        """Measure the reference at `reference`, beside which candidates are written.
+
+        Raises:
+            InputError: it leaves nothing to compare with.
+        """
+        self._folder = reference.parent
+        self._contract = dataclasses.replace(contract, precision="fp16")
+        self._metric = metric
+        self._gate = gate
+        self._data = {False: data, True: data.first(FEW)}
+        whole = self._measured(reference, few=False)
+        self._references = {False: whole, True: self._of_few(reference, whole)}
+        self._check_reference()
+
+    def __call__(self, model: onnx.ModelProto, *, few: bool) -> Verdict:
+        """The verdict on one candidate in memory; NaN and infinite outputs fail."""
+        from onnx import helper, save
+
+        from ...export.search.verdict import Verdict
+        from ...runtime.contract import METADATA_KEY
+
+        path = self._folder / "candidate.onnx"
+        helper.set_model_props(model, {METADATA_KEY: self._contract.to_json()})
+        save(model, path)
+        try:
+            found = self._measured(path, few)
+        except SessionError as err:  # the reference ran without one: it is these numbers
+            return Verdict(passed=False, figures={}, reason=str(err).split(";")[0])
+        finally:
+            path.unlink()
+        return self._judged(found, few)
+
+    def _judged(self, found: _Results, few: bool) -> Verdict:
+        from ...export.search.verdict import Verdict
+
+        parity = self._parity(found, few)
+        moved = {"moved": parity.score_delta_mean + 1 - parity.mask_iou_mean}
+        if self._metric == "instances":
+            return Verdict(parity.matched >= self._gate, _matched(parity) | moved)
+        from ...eval import check_gates
+
+        figures = _changes(parity)
+        failures = check_gates(parity, "fp16", self._gate)
+        held = next(iter(figures.values()), 0.0) <= self._gate
+        return Verdict(
+            passed=not failures,
+            figures=figures | moved | {"matched": parity.matched} | self._sure(found, few),
+            reason=failures[0].rstrip(".") if failures and held else "",
+            intervals={name: ends for name, ends in parity.intervals.items() if ends is not None},
+        )
+
+    def _sure(self, found: _Results, few: bool) -> dict[str, float]:
+        """Of resampled sets of pictures, the share in which every change holds the gate."""
+        import numpy as np
+
+        from ...eval.parity.intervals import MIN_PICTURES, resampled_changes
+
+        reference = self._references[few].measurement
+        if found.measurement is None or reference is None or len(found.predictions) < MIN_PICTURES:
+            return {}
+        changes = resampled_changes(reference.matches, found.measurement.matches)
+        every = [sets for by_name in changes.values() for sets in by_name.values()]
+        return {"sure": float(np.all(np.abs(np.nan_to_num(every)) <= self._gate, axis=0).mean())}
+
+    def _measured(self, path: Path, few: bool) -> _Results:
+        from ...eval import measure, predict_data
+
+        with load(path) as predictor:
+            if self._metric == "instances":
+                return _Results(predict_data(predictor, self._data[few]), None)
+            found = measure(predictor, path, self._data[few])
+        return _Results(found.predictions, found)
+
+    def _of_few(self, path: Path, whole: _Results) -> _Results:
+        """The reference on the few: its first predictions, so it runs once."""
+        from ...eval.parity.hops import measurement_of
+
+        few = whole.predictions[:FEW]
+        if whole.measurement is None:
+            return _Results(few, None)
+        contract, backend = whole.measurement.contract, whole.measurement.accuracy.backend
+        found = measurement_of(few, contract, backend, path, self._data[True])
+        return _Results(few, found)
+
+    def _parity(self, candidate: _Results, few: bool) -> Parity:
+        from ...eval import compare
+        from ...eval.coco.accuracy import metric_of
+        from ...eval.parity.hops import hop_between
+
+        reference = self._references[few]
+        if reference.measurement is not None and candidate.measurement is not None:
+            return hop_between(reference.measurement, candidate.measurement, "fp16").parity
+        return compare(
+            reference.predictions,
+            candidate.predictions,
+            slots=self._contract.output("scores").shape[1],
+            metric=metric_of(self._contract.task),
+        )
+
+    def _check_reference(self) -> None:
+        parity = self._parity(self._references[False], few=False)
+        data = self._data[False]
+        where = f"{self._contract.variant} in FP32, {parity.images} pictures of {data.folder}"
+        if parity.reference_counted == 0:
+            raise InputError(
+                f"{where}: nothing of score 0.1 or more found; expected some, which candidates are "
+                "compared by. Train it first, or name other pictures."
+            )
+        if self._metric == "ap" and None in parity.box_changes.values():
+            raise InputError(
+                f"{where}: no ground truth on them; expected some for --metric ap. Take more "
+                "pictures, or --metric instances."
+            )
+
+
+def _matched(parity: Parity) -> dict[str, float]:
+    return {
+        "matched": parity.matched,
+        "score_delta_mean": parity.score_delta_mean,
+        "score_delta_max": parity.score_delta_max,
+        "box_delta_mean_px": parity.box_delta_mean_px,
+        "box_delta_max_px": parity.box_delta_max_px,
+        "mask_iou_mean": parity.mask_iou_mean,
+    }
+
+
+def _changes(parity: Parity) -> dict[str, float]:
+    """Changes in points, the greatest first."""
+    known = {name: change for name, change in parity.changes.items() if change is not None}
+    greatest = max(map(abs, known.values()), default=0.0)
+    return {f"greatest {parity.metric} change": greatest, **known}
