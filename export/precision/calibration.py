@@ -56,13 +56,20 @@ def ranges_over(
 ) -> dict[str, float]:
     """The same of any FP32 model, over so many runs on inputs by name."""
     names = _read_by_layers(model)
+    given = {value.name for value in model.graph.input}
+    computed = [name for name in names if name not in given]
     session = ort.InferenceSession(
-        _with_outputs(model, names).SerializeToString(), providers=["CPUExecutionProvider"]
+        _with_outputs(model, computed).SerializeToString(), providers=["CPUExecutionProvider"]
     )
     largest: dict[str, npt.NDArray[np.float32]] = {name: np.zeros(0, np.float32) for name in names}
-    bar = {"console": Console(stderr=True), "transient": True}
-    for inputs in track(feeds, "Ranges of layer inputs", total=runs, **bar):
-        for name, values in zip(names, session.run(names, dict(inputs)), strict=True):
+    told = track(
+        feeds, "Ranges of layer inputs", runs, console=Console(stderr=True), transient=True
+    )
+    for inputs in told:
+        found = session.run(computed, dict(inputs)) if computed else []
+        for name, values in {**inputs, **dict(zip(computed, found, strict=True))}.items():
+            if name not in largest:
+                continue
             keep = _beyond(values.size * runs) + 1
             largest[name] = _largest(np.concatenate([largest[name], np.abs(values).ravel()]), keep)
     return {name: float(values.min()) for name, values in largest.items()}
@@ -94,13 +101,12 @@ def few_pictures(count: int) -> str | None:
 
 
 def _read_by_layers(model: onnx.ModelProto) -> list[str]:
-    """What is computed and read by a layer, or by a sum before one."""
+    """What is read by a layer, or by a sum before one, and is no constant."""
     graph = TypedGraph(shape_inference.infer_shapes(model))
     read = [n.input[:1] for n in graph.nodes if is_layer(graph, n)]
     read += [n.input for n in graph.nodes if n.op_type in SUMS and reaches_layer(graph, n)]
     names = dict.fromkeys(name for inputs in read for name in inputs)
-    given = {value.name for value in model.graph.input}
-    return [n for n in names if graph.is_float(n) and n not in graph.constant and n not in given]
+    return [n for n in names if graph.is_float(n) and n not in graph.constant]
 
 
 def _with_outputs(model: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:

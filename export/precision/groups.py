@@ -51,10 +51,15 @@ def group_tree(model: onnx.ModelProto) -> Group:
     return _branch("", [(scope_of(n), n.name, macs.get(n.name, 0)) for n in _rounding(model)])
 
 
+def beyond_half(model: onnx.ModelProto) -> set[str]:
+    """Names of the layers that FP16 cannot store: a weight or bias would become infinite."""
+    graph = TypedGraph(shape_inference.infer_shapes(model))
+    return {node.name for node in graph.nodes if _is_beyond_half(graph, node)}
+
+
 def _rounding(model: onnx.ModelProto) -> list[onnx.NodeProto]:
     """The nodes that compute in FP16, and the layers that cannot: weights beyond half range."""
-    graph = TypedGraph(shape_inference.infer_shapes(model))
-    names = {node.name for node in graph.nodes if _is_beyond_half(graph, node)}
+    names = beyond_half(model)
     half = TypedGraph(to_fp16(model, sorted(names)))
     names |= {
         node.name
@@ -62,7 +67,7 @@ def _rounding(model: onnx.ModelProto) -> list[onnx.NodeProto]:
         if node.op_type not in FOLLOWERS | {"Cast"}
         and half.types.get(node.output[0]) == TensorProto.FLOAT16
     }
-    return [node for node in graph.nodes if node.name in names]
+    return [node for node in model.graph.node if node.name in names]
 
 
 def _is_beyond_half(graph: TypedGraph, node: onnx.NodeProto) -> bool:

@@ -48,7 +48,8 @@ class Cost:
     wanted: GroupPrecision
     """The next faster one, which it could not have."""
     put_back: Verdict | None
-    """The result with this group in it: fails. None where it would have gained next to nothing."""
+    """The result with this group in it: fails. None where it was not tried: it overflows, or would
+    have gained next to nothing."""
     alone: Verdict
     """This group in it and every other in FP32, on a few inputs."""
     mac_share: float
@@ -65,7 +66,7 @@ class Found:
     fastest: Verdict
     """Every group at the fastest precision that it can have."""
     costs: dict[str, Cost]
-    """The groups that are not, by name; empty where the fastest passes as it is."""
+    """The groups that are not, and those that overflow FP16, by name."""
     alone: dict[str, dict[str, Verdict]]
     """By group and precision, what it does alone, where that was measured on a few inputs."""
     mac_shares: dict[str, float]
@@ -82,6 +83,7 @@ def find_mixture(
     levels: Sequence[GroupPrecision],
     able: Mapping[GroupPrecision, Kept] = {},
     times: Times | None = None,
+    overflowing: Kept = frozenset(),
 ) -> Found:
     """Search for the fastest choice that passes.
 
@@ -91,12 +93,20 @@ def find_mixture(
         levels: precisions that may be chosen, of `SLOWEST_FIRST` in that order, two or more.
         able: by INT8 and FP8, the groups that it can take.
         times: of groups; needed where INT8 or FP8 is among the levels.
+        overflowing: groups whose values FP16 does not hold. They stay FP32 whatever the verdicts
+            say: an infinity that an INT8 reader clips, or a mask hides, is one all the same.
 
     Raises:
-        GateError: not even the slowest precision passes, or only it does.
+        GateError: not even the slowest precision passes, or only it does; or groups overflow and
+            FP32 is not among the levels.
         ExportError: the model cannot be converted.
     """
-    search = _Search(trials, tree, tuple(levels), able, times)
+    if overflowing and levels[0] != "fp32":
+        raise GateError(
+            f"{trials.model.graph.name}: values beyond 65,504 in {', '.join(sorted(overflowing))}; "
+            "expected all to fit into FP16 where FP32 may not be chosen. Add fp32 to --precisions."
+        )
+    search = _Search(trials, tree, tuple(levels), able, times, overflowing)
     choice = search.best(search.levels)
     choice = search.not_slower(choice)
     if set(choice.values()) == {levels[0]} and levels[0] == "fp32":
@@ -135,7 +145,9 @@ class _Search:
         levels: tuple[GroupPrecision, ...],
         able: Mapping[GroupPrecision, Kept],
         times: Times | None,
+        overflowing: Kept,
     ) -> None:
+        self.overflowing = overflowing
         self.trials, self.tree, self.levels, self.able, self.times = (
             trials, tree, levels, able, times,
         )  # fmt: skip
@@ -165,7 +177,7 @@ class _Search:
         FP32 beside FP16 stays out of them.
         """
         if precision not in QUANTIZED:
-            return [*choice]
+            return [name for name in choice if name not in self.overflowing]
         return [
             name
             for name, now in choice.items()
@@ -231,8 +243,8 @@ class _Search:
         self, choice: Choice, groups: tuple[Group, ...], precision: GroupPrecision
     ) -> Choice:
         """`choice` with what can go down of `groups`, all at once or half by half."""
-        names = [name for group in groups for name in group.names]
-        if not self.is_worth(choice, names, precision):
+        names = [name for group in groups for name in group.names - self.overflowing]
+        if not names or not self.is_worth(choice, names, precision):
             return choice
         lower = {**choice, **dict.fromkeys(names, precision)}
         if self.trials.passes(lower):
@@ -279,7 +291,7 @@ class _Search:
         costs = {
             name: self.cost(choice, name)
             for name in sorted(choice)
-            if choice[name] != fastest[name]
+            if choice[name] != fastest[name] or name in self.overflowing
         }
         shares: dict[str, float] = {
             level: sum(self.tree.macs_of(name) for name in choice if choice[name] == level)
@@ -301,7 +313,7 @@ class _Search:
     def cost(self, choice: Choice, name: str) -> Cost:
         wanted = self.levels[self.levels.index(choice[name]) + 1]
         lower = {**choice, name: wanted}
-        is_tried = self.is_worth(choice, [name], wanted)
+        is_tried = name not in self.overflowing and self.is_worth(choice, [name], wanted)
         return Cost(
             wanted=wanted,
             put_back=self.trials.verdict(lower) if is_tried else None,

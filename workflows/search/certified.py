@@ -14,7 +14,6 @@ from .written import candidates, kept_groups, measured_set
 
 if TYPE_CHECKING:
     from ...eval import CocoData
-    from ...export.precision.headroom import TensorPeak
     from ...export.precision.mixture import GroupPrecision
     from ...export.search.certificate import Certificate, MeasuredSet
     from ...export.search.journal import Journal
@@ -37,11 +36,10 @@ def certificate_of(
 ) -> Certificate:
     """All that was measured, with what is known of time."""
     from ...export.search.certificate import Certificate
-    from ...export.search.times import FloorTimes, group_of_nodes
+    from ...export.search.times import FloorTimes
     from ...export.search.trials import QUANTIZED, SURE
 
     judged = opened.judged
-    group_of = group_of_nodes(judged.subject.model, opened.tree.names)
     searched = measured_set(found.verdict, trials.passes(found.choice), gate, **judged.named)
     return Certificate(
         model=judged.subject.name,
@@ -52,7 +50,7 @@ def certificate_of(
         sets=(searched, *verified),
         fastest=dataclasses.asdict(found.fastest),
         mac_shares=found.mac_shares,
-        kept=kept_groups(found, _peaks(opened, found), group_of),
+        kept=kept_groups(found, opened.fullest),
         evaluations=found.evaluations,
         few_evaluations=found.few_evaluations,
         tried=candidates(found, times),
@@ -110,15 +108,3 @@ def _totals(
     choices = {f"all {level}": uniform(opened.tree, levels, level, opened.able) for level in levels}
     totals = {name: times.total(choice) for name, choice in choices.items()}
     return {"found": times.total(found.choice), **totals}
-
-
-def _peaks(opened: Opened, found: Found) -> tuple[TensorPeak, ...]:
-    """Largest values of the FP16 tensors, with all groups in FP16 whose weights fit into it."""
-    from ...export.precision.headroom import tensor_peaks
-    from ...export.precision.mixture import Mixture, to_mixture
-
-    if not any(cost.wanted == "fp16" for cost in found.costs.values()):
-        return ()
-    refused = {name for name, cost in found.costs.items() if "weight '" in cost.alone.reason}
-    half = Mixture(dict.fromkeys(sorted(refused), "fp32"), "fp16")
-    return tensor_peaks(to_mixture(opened.judged.subject.model, half), opened.judged.feeds())

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from ...runtime.contract import Contract
 
+OPSET = 18
+"""As our own exports have it."""
+
 
 @dataclass(frozen=True)
 class Subject:
@@ -49,7 +52,7 @@ def own_graph(model: Path, path: Path) -> Subject:
 
 
 def any_graph(path: Path) -> Subject:
-    """An ONNX file of whatever origin, its nodes named and its constants stored.
+    """An ONNX file of whatever origin: its nodes named, its constants stored, opset 18 or more.
 
     Raises:
         InputError: it is missing or no ONNX file, or holds another precision than FP32.
@@ -63,15 +66,34 @@ def any_graph(path: Path) -> Subject:
     try:
         model = onnx.load(path)
         onnx.checker.check_model(model)
-    except (OSError, DecodeError, onnx.checker.ValidationError) as err:
+        _without_stored_inputs(model)
+        model = _in_opset(model)
+    except (OSError, DecodeError, onnx.checker.ValidationError, RuntimeError) as err:
         raise InputError(
             f"{path}: no valid ONNX file ({first_line(err)}); expected one that onnx.checker "
-            "passes. Export it again."
+            f"passes and that can be brought to opset {OPSET}. Export it again."
         ) from err
     lift_constants(model.graph)
     _name_nodes(model.graph)
     _require_fp32(path, model)
     return Subject(path.name, sha256_of(path), model, None)
+
+
+def _without_stored_inputs(model: onnx.ModelProto) -> None:
+    """Stored values are no inputs: IR 3 lists both, and an input keeps its type."""
+    stored = {tensor.name for tensor in model.graph.initializer}
+    given = [value for value in model.graph.input if value.name not in stored]
+    del model.graph.input[:]
+    model.graph.input.extend(given)
+    model.ir_version = max(model.ir_version, 8)
+
+
+def _in_opset(model: onnx.ModelProto) -> onnx.ModelProto:
+    """INT8 and FP8 raise the opset by the number alone, which only those of today bear."""
+    from onnx import version_converter
+
+    opset = next((entry.version for entry in model.opset_import if not entry.domain), OPSET)
+    return model if opset >= OPSET else version_converter.convert_version(model, OPSET)
 
 
 def _name_nodes(graph: onnx.GraphProto) -> None:

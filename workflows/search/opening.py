@@ -49,8 +49,15 @@ class Opened:
     tree: Group
     able: dict[GroupPrecision, Kept]
     """The groups that INT8 and FP8 can take."""
+    fullest: dict[str, float]
+    """The largest |x| / 65504 of each group's results on a few inputs."""
     ranges: dict[str, float]
     calibration: Calibration | None
+
+    @property
+    def overflowing(self) -> Kept:
+        """The groups whose values FP16 does not hold."""
+        return frozenset(name for name, share in self.fullest.items() if share >= 1)
 
 
 def open_search(
@@ -67,6 +74,7 @@ def open_search(
     """
     from ...export.precision.exemptions import quantizable
     from ...export.precision.groups import group_tree
+    from ...export.search.overflow import fullest_values
 
     model = judged.subject.model
     tree = group_tree(model)
@@ -79,10 +87,11 @@ def open_search(
     for level in levels:
         if level != "fp32" and level != "fp16":  # noqa: PLR1714 (mypy narrows so)
             able[level] = quantizable(model, level)
+    fullest = fullest_values(model, tree.names, judged.feeds()) if "fp16" in levels else {}
     if not able:
-        return Opened(judged, tree, able, {}, None)
+        return Opened(judged, tree, able, fullest, {}, None)
     ranges, calibration = _ranges(judged, data, calibrating, say)
-    return Opened(judged, tree, able, ranges, calibration)
+    return Opened(judged, tree, able, fullest, ranges, calibration)
 
 
 def judged_on_pictures(

@@ -42,10 +42,10 @@ def told(certificate: Certificate) -> list[str]:
     lines = [f"Multiply-accumulates: {shares}; {len(certificate.kept)} groups stay higher."]
     if certificate.total_ms:
         others = ", ".join(
-            f"{name} {ms:.3f} ms" for name, ms in certificate.total_ms.items() if name != "found"
+            f"{name} {ms:.3g} ms" for name, ms in certificate.total_ms.items() if name != "found"
         )
         lines.append(
-            f"Predicted {certificate.total_ms['found']:.3f} ms ({others}): {certificate.times}."
+            f"Predicted {certificate.total_ms['found']:.3g} ms ({others}): {certificate.times}."
         )
     for place, measured in enumerate(certificate.sets):
         role = "searched on" if place == 0 else "not searched on"

@@ -195,7 +195,7 @@ def _content(
     from ...export.search.search import find_mixture
 
     times = group_times(opened, trials, asked.levels, asked.gpu, asked.profiles)
-    found = find_mixture(trials, opened.tree, asked.levels, opened.able, times)
+    found = find_mixture(trials, opened.tree, asked.levels, opened.able, times, opened.overflowing)
     metric: Metric = "ap" if asked.metric == "ap" else "instances"
     verified = verified_on(
         asked.verify, opened, found, asked.folder, metric, asked.gate, journal, asked.say

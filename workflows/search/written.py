@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ...eval import CocoData
-    from ...export.precision.headroom import TensorPeak
     from ...export.search.certificate import Candidate, Intervals, Kept, MeasuredSet
     from ...export.search.search import Found
     from ...export.search.times import Times
@@ -79,16 +78,10 @@ def _unseen(verdict: Verdict) -> Intervals:
     }
 
 
-def kept_groups(
-    found: Found, peaks: Sequence[TensorPeak], group_of: Mapping[str, str]
-) -> dict[str, Kept]:
+def kept_groups(found: Found, fullest: Mapping[str, float]) -> dict[str, Kept]:
     """The groups above the fastest precision that they could have, and why."""
     from ...export.search.certificate import Kept
 
-    fullest: dict[str, float] = {}
-    for peak in peaks:
-        name = group_of.get(peak.node, peak.name)
-        fullest[name] = max(fullest.get(name, 0.0), peak.share)
     return {
         name: Kept(
             precision=found.choice[name],
