@@ -63,7 +63,7 @@ POLICY: tuple[PolicyLine, ...] = (
         "values passed on",
         _ops(
             "Relu MaxPool Reshape Transpose Flatten Squeeze Unsqueeze Identity Slice Split Concat"
-            f" Gather GatherElements GatherND Expand DepthToSpace SpaceToDepth {WINDOW_ALIGN}"
+            f" Pad Gather GatherElements GatherND Expand DepthToSpace SpaceToDepth {WINDOW_ALIGN}"
         ),
         "fp16",
         "inputs",

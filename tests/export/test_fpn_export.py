@@ -66,3 +66,8 @@ def test_both_tasks_export_in_every_precision(
         assert len(report.contract.outputs) == outputs
         assert report.contract.operators == ("MaskrtPyramidRoiAlign",)
     assert graph_macs(onnx.load(paths["fp16"])).half_layer_share > 0.99
+    half = onnx.load(paths["fp16"]).graph
+    made = {name: node.op_type for node in half.node for name in node.output}
+    pooled = {n.input[0] for n in half.node if n.op_type == "MaskrtPyramidRoiAlign"}
+    # the atlas of all levels is put together in half, not cast to it
+    assert {made[name] for name in pooled} == {"Concat"}
