@@ -36,7 +36,7 @@ FEW_PICTURES = 32
 def calibrated(
     model: onnx.ModelProto, contract: Contract, pictures: Sequence[Path]
 ) -> dict[str, float]:
-    """Ranges of all that layers and sums between layers read, by tensor of the FP32 model.
+    """Ranges of all that layers and sums between layers read and give, by tensor of the FP32 model.
 
     Args:
         model: FP32 with its functions; left alone.
@@ -55,16 +55,14 @@ def ranges_over(
     model: onnx.ModelProto, feeds: Iterable[Mapping[str, npt.NDArray[Any]]], runs: int
 ) -> dict[str, float]:
     """The same of any FP32 model, over so many runs on inputs by name."""
-    names = _read_by_layers(model)
+    names = _around_layers(model)
     given = {value.name for value in model.graph.input}
     computed = [name for name in names if name not in given]
     session = ort.InferenceSession(
         _with_outputs(model, computed).SerializeToString(), providers=["CPUExecutionProvider"]
     )
     largest: dict[str, npt.NDArray[np.float32]] = {name: np.zeros(0, np.float32) for name in names}
-    told = track(
-        feeds, "Ranges of layer inputs", runs, console=Console(stderr=True), transient=True
-    )
+    told = track(feeds, "Ranges of tensors", runs, console=Console(stderr=True), transient=True)
     for inputs in told:
         found = session.run(computed, dict(inputs)) if computed else []
         for name, values in {**inputs, **dict(zip(computed, found, strict=True))}.items():
@@ -100,13 +98,22 @@ def few_pictures(count: int) -> str | None:
     )
 
 
-def _read_by_layers(model: onnx.ModelProto) -> list[str]:
-    """What is read by a layer, or by a sum before one, and is no constant."""
+def _around_layers(model: onnx.ModelProto) -> list[str]:
+    """What is read by a layer or by a sum before one, or given by a layer, and is no constant."""
     graph = TypedGraph(shape_inference.infer_shapes(model))
     read = [n.input[:1] for n in graph.nodes if is_layer(graph, n)]
     read += [n.input for n in graph.nodes if n.op_type in SUMS and reaches_layer(graph, n)]
+    read += [_behind_relu(graph, n.output[0]) for n in graph.nodes if is_layer(graph, n)]
     names = dict.fromkeys(name for inputs in read for name in inputs)
     return [n for n in names if graph.is_float(n) and n not in graph.constant]
+
+
+def _behind_relu(graph: TypedGraph, name: str) -> list[str]:
+    """What a layer gives to others, which integer kernels of CPUs round too."""
+    readers = [graph.nodes[index] for index in graph.consumers.get(name, ())]
+    if [node.op_type for node in readers] == ["Relu"]:
+        return _behind_relu(graph, readers[0].output[0])
+    return [name] if readers else []
 
 
 def _with_outputs(model: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:

@@ -16,7 +16,7 @@ from ..contract import Contract, Outputs
 from ..errors import ContractError, SessionError
 
 DeviceKind = Literal["cpu", "cuda"]
-Computes = Literal["fp32", "fp16", "bf16", "int8"]
+Computes = Literal["fp32", "fp16", "bf16", "int8", "fp8"]
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,9 @@ class Backend:
     precision: Computes
     """What most of its products are computed in, whatever the file stores."""
     label: str
-    """As tables and JSON show it, e.g. "onnxruntime-cpu", "torch-cuda-compile-fp16"."""
+    """As tables and JSON show it, e.g. "onnxruntime-cpu", "openvino-cpu-int8-bf16"."""
+    rest: Computes | None = None
+    """What a CPU computes in beside INT8; None says nothing more than `precision`."""
 
     def __str__(self) -> str:
         return self.label
@@ -39,7 +41,7 @@ class Backend:
         """What computes a file's FP16 products here; CPUs have none, few have BF16."""
         if self.device == "cuda":
             return "fp16"
-        return "bf16" if self.precision == "bf16" else "fp32"
+        return "bf16" if "bf16" in (self.precision, self.rest) else "fp32"
 
 
 class OnDevice(Protocol):

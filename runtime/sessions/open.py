@@ -112,6 +112,13 @@ def _onnxruntime(provider: str | None) -> Opener:
     return open_it
 
 
+def _integers(path: Path, options: SessionOptions) -> Session:
+    from .integers.session import open_in_integers
+
+    options.require_obeyed(str(path), ("threads",), ("cpu",))
+    return open_in_integers(path, options.threads)
+
+
 def _openvino(path: Path, options: SessionOptions) -> Session:
     from .openvino_session import OpenVinoSession
 
@@ -135,6 +142,7 @@ SESSIONS: Mapping[str, Mapping[str, Opener]] = {
     ".onnx": {
         "onnxruntime": _onnxruntime(None),
         "onnxruntime-cpu": _onnxruntime("cpu"),
+        "onnxruntime-int8": _integers,
         "onnxruntime-cuda": _onnxruntime("cuda"),
         "onnxruntime-tensorrt": _onnxruntime("tensorrt"),
         "onnxruntime-tensorrt-rtx": _onnxruntime("tensorrt-rtx"),

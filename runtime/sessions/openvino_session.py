@@ -1,8 +1,10 @@
 """OpenVINO as a `Session`: an exported `.onnx` on a CPU, for servers without a GPU.
 
-An FP32 file runs in FP32. An FP16 file runs in BF16 where the CPU multiplies it (AMX or AVX-512
-BF16), else in FP32: CPUs have no FP16 products, and BF16 has the same size with FP32's range. The
-file says which tensors are half; all others stay FP32, because OpenVINO's own rule (everything
+An FP32 file runs in FP32. FP16 in a file runs in BF16 where the CPU multiplies it (AMX or AVX-512
+BF16), else in FP32: CPUs have no FP16 products, and BF16 has the same size with FP32's range. INT8
+layers run in INT8; OpenVINO itself fuses them with what stands behind.
+
+The file says which tensors are half; all others stay FP32, because OpenVINO's own rule (everything
 before the last layer) would put box coordinates into 8 bits, steps of 4 pixels at 1000. OpenVINO
 has one switch for that, a node attribute that its Python API cannot set; its file format can, so
 the model goes through a temporary file.
@@ -69,7 +71,7 @@ class OpenVinoSession(Closing):
         model = inlined_model(Path(path), "openvino")
         metadata = {entry.key: entry.value for entry in model.metadata_props}
         self.contract = contract_from_metadata(metadata, str(path))
-        half = self.contract.precision == "fp16" and "BF16" in core.get_property(
+        half = self.contract.has_half and "BF16" in core.get_property(
             CPU, "OPTIMIZATION_CAPABILITIES"
         )
         self.backend = _backend(self.contract.precision, half)
@@ -143,10 +145,10 @@ def openvino_core(openvino: Any) -> Any:
 
 
 def _backend(precision: Precision, half: bool) -> Backend:
-    if half:
-        return Backend("openvino", "cpu", "bf16", "openvino-cpu-bf16")
-    computes: Computes = "fp32" if precision == "fp16" else precision
-    return Backend("openvino", "cpu", computes, "openvino-cpu")
+    label = "openvino-cpu-int8" if precision == "int8" else "openvino-cpu"
+    rest: Computes = "bf16" if half else "fp32"
+    computes: Computes = "int8" if precision == "int8" else rest
+    return Backend("openvino", "cpu", computes, f"{label}-bf16" if half else label, rest)
 
 
 def _with_islands(openvino: Any, core: Any, model: Any) -> Any:

@@ -5,6 +5,7 @@ TensorRT is a stand-in (conftest.py); its real run loop is in tests/engines/test
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,10 +14,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 import pytest
 
-from maskrt.runtime.contract import Outputs
+from maskrt.export.precision.uniform import to_eight_bits
+from maskrt.runtime.contract import METADATA_KEY, Outputs, contract_from_metadata
 from maskrt.runtime.errors import ContractError, InputError, SessionError
+from maskrt.runtime.sessions.integers.plan import RANGES_KEY
 from maskrt.runtime.sessions.interface import Session, check_inputs
 from maskrt.runtime.sessions.open import ModelRef
 from maskrt.runtime.sessions.options import SessionOptions
@@ -67,7 +71,28 @@ def openvino_case(chain: Any) -> Case:
     return Case(model, "openvino", ("fp32", "bf16"), "openvino-cpu", refused)
 
 
-@pytest.fixture(params=["torch", "onnxruntime", "openvino", "tensorrt"])
+def integers_case(chain: Any) -> Case:
+    refused = (SessionOptions(contexts=2), SessionOptions(device="cuda"))
+    model = ModelRef(chain.onnx.with_name("int8.onnx"), "onnxruntime-int8")
+    if not model.path.exists():
+        write_int8(chain, model.path)
+    return Case(model, "onnxruntime", ("int8",), "onnxruntime-cpu-int8", refused)
+
+
+def write_int8(chain: Any, path: Path) -> None:
+    """The chain's network with every layer that can be in INT8, the rest in FP16."""
+    source = onnx.load(chain.onnx)
+    metadata = {entry.key: entry.value for entry in source.metadata_props}
+    contract = contract_from_metadata(metadata, str(chain.onnx))
+    pictures = sorted(chain.data.glob("train/*.jpg"))
+    model, _ = to_eight_bits(source, contract, "int8", pictures)
+    ranges = {entry.key: entry.value for entry in model.metadata_props}[RANGES_KEY]
+    text = dataclasses.replace(contract, precision="int8", rest="fp16").to_json()
+    onnx.helper.set_model_props(model, {METADATA_KEY: text, RANGES_KEY: ranges})
+    onnx.save(model, path)
+
+
+@pytest.fixture(params=["torch", "onnxruntime", "onnxruntime-int8", "openvino", "tensorrt"])
 def case(request: pytest.FixtureRequest) -> Case:
     if request.param == "tensorrt":
         request.getfixturevalue("engine")
@@ -77,6 +102,7 @@ def case(request: pytest.FixtureRequest) -> Case:
     made: Callable[[Any], Case] = {
         "torch": torch_case,
         "onnxruntime": onnxruntime_case,
+        "onnxruntime-int8": integers_case,
         "openvino": openvino_case,
     }[request.param]
     return made(request.getfixturevalue("chain"))
@@ -184,3 +210,15 @@ def test_a_file_that_is_not_there_is_an_input_error(case: Case, tmp_path: Path) 
     absent = tmp_path / f"absent{case.model.path.suffix}"
     with pytest.raises(InputError, match="no such file"):
         open_model(ModelRef(absent, case.model.session))
+
+
+def test_integers_take_int8_files_of_this_version_alone(chain: Any, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="onnxruntime-int8: FP16 found; expected a file that this"):
+        open_model(ModelRef(chain.onnx_fp16, "onnxruntime-int8"))
+    write_int8(chain, tmp_path / "int8.onnx")
+    model = onnx.load(tmp_path / "int8.onnx")
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    onnx.helper.set_model_props(model, {METADATA_KEY: metadata[METADATA_KEY]})
+    onnx.save(model, tmp_path / "older.onnx")
+    with pytest.raises(InputError, match="an INT8 file without ranges of what its layers give"):
+        open_model(ModelRef(tmp_path / "older.onnx", "onnxruntime-int8"))

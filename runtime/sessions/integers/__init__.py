@@ -1,0 +1,1 @@
+"""INT8 files in ONNX Runtime's integer kernels for CPUs."""
