@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from ..runtime.errors import BuildError, SessionError, pip_line
 from ..runtime.gpu.cuda import device_advice, device_info, missing_device
 from ..runtime.packages import NEWER_ONLY, python_trains
+from ..runtime.sessions.integers.processor import cuts_sums
 from ..runtime.sessions.openvino_session import openvino_core
 from ..runtime.sessions.ort_module import LIBRARIES, provider_advice, provider_trouble
 from ..runtime.sessions.trt.tensorrt_module import import_lean
@@ -158,11 +159,12 @@ def _cpu_session() -> Finding:
     except ImportError:
         found = "X.onnx (ONNX Runtime); openvino, which knows BF16, is not installed"
         return Finding(name, False, found, purpose, pip_line("openvino"))
+    int8 = "or an INT8 file as X.onnx@openvino" + ("" if cuts_sums() else " or @onnxruntime-int8")
     found = (
-        "an FP16 file as X.onnx@openvino, in BF16, which this CPU multiplies; check its accuracy "
-        "with maskrt eval --against"
+        "an FP16 file as X.onnx@openvino, in BF16, which this CPU multiplies, "
+        f"{int8}; check its accuracy with maskrt eval --against"
         if half
-        else "X.onnx (ONNX Runtime, FP32): this CPU has no BF16 products"
+        else f"X.onnx (ONNX Runtime, FP32), {int8}: this CPU has no BF16 products"
     )
     return Finding(name, True, found, purpose)
 

@@ -39,7 +39,7 @@ class Evaluation:
     hop: Hop | None
     """From the reference to the model; its `failures` say which gates failed."""
     headroom: Headroom | None = None
-    """Of an FP16 ONNX file, how near its tensors come to the end of FP16."""
+    """Of an ONNX file with FP16 in it, how near its tensors come to the end of FP16."""
     lost: str | None = None
     """How many pictures lost how many pixels to the model's canvas, in a sentence."""
     explanation: Explanation | None = None
@@ -120,14 +120,14 @@ def measured_hop(reference: Measurement, candidate: Measurement, path: Path) -> 
 
 
 def _headroom(model: ModelRef, measurement: Measurement, data: CocoData) -> Headroom | None:
-    """Of an FP16 file that ONNX Runtime ran, over the first pictures; None of anything else.
+    """Of a file with FP16 that ONNX Runtime ran, over the first pictures; None of anything else.
 
     Of a bundle its first graph: all have the same weights.
     """
     path = graph_paths(model.path)[0]
     session = model.session or "onnxruntime"
     is_onnx = path.suffix.lower() == ".onnx" and session.startswith("onnxruntime")
-    if measurement.contract.precision != "fp16" or not is_onnx:
+    if not measurement.contract.has_half or not is_onnx:
         return None
     from ..eval import read_record
     from ..export.precision.headroom import measure_headroom
@@ -163,8 +163,9 @@ def lost_to_canvases(
 def measured(model: ModelRef, data: CocoData, tiles: TileSize | None = None) -> Measurement:
     """Open one artefact and measure it on `data`, in tiles where those are given.
 
-    ONNX Runtime's CPU provider computes FP16 files in FP32; their accuracy is taken from a copy
-    that rounds every FP16 tensor (`export/precision/emulation.py`), and the table says so.
+    ONNX Runtime's CPU provider computes FP16 and FP8 in FP32; the accuracy of files with either is
+    taken from a copy that rounds as they do (`export/precision/emulation.py`), and the table says
+    so.
     """
     from ..eval import measure
 
@@ -187,7 +188,8 @@ def opened_to_measure(
         else:
             predictor = _rounding(model, stack)
         stack.enter_context(predictor)
-        emulated = ", FP16 emulated" if _is_emulated(predictor) else ""
+        precision = predictor.contract.precision.upper()
+        emulated = f", {precision} emulated" if _is_emulated(predictor) else ""
         backend = f"{predictor.session.backend}{emulated}"
         if tiles is not None:
             predictor = TiledPredictor(predictor, tiles.side_px, tiles.overlap_px)
@@ -196,7 +198,7 @@ def opened_to_measure(
 
 
 def _rounding(model: ModelRef, stack: contextlib.ExitStack) -> Predictor:
-    """The file opened, or where a CPU would compute its FP16 in FP32 a copy that rounds."""
+    """The file opened, or where a CPU would compute it in FP32 a copy that rounds."""
     predictor = open_model(model)
     if not _is_emulated(predictor):
         return predictor
@@ -208,7 +210,7 @@ def _rounding(model: ModelRef, stack: contextlib.ExitStack) -> Predictor:
 
 
 def _is_emulated(predictor: Predictor) -> bool:
-    """Whether ONNX Runtime's CPU provider has an FP16 file, which the copy says that it is too."""
+    """Whether ONNX Runtime's CPU provider has such a file, which the copy says that it is too."""
     ran = predictor.session.backend
-    on_cpu = (ran.runtime, ran.device) == ("onnxruntime", "cpu")
-    return on_cpu and predictor.contract.precision == "fp16"
+    on_cpu = (ran.runtime, ran.device, ran.precision) == ("onnxruntime", "cpu", "fp32")
+    return on_cpu and predictor.contract.is_emulated_on_cpu

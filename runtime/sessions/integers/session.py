@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from ...contract import METADATA_KEY, Contract, contract_from_metadata
-from ...errors import InputError
+from ...errors import InputError, SessionError
 from ..inlined import inlined_model
 from ..interface import Backend
 from ..ort_session import OrtSession
 from .form import in_integer_form
 from .plan import RANGES_KEY
+from .processor import cuts_sums
 
 
 def open_in_integers(path: str | Path, threads: int | None = None) -> OrtSession:
@@ -30,9 +31,16 @@ def open_in_integers(path: str | Path, threads: int | None = None) -> OrtSession
 
     Raises:
         InputError: the file carries no contract, has no INT8, or FP8 beside it, or no ranges.
-        SessionError: onnxruntime or onnx is missing, or the file is corrupt.
+        SessionError: onnxruntime or onnx is missing, the file is corrupt, or this processor has
+            neither VNNI nor AMX, so that sums would be cut.
         ContractError: its contract is unreadable or of another schema.
     """
+    if cuts_sums():
+        raise SessionError(
+            f"{path}@onnxruntime-int8: an x86 processor without VNNI or AMX found, on which sums of"
+            " eight-bit products are cut at 16 bits; expected one with either. Use @openvino, or "
+            "an FP32 file."
+        )
     model = inlined_model(Path(path), "cpu")
     import onnx
 
