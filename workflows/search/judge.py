@@ -84,7 +84,8 @@ class PictureJudge:
         from ...eval import check_gates
 
         figures = _changes(parity)
-        failures = check_gates(parity, "fp16", self._gate)
+        # What is 0 on the reference says nothing; that something is not was checked at first.
+        failures = check_gates(dataclasses.replace(parity, baseless=()), "fp16", self._gate)
         held = next(iter(figures.values()), 0.0) <= self._gate
         return Verdict(
             passed=not failures,
@@ -154,6 +155,11 @@ class PictureJudge:
             raise InputError(
                 f"{where}: no ground truth on them; expected some for --metric ap. Take more "
                 "pictures, or --metric instances."
+            )
+        if self._metric == "ap" and len(parity.baseless) == len(parity.changes):
+            raise InputError(
+                f"{where}: {', '.join(parity.baseless)} is 0; expected more, of which a change "
+                "says something. Train it first, or take --metric instances."
             )
 
 

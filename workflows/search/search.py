@@ -19,16 +19,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...runtime.errors import InputError
+from ..data import require_at_least_one
 from .certified import certificate_of, verified_on
 from .judge import Metric
 from .opening import Opened, Say, judged_anyhow, open_search
 from .options import Calibrating, checked_gate, is_function, ordered_levels
-from .timing import group_times
+from .timing import Profile, group_times, read_profile
 from .written import key_of
 
 if TYPE_CHECKING:
     from ...eval import CocoData
     from ...export.precision.mixture import GroupPrecision
+    from ...export.roofline.gpus import Gpu
     from ...export.search.certificate import Certificate
     from ...export.search.journal import Journal
     from ...export.search.precision_file import PrecisionFile
@@ -123,12 +125,14 @@ def search_precision(
     gate = checked_gate(metric, gate)
     _require_names(metric, out, gpu, verify, write, levels)
     _require_page(out, html)
+    require_at_least_one(calibration_images=calibrating.images)
+    sheet, read = _gpu(gpu), tuple(map(read_profile, profiles))
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="maskrt-") as name:
         folder = Path(name)
         judged = judged_anyhow(model, folder, data, metric, gate, on_step)
         opened = open_search(judged, levels, data, calibrating, on_step)
-        asked = _Asked(folder, metric, gate, levels, gpu, tuple(profiles), tuple(verify), on_step)
+        asked = _Asked(folder, metric, gate, levels, sheet, read, tuple(verify), on_step)
         done = _searched(opened, asked, out, write)
     done = dataclasses.replace(done, seconds=time.monotonic() - started)
     if html is not None:
@@ -146,8 +150,8 @@ class _Asked:
     metric: str
     gate: float
     levels: tuple[GroupPrecision, ...]
-    gpu: str | None
-    profiles: tuple[Path, ...]
+    gpu: Gpu | None
+    profiles: tuple[Profile, ...]
     verify: tuple[CocoData, ...]
     say: Say
 
@@ -227,6 +231,12 @@ def _write_mixed(path: Path, trials: Trials, content: PrecisionFile) -> None:
 
     with atomic_path(path) as temporary:
         onnx.save(trials.mixed(content.groups), temporary)
+
+
+def _gpu(name: str | None) -> Gpu | None:
+    from ...export.roofline.gpus import gpu
+
+    return None if name is None else gpu(name)
 
 
 def _require_page(out: Path, html: Path | None) -> None:

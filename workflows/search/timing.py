@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,59 +13,70 @@ from ...runtime.json_values import decoded, parse_json
 
 if TYPE_CHECKING:
     from ...export.precision.mixture import GroupPrecision
+    from ...export.roofline.gpus import Gpu
     from ...export.search.times import FloorTimes, MeasuredLayer, MeasuredTimes
     from ...export.search.trials import Trials
     from .opening import Opened
+
+
+@dataclass(frozen=True)
+class Profile:
+    """The layers of one engine, timed."""
+
+    path: Path
+    gpu: str
+    layers: tuple[MeasuredLayer, ...]
 
 
 def group_times(
     opened: Opened,
     trials: Trials,
     levels: tuple[GroupPrecision, ...],
-    name: str | None,
-    profiles: Sequence[Path],
+    gpu: Gpu | None,
+    profiles: Sequence[Profile],
 ) -> FloorTimes | MeasuredTimes | None:
-    """Times of groups by layer profiles, completed by a GPU's floors; None where none is named.
+    """Times of groups by layer profiles, completed by a GPU's floors; None without a GPU.
 
     Raises:
-        InputError: an unknown GPU, or one without units for a precision; a file is no layer
-            profile, or names none of the model's nodes.
+        InputError: the GPU has no units for a precision, or a profile names none of the model's
+            nodes.
         ExportError: the model's shapes are not static.
     """
-    from ...export.roofline.gpus import gpu
     from ...export.search.search import uniform
     from ...export.search.times import floor_times, group_of_nodes
 
-    if name is None:
+    if gpu is None:
         return None
     model = opened.judged.subject.model
     choices = {level: uniform(opened.tree, levels, level, opened.able) for level in levels}
-    floors = floor_times(model, trials.typed, gpu(name), choices)
+    floors = floor_times(model, trials.typed, gpu, choices)
     if not profiles:
         return floors
     return _measured(profiles, floors, group_of_nodes(model, opened.tree.names))
 
 
 def _measured(
-    profiles: Sequence[Path], floors: FloorTimes, group_of: dict[str, str]
+    profiles: Sequence[Profile], floors: FloorTimes, group_of: dict[str, str]
 ) -> MeasuredTimes:
     from ...export.search.times import measured_times
 
-    read = [_profile(path) for path in profiles]
-    for path, (_, layers) in zip(profiles, read, strict=True):
-        if not any(node in group_of for layer in layers for node in layer.onnx):
+    for profile in profiles:
+        if not any(node in group_of for layer in profile.layers for node in layer.onnx):
             raise InputError(
-                f"{path}: none of {len(layers)} layers names a node of this model; expected the "
-                "profile of an engine that was built from it. Profile that engine."
+                f"{profile.path}: none of {len(profile.layers)} layers names a node of this model; "
+                "expected the profile of an engine that was built from it. Profile that engine."
             )
-    pairs = zip(profiles, read, strict=True)
-    names = " and ".join(f"{path.name} on {where}" for path, (where, _) in pairs)
+    names = " and ".join(f"{profile.path.name} on {profile.gpu}" for profile in profiles)
     source = f"measured layers of {names}; what they lack scaled by {floors.source}"
-    return measured_times([layers for _, layers in read], source, group_of, floors)
+    return measured_times([profile.layers for profile in profiles], source, group_of, floors)
 
 
-def _profile(path: Path) -> tuple[str, list[MeasuredLayer]]:
-    """The GPU and the layers of one profile."""
+def read_profile(path: Path) -> Profile:
+    """What `python -m maskrt.engines.layers.layer_profile X.engine --json` printed.
+
+    Raises:
+        InputError: it is no such file.
+    """
     from ...export.search.times import MeasuredLayer
 
     require_file(path, "a layer profile", (".json",))
@@ -78,7 +90,7 @@ def _profile(path: Path) -> tuple[str, list[MeasuredLayer]]:
             )
             for layer in raw["layers"]
         ]
-        return decoded(str, raw["gpu"], "gpu"), layers
+        return Profile(path, decoded(str, raw["gpu"], "gpu"), tuple(layers))
     except (OSError, ValueError, KeyError, TypeError, IndexError) as err:
         raise InputError(
             f"{path}: no layer profile ({first_line(err)}); expected the JSON line of python -m "

@@ -13,6 +13,9 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from maskrt.export.search.verdict import Verdict
+from maskrt.workflows.search.callable_judge import CallableJudge
+
 Run = Callable[..., Any]
 
 PICTURES, CLASSES, WIDTH = 64, 4, 16
@@ -128,6 +131,37 @@ def test_a_search_writes_a_file_that_runs(maskrt: Run, metric: str, tmp_path: Pa
     assert "not measured" in ran.json["times"]
     session = ort.InferenceSession(str(mixed), providers=["CPUExecutionProvider"])
     assert [output.name for output in session.get_outputs()] == ["y"]
+
+
+def test_interrupted_and_resumed_it_writes_the_same_file(
+    maskrt: Run,
+    metric: str,
+    overflowing: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole, parts = tmp_path / "whole.json", tmp_path / "parts.json"
+    words = ("bisect", overflowing, "--metric", metric, "--gate", 0.01, "--json", "-o")
+    ran = maskrt(*words, whole)
+    assert ran.code == 0, ran.err
+    assert ran.json["evaluations"] + ran.json["few_evaluations"] > 4
+    judged, calls = CallableJudge.__call__, []
+
+    def interrupted(self: CallableJudge, model: onnx.ModelProto, *, few: bool) -> Verdict:
+        calls.append(few)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return judged(self, model, few=few)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CallableJudge, "__call__", interrupted)
+        assert maskrt(*words, parts).code == 130
+    assert not parts.exists()
+    resumed = maskrt(*words, parts)
+    assert resumed.json["known"] == 2
+    assert "2 verdicts of an earlier run" in resumed.err
+    assert parts.read_bytes() == whole.read_bytes()
+    assert parts.with_suffix(".journal").read_text() == whole.with_suffix(".journal").read_text()
 
 
 def test_a_model_of_the_onnx_packages_own_backend_tests_goes_through(

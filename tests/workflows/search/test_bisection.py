@@ -89,7 +89,7 @@ def test_an_unsafe_layer_is_found_and_the_repaired_model_passes_its_gate(
     groups = json.loads(precision.read_text())["groups"]
     assert {name for name, level in groups.items() if level == "fp32"} == unsafe.groups
 
-    assert maskrt(*half, "--keep-fp32", precision).code == 0
+    assert maskrt("export", checkpoint, "-o", repaired, "--mixture", precision).code == 0
     reference = measured(ModelRef(shipped), pictures)
     hop = measured_hop(reference, measured(ModelRef(repaired), pictures), repaired)
     assert hop.precision == "fp16"
@@ -125,14 +125,14 @@ def test_sound_fp16_needs_no_group_and_export_takes_that(
     assert (written["metric"], written["gate"]) == ("ap", 0.3)
     measured_on = written["sets"][0]
     assert [measured_on[key] for key in ("data", "split", "count")] == ["shapes", "val", 3]
-    words = ("export", sure, "-o", onnx_path, "--precision", "fp16", "--keep-fp32", precision)
+    words = ("export", sure, "-o", onnx_path, "--mixture", precision)
     assert maskrt(*words).code == 0
 
 
 def test_an_interrupt_leaves_the_journal_alone(
     maskrt: Run, chain: Any, sure: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(*_: object) -> None:
+    def interrupted(*_: object, few: bool) -> None:
         raise KeyboardInterrupt
 
     temporary, out = tmp_path / "temporary", tmp_path / "out"
@@ -176,15 +176,15 @@ def test_a_network_that_finds_nothing_has_no_reference(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_precision_file_is_for_fp16_and_its_own_checkpoint(
+def test_a_precision_file_stands_alone_and_is_for_its_own_checkpoint(
     maskrt: Run, chain: Any, sure: Path, tmp_path: Path
 ) -> None:
     precision, out = tmp_path / "p.json", tmp_path / "x.onnx"
     write_precision_file(precision, PrecisionFile(sha256_of(sure), {"model.rpn": "fp32"}))
-    words = ("export", chain.checkpoint, "-o", out, "--keep-fp32", precision)
-    ran = maskrt(*words)
-    assert (ran.code, "--precision fp32 found; expected fp16" in ran.err) == (2, True)
+    words = ("export", chain.checkpoint, "-o", out, "--mixture", precision)
     ran = maskrt(*words, "--precision", "fp16")
+    assert (ran.code, "--precision fp16 found; expected one of the two" in ran.err) == (2, True)
+    ran = maskrt(*words)
     assert (ran.code, "made for a checkpoint with SHA-256" in ran.err) == (2, True)
     assert not out.exists()
 
@@ -192,6 +192,6 @@ def test_a_precision_file_is_for_fp16_and_its_own_checkpoint(
 def test_a_group_that_the_network_lacks_is_refused(maskrt: Run, sure: Path, tmp_path: Path) -> None:
     precision, out = tmp_path / "p.json", tmp_path / "x.onnx"
     write_precision_file(precision, PrecisionFile(sha256_of(sure), {"model.neck": "fp32"}))
-    ran = maskrt("export", sure, "-o", out, "--precision", "fp16", "--keep-fp32", precision)
+    ran = maskrt("export", sure, "-o", out, "--mixture", precision)
     assert (ran.code, "'model.neck' names no module" in ran.err) == (2, True)
     assert not out.exists()
