@@ -25,6 +25,7 @@ from .compatibility import NOWHERE_ELSE, Compatibility, require_compatibility, s
 from .flavours import Flavour, load_flavour, request_precision
 from .inline import keep_bounds_named, read_exported, tensor_types, weight_files
 from .layers.engine_report import built_summary, network_summary, summary_words, to_record
+from .layers.scatter import scatter_note
 from .layers.summary import Layer, LayerSummary
 from .network import make_builder, parse_network, serialize_network
 from .plugins.choice import OPERATORS, Prepared, prepare_operators
@@ -196,7 +197,7 @@ def _build(
     request_precision(flavour, config, network, tensor_types(model), options.tf32)
     summary = network_summary(flavour.trt, network)
     _require_fp16(summary, contract, options.min_fp16, source)
-    notes = leave_out_absent(flavour, config)
+    notes = (*leave_out_absent(flavour, config), *scatter_note(network, summary))
     notes += _load_timing_cache(flavour, config, options.timing_cache_path)
     with show_progress(flavour, config, progress, stop):
         engine = serialize_network(

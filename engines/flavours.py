@@ -123,17 +123,20 @@ def request_precision(
         tf32: let FP32 convolutions and products run in TF32.
 
     Raises:
-        BuildError: an INT8 file for TensorRT 8.6.
+        BuildError: an INT8 or FP8 file for TensorRT 8.6.
     """
     trt = flavour.trt
     if not tf32:
         config.clear_flag(trt.BuilderFlag.TF32)
     if flavour.strongly_typed:
         return
-    if "int8" in tensor_types.values():
+    eight_bits = {"int8": "INT8", "float8_e4m3fn": "FP8"}
+    found = next((word for kind, word in eight_bits.items() if kind in tensor_types.values()), None)
+    if found is not None:
         raise BuildError(
-            f"{flavour}: an INT8 file found; expected FP32 or FP16, as maskrt sets this version's "
-            "precision layer by layer. Build with TensorRT 10 or later, or export in FP16."
+            f"{flavour}: an {found} file found; expected FP32 or FP16, as maskrt sets this "
+            "version's precision layer by layer. Build with TensorRT 10 or later, or export in "
+            "FP16."
         )
     config.set_flag(trt.BuilderFlag.FP16)
     config.set_flag(trt.BuilderFlag.OBEY_PRECISION_CONSTRAINTS)

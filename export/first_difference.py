@@ -28,7 +28,7 @@ from ..runtime.pictures.preprocess import place_on_canvas
 from .precision.emulation import emulated_file
 from .typed_graph import scope_of
 
-TOLERANCE: dict[Precision, float] = {"fp32": 1e-3, "fp16": 2e-2, "int8": 1e-1}
+TOLERANCE: dict[Precision, float] = {"fp32": 1e-3, "fp16": 2e-2, "int8": 1e-1, "fp8": 1e-1}
 """Of the tensor's greatest value, by what the candidate computes in."""
 TOGETHER = 16
 
@@ -78,7 +78,7 @@ def first_difference(
     Raises:
         InputError: a file is no export of maskrt, or their batches or canvases differ.
         ContractError: a contract is unreadable.
-        ExportError: an FP16 file is not as `to_fp16` writes it.
+        ExportError: a file of lower precision is not as `to_mixture` writes it.
     """
     with _graph(reference) as first, _graph(candidate) as second:
         contract = _contract_of(second, candidate)
@@ -96,7 +96,7 @@ def first_difference(
 @contextlib.contextmanager
 def _graph(path: Path) -> Iterator[onnx.ModelProto]:
     model = onnx.load(path)
-    if _contract_of(model, path).precision != "fp16":
+    if not _contract_of(model, path).is_emulated_on_cpu:
         yield model
         return
     with emulated_file(path) as emulated:

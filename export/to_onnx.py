@@ -1,6 +1,6 @@
 """A checkpoint as one verified ONNX file.
 
-    checkpoint -> deploy form -> dynamo export -> rules, local functions -> [FP16|INT8] -> contract
+    checkpoint -> deploy form -> dynamo export -> rules, local functions -> precision -> contract
                -> checker -> the same pictures through torch and ONNX Runtime -> the file appears
 
 The file gets its name only when the last step agreed.
@@ -17,17 +17,20 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from ..runtime.contract import METADATA_KEY, Contract, Precision
+from ..runtime.contract import METADATA_KEY, Contract, Precision, Rest
 from ..runtime.errors import ExportError, InputError
 from ..runtime.files import atomic_path
+from ..runtime.sessions.integers.plan import RANGES_KEY
 from ..train.deploy.deployment import Deployment, Shapes, deploy
 from ..train.shapes.scenes import draw_scene
 from ..train.weights.checkpoint import load_checkpoint
 from ..train.weights.settings import with_settings
 from .ir_version import lowest_ir_version
-from .precision.fp16 import to_fp16
+from .precision.calibration import require_pictures
+from .precision.eight_bits import EIGHT_BITS
 from .precision.headroom import Headroom, measure_headroom
-from .precision.int8 import Int8Report, require_pictures, to_int8
+from .precision.mixture import Mixture, to_mixture
+from .precision.uniform import Quantized, to_eight_bits
 from .rules.exact_rules import DEFAULT_RULES, Outcome, apply_rules, require_rules
 from .shared_weights import SharedWeights
 from .torch_graph import onnx_from_torch
@@ -44,10 +47,10 @@ class ExportReport:
     rules: tuple[Outcome, ...]
     """What each exact rule did, or why it did nothing."""
     verification: Verification
-    int8: Int8Report | None = None
-    """Of an int8 file, what became INT8."""
+    quantized: Quantized | None = None
+    """Of an int8 or fp8 file that no mixture decided, what became so."""
     headroom: Headroom | None = None
-    """Of an fp16 file, how near its tensors come to the end of FP16 on the same pictures."""
+    """Of a file with FP16, how near its tensors come to the end of FP16 on the same pictures."""
 
     @property
     def agreement(self) -> str:
@@ -69,7 +72,8 @@ def export(
     onnx_paths: dict[Precision, Path],
     *,
     shapes: Shapes = Shapes(),  # noqa: B008 (frozen value)
-    keep_fp32: tuple[str, ...] = (),
+    mixture: Mixture | None = None,
+    rest: Rest = "fp16",
     rules: tuple[str, ...] = DEFAULT_RULES,
     calibration: Sequence[Path] = (),
     pictures: Sequence[npt.NDArray[np.uint8]] | None = None,
@@ -81,12 +85,14 @@ def export(
     Args:
         checkpoint_path: `.safetensors` with its `.yaml`.
         onnx_paths: where each precision goes; an existing file is replaced only by a verified one.
-            fp16 converts what the policy of `precision/policy.py` allows, int8 the layers that
-            `precision/int8.py` takes.
+            fp16 converts what the policy of `precision/policy.py` allows, int8 and fp8 the layers
+            that `precision/exemptions.py` does not leave out.
         shapes: canvas, batch, proposals and detections of the graph.
-        keep_fp32: names of node groups that stay FP32 although the policy allows FP16.
+        mixture: what each node group computes in; None leaves that to the precision. With it
+            there is one path, of the mixture's lowest precision.
+        rest: what everything else in an int8 or fp8 file computes in.
         rules: names of the exact rules to apply, see `rules/`.
-        calibration: picture files for int8, which needs them.
+        calibration: picture files for int8 and fp8, which need them without a mixture.
         pictures: (H, W, 3) uint8 RGB to verify on and to measure FP16 headroom on, any number;
             None draws one for each canvas of the batch.
         overrides: what may change without the weights, see `train/weights/settings.py`.
@@ -101,7 +107,7 @@ def export(
     for path in onnx_paths.values():
         if path.suffix != ".onnx":
             raise InputError(f"{path}: an export ends in .onnx; found '{path.suffix}'. Rename it.")
-    if "int8" in onnx_paths:
+    if mixture is None and not onnx_paths.keys().isdisjoint(EIGHT_BITS):
         require_pictures(calibration)
     checkpoint = with_settings(load_checkpoint(checkpoint_path), overrides)
     deployment = deploy(checkpoint, shapes)
@@ -110,11 +116,19 @@ def export(
     model, outcomes = apply_rules(onnx_from_torch(deployment), rules)
     reports = []
     for precision, path in onnx_paths.items():
-        converted, int8 = _converted(model, deployment.contract, precision, keep_fp32, calibration)
-        contract = _contract(deployment.contract, precision, int8)
+        if mixture is None and precision in EIGHT_BITS:
+            converted, quantized = to_eight_bits(
+                model, deployment.contract, precision, calibration, rest
+            )
+        else:
+            converted, quantized = _mixed(model, precision, mixture), None
+        rest = rest if mixture is None else mixture.rest
+        contract = _contract(deployment.contract, precision, rest)
         verification, headroom = _write(converted, contract, deployment, path, pictures, weights)
         nodes = len(converted.graph.node)
-        reports.append(ExportReport(path, contract, nodes, outcomes, verification, int8, headroom))
+        reports.append(
+            ExportReport(path, contract, nodes, outcomes, verification, quantized, headroom)
+        )
     return reports
 
 
@@ -123,27 +137,23 @@ def drawn_pictures(batch: int) -> list[npt.NDArray[np.uint8]]:
     return [draw_scene(np.random.default_rng([7, i])).image for i in range(batch)]
 
 
-def _converted(
-    model: onnx.ModelProto,
-    contract: Contract,
-    precision: Precision,
-    keep_fp32: tuple[str, ...],
-    calibration: Sequence[Path],
-) -> tuple[onnx.ModelProto, Int8Report | None]:
-    """The FP32 model in a precision."""
-    if precision == "fp16":
-        return to_fp16(model, keep_fp32), None
-    if precision == "int8":
-        return to_int8(model, contract, calibration)
-    return model, None
+def _mixed(
+    model: onnx.ModelProto, precision: Precision, mixture: Mixture | None
+) -> onnx.ModelProto:
+    """The FP32 model as a mixture has it, or in FP16, or as it is."""
+    if mixture is None and precision == "fp32":
+        return model
+    return to_mixture(model, mixture or Mixture())
 
 
-def _contract(fp32: Contract, precision: Precision, int8: Int8Report | None) -> Contract:
-    """The contract of the file, with the versions of what converted it."""
-    versions = fp32.versions | {"onnx": onnx.__version__}
-    if int8 is not None:
-        versions["onnxruntime"] = int8.onnxruntime_version
-    return dataclasses.replace(fp32, precision=precision, versions=versions)
+def _contract(fp32: Contract, precision: Precision, rest: Rest) -> Contract:
+    """The contract of the file."""
+    return dataclasses.replace(
+        fp32,
+        precision=precision,
+        rest=rest if precision in EIGHT_BITS else None,
+        versions=fp32.versions | {"onnx": onnx.__version__},
+    )
 
 
 def _write(
@@ -155,12 +165,13 @@ def _write(
     weights: SharedWeights | None,
 ) -> tuple[Verification, Headroom | None]:
     """Attach the contract, check, verify, and only then name the file."""
-    onnx.helper.set_model_props(model, {METADATA_KEY: contract.to_json()})
+    kept = {entry.key: entry.value for entry in model.metadata_props if entry.key == RANGES_KEY}
+    onnx.helper.set_model_props(model, {METADATA_KEY: contract.to_json(), **kept})
     model.ir_version = lowest_ir_version(model)
     onnx.checker.check_model(model, full_check=True)
     with atomic_path(path) as temporary:
         onnx.save(model if weights is None else weights.without_weights(model), temporary)
-        headroom = measure_headroom(temporary, pictures) if contract.precision == "fp16" else None
+        headroom = measure_headroom(temporary, pictures) if contract.has_half else None
         try:
             found = verify(deployment, temporary, contract.precision, str(path), pictures)
         except ExportError as err:

@@ -33,7 +33,9 @@ DTYPES = {"bool", "uint8", "int8", "int32", "int64", "float16", "float32", "floa
 
 Task = Literal["instances", "detection", "proposals"]
 """Boxes with masks and classes; boxes with classes alone; boxes with masks alone."""
-Precision = Literal["fp32", "fp16", "int8"]
+Precision = Literal["fp32", "fp16", "int8", "fp8"]
+"""Of the layers in the fewest bits."""
+Rest = Literal["fp16", "fp32"]
 
 Outputs = dict[str, npt.NDArray[np.generic]]
 """What one run gives: the contract's outputs by name."""
@@ -96,6 +98,8 @@ class Contract:
     origin: str = ""
     """How the weights came about, e.g. "imported from model_final.pkl (Detectron2 Mask R-CNN C4)";
     empty in files older than the field."""
+    rest: Rest | None = None
+    """What an int8 or fp8 artefact computes in beside; None of others."""
     category_ids: tuple[int, ...] = ()
     """Id of each label in the data set that the network was trained on; empty numbers them from 1,
     and in files older than the field."""
@@ -108,7 +112,23 @@ class Contract:
         fields = dataclasses.asdict(self)
         if not self.category_ids:  # so that files without any are what they were
             del fields["category_ids"]
+        if self.rest is None:
+            del fields["rest"]
         return json.dumps(fields, sort_keys=True)
+
+    @property
+    def has_half(self) -> bool:
+        """Whether FP16 is in it."""
+        return "fp16" in (self.precision, self.rest)
+
+    @property
+    def is_emulated_on_cpu(self) -> bool:
+        """Whether ONNX Runtime's CPU provider lacks kernels of its types.
+
+        What it computes there is FP32 in part, so accuracy is that of a copy which rounds as the
+        file says (`export/precision/emulation.py`).
+        """
+        return self.has_half or self.precision == "fp8"
 
     @property
     def gives(self) -> str:

@@ -12,7 +12,7 @@ import dataclasses
 import json
 import sys
 from types import NoneType, UnionType
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
 
@@ -115,7 +115,7 @@ def _dict(kinds: tuple[Any, ...], value: object, name: str) -> dict[str, Any]:
     return {key: _decoded(kinds[1], item, _part(name, key)) for key, item in items}
 
 
-_READERS = {UnionType: _optional, Literal: _choice, tuple: _tuple, dict: _dict}
+_READERS = {UnionType: _optional, Union: _optional, Literal: _choice, tuple: _tuple, dict: _dict}
 
 
 def _plain(kind: Any, value: object, name: str) -> Any:

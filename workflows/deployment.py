@@ -16,44 +16,47 @@ MOST_PICTURES = 32
 """An export runs each of them through torch and twice through ONNX Runtime."""
 
 if TYPE_CHECKING:
+    from ..export.precision.mixture import Mixture
     from ..export.shared_weights import SharedWeights
     from ..export.to_onnx import ExportReport
-    from ..runtime.contract import Precision
+    from ..runtime.contract import Precision, Rest
     from ..train.deploy.canvases import CanvasNames
 
 
 def export_checkpoint(
     checkpoint: Path,
     out: Path,
-    precision: Precision = "fp32",
+    precision: Precision | None = None,
     *,
     canvases: CanvasNames | Sequence[tuple[int, int]] | None = None,
     batch: int = 1,
     proposals: int | None = None,
     detections: int | None = None,
     rules: str = "even_bins",
-    keep_fp32: Path | None = None,
+    mixture: Path | None = None,
+    rest: Rest | None = None,
     calibrate: Path | None = None,
     calibration_images: int = 64,
     pictures: Sequence[Path] = (),
     overrides: Sequence[str] = (),
 ) -> list[ExportReport]:
-    """Export a checkpoint in one precision; files appear once ONNX Runtime agrees with torch.
+    """Export a checkpoint; files appear once ONNX Runtime agrees with torch.
 
     Args:
         checkpoint: `.safetensors` with its `.yaml`, or the name of a shipped one.
         out: `.onnx` to write, or without suffix the folder of a bundle.
-        precision: of the graphs.
+        precision: of the graphs; None is fp32, or what the mixture says.
         canvases: height and width in pixels of each, of a file only one; or by name, see
             `train/deploy/canvases.py`. None takes the recipe's, for a bundle in both orientations.
         batch: pictures per run.
         proposals: slots; None takes the recipe's.
         detections: slots; None takes the recipe's.
         rules: `all`, `none`, or names of exact rewrites with commas between.
-        keep_fp32: fp16 only: a precision file that `bisect_precision` wrote.
-        calibrate: int8 only, which needs it: labelled folder whose train pictures give the
+        mixture: a precision file that a search wrote, in the place of a precision.
+        rest: int8 and fp8 only: what all but their layers computes in; None is fp16.
+        calibrate: int8 and fp8 only, which need it: labelled folder whose train pictures give the
             ranges of activations.
-        calibration_images: int8 only: the first so many of them.
+        calibration_images: int8 and fp8 only: the first so many of them.
         pictures: picture files and folders to compare torch and ONNX Runtime on, and to measure
             FP16 headroom on, `MOST_PICTURES` at most; without them on a drawn scene.
         overrides: `key=value` each, of the recipe's `proposals` and `detections`, e.g.
@@ -71,10 +74,18 @@ def export_checkpoint(
     from ..train.deploy.deployment import Shapes
 
     checkpoint = named_file(checkpoint)
+    chosen = _mixture(mixture, precision, checkpoint)
+    wanted = precision or "fp32"
+    _check_rest(rest, wanted)
+    if chosen is not None:
+        from ..export.precision.mixture import lowest
+
+        wanted = lowest(chosen)
     options: dict[str, Any] = {
-        "keep_fp32": _kept_groups(keep_fp32, precision, checkpoint),
+        "mixture": chosen,
+        "rest": rest or "fp16",
         "rules": rule_names(rules),
-        "calibration": _calibration(calibrate, precision, calibration_images),
+        "calibration": _calibration(calibrate, wanted, calibration_images, chosen),
         "pictures": _read_pictures(pictures) if pictures else None,
         "overrides": overrides,
     }
@@ -83,7 +94,7 @@ def export_checkpoint(
         path: Path, canvas_hw: tuple[int, int] | None, weights: SharedWeights | None = None
     ) -> ExportReport:
         shapes = Shapes(canvas_hw, batch, proposals, detections)
-        (report,) = export(checkpoint, {precision: path}, shapes=shapes, weights=weights, **options)
+        (report,) = export(checkpoint, {wanted: path}, shapes=shapes, weights=weights, **options)
         return report
 
     if out.suffix:
@@ -126,29 +137,41 @@ def _read_pictures(sources: Sequence[Path]) -> list[Image]:
     return [read_image(path) for path in paths[:MOST_PICTURES]]
 
 
-def _kept_groups(
-    precision_file: Path | None, precision: Precision, checkpoint: Path
-) -> tuple[str, ...]:
-    """What a precision file keeps in FP32; nothing without one."""
+def _mixture(
+    precision_file: Path | None, precision: Precision | None, checkpoint: Path
+) -> Mixture | None:
+    """What a precision file chose; None without one."""
     if precision_file is None:
-        return ()
-    if precision != "fp16":
+        return None
+    if precision is not None:
         raise InputError(
-            f"--keep-fp32 {precision_file}: --precision {precision} found; expected "
-            "fp16, which its groups were measured in. Add --precision fp16."
+            f"--mixture {precision_file}: --precision {precision} found; expected one of the two, "
+            "as the file says what each part computes in. Leave --precision away."
         )
-    from ..export.precision.precision_file import groups_for
+    from ..export.search.precision_file import mixture_for
 
-    return groups_for(precision_file, checkpoint)
+    return mixture_for(precision_file, checkpoint)
 
 
-def _calibration(data: Path | None, precision: Precision, images: int) -> tuple[Path, ...]:
-    """The pictures that int8 is calibrated on; none for other precisions."""
-    if (precision == "int8") == (data is None):
-        found = "no --calibrate" if data is None else f"--calibrate {data}"
+def _check_rest(rest: Rest | None, precision: Precision) -> None:
+    if rest is not None and precision not in ("int8", "fp8"):
         raise InputError(
-            f"--precision {precision}: {found} found; expected a labelled folder of "
-            "pictures for int8, and for int8 alone. Name the folder that you train on."
+            f"--rest {rest}: --precision {precision} found; expected int8 or fp8, beside which "
+            "there is a rest. Leave --rest away."
+        )
+
+
+def _calibration(
+    data: Path | None, precision: Precision, images: int, mixture: Mixture | None
+) -> tuple[Path, ...]:
+    """The pictures that int8 and fp8 are calibrated on; none for others and for a mixture."""
+    asked = mixture is None and precision in ("int8", "fp8")
+    if asked == (data is None):
+        found = "no --calibrate" if data is None else f"--calibrate {data}"
+        what = "--mixture" if mixture is not None else f"--precision {precision}"
+        raise InputError(
+            f"{what}: {found} found; expected a labelled folder of pictures for --precision int8 "
+            "or fp8, and for these alone. Name the folder that you train on."
         )
     if data is None:
         return ()

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from ..eval.report.precision_map import PrecisionMap
     from ..runtime.contract import Precision
 
-STRICTEST_FIRST: tuple[Precision, ...] = ("fp32", "fp16", "int8")
+STRICTEST_FIRST: tuple[Precision, ...] = ("fp32", "fp16", "fp8", "int8")
 
 
 def graph_precision(path: Path) -> Precision:
-    """FP16 where anything is, INT8 where anything is quantized.
+    """FP16 where anything is, INT8 or FP8 where anything is quantized to it.
 
     Of an engine its sidecar has the parsed network. Where that is absent, and for checkpoints,
     which torch runs so, it is FP32, whose gate is the strictest. A bundle is what the graph with
@@ -48,9 +48,11 @@ def _onnx_precision(path: Path) -> Precision:
 
     model = onnx.load(path, load_external_data=False)
     nodes = [*model.graph.node, *(node for f in model.functions for node in f.node)]
+    types = set(_types(model, nodes))
     if any(node.op_type == "QuantizeLinear" for node in nodes):
-        return "int8"
-    return "fp16" if onnx.TensorProto.FLOAT16 in _types(model, nodes) else "fp32"
+        only_fp8 = onnx.TensorProto.FLOAT8E4M3FN in types and onnx.TensorProto.INT8 not in types
+        return "fp8" if only_fp8 else "int8"
+    return "fp16" if onnx.TensorProto.FLOAT16 in types else "fp32"
 
 
 def _types(model: onnx.ModelProto, nodes: list[onnx.NodeProto]) -> Iterator[int]:
@@ -67,7 +69,8 @@ def _engine_precision(path: Path) -> Precision:
 
     layers = read_sidecar(path).build.get("network", {}).get("layers", [])
     if any("QUANTIZE" in kind.upper() for _, kind, *_ in layers):
-        return "int8"
+        precisions = {precision for _, _, precision, *_ in layers}
+        return "fp8" if "fp8" in precisions and "int8" not in precisions else "int8"
     return "fp16" if any(precision == "float16" for _, _, precision, *_ in layers) else "fp32"
 
 

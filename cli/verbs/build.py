@@ -73,12 +73,18 @@ def run(arguments: Arguments) -> Result:
     return _told(build_engine(source, arguments.out, **options))
 
 
+def _shares(shares: dict[str, float]) -> str:
+    """As "89.4% INT8, 10.6% FP16", the largest first."""
+    ordered = sorted(shares.items(), key=lambda item: -item[1])
+    return ", ".join(f"{share:.1%} {name.upper()}" for name, share in ordered) or "none"
+
+
 def _told(report: Any) -> Result:
     """Of one engine, a `BuildReport`."""
     network = report.network
     print(
         f"{report.engine_path}: {report.engine_path.stat().st_size / 1e6:.1f} MB, "
-        f"{len(network.layers)} layers, {network.fp16_mac_share:.0%} of MACs in FP16; "
+        f"{len(network.layers)} layers, MACs {_shares(network.mac_shares)}; "
         f"operators {report.operators}: {report.operators_reason}"
     )
     for line in (report.engine_words, *report.notes):

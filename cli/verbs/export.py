@@ -26,7 +26,16 @@ def add(verbs: Any) -> None:
         required=True,
         help=".onnx to write; without suffix a bundle, by default in both orientations",
     )
-    sub.add_argument("--precision", choices=["fp32", "fp16", "int8"], default="fp32")
+    sub.add_argument(
+        "--precision",
+        choices=["fp32", "fp16", "int8", "fp8"],
+        help="of layers; int8 and fp8 leave the rest in fp16 (default: fp32)",
+    )
+    sub.add_argument(
+        "--rest",
+        choices=["fp16", "fp32"],
+        help="int8, fp8: what everything else computes in (default: fp16; fp32 is for CPUs)",
+    )
     sub.add_argument(
         "--canvas",
         type=canvases,
@@ -43,19 +52,21 @@ def add(verbs: Any) -> None:
         metavar="NAME,NAME",
         help="exact rewrites of the graph: all, none, or some of export/rules (even_bins)",
     )
-    sub.add_argument("--keep-fp32", type=Path, metavar="FILE", help="precision file of bisect")
+    sub.add_argument(
+        "--mixture", type=Path, metavar="FILE", help="precision file of search or bisect"
+    )
     sub.add_argument(
         "--calibrate",
         type=Path,
         metavar="DATA",
-        help="int8: labelled folder whose train pictures give the ranges of activations",
+        help="int8, fp8: labelled folder whose train pictures give the ranges of activations",
     )
     sub.add_argument(
         "--calibration-images",
         type=int,
         default=64,
         metavar="N",
-        help="int8: only the first so many (default 64)",
+        help="int8, fp8: only the first so many (default 64)",
     )
     sub.add_argument(
         "--pictures",
@@ -80,26 +91,33 @@ def run(arguments: Arguments) -> Result:
         proposals=arguments.proposals,
         detections=arguments.detections,
         rules=arguments.rules,
-        keep_fp32=arguments.keep_fp32,
+        mixture=arguments.mixture,
+        rest=arguments.rest,
         calibrate=arguments.calibrate,
         calibration_images=arguments.calibration_images,
         pictures=arguments.pictures,
         overrides=arguments.overrides,
     )
-    graphs = [_told(report, arguments.precision) for report in reports]
+    graphs = [_told(report) for report in reports]
     return graphs[0] if arguments.out.suffix else _bundle_told(arguments.out, graphs)
 
 
-def _told(report: Any, precision: str) -> Result:
+def _told(report: Any) -> Result:
     """Of one graph, an `ExportReport`."""
-    print(f"{report.path}: {report.nodes} nodes, {precision}; {report.agreement}")
-    for outcome in (*report.rules, *filter(None, [report.int8, report.headroom])):
+    quantized = report.quantized
+    print(f"{report.path}: {report.nodes} nodes, {report.contract.precision}; {report.agreement}")
+    for outcome in (*report.rules, *filter(None, [quantized, report.headroom])):
         print(f"  {outcome}")
+    if quantized is not None and quantized.warning:
+        print(f"  warning: {quantized.warning}")
     return {
         "onnx": str(report.path),
         "nodes": report.nodes,
         "rules": {outcome.rule: dataclasses.asdict(outcome) for outcome in report.rules},
-        "int8": None if report.int8 is None else dataclasses.asdict(report.int8),
+        "precision": report.contract.precision,
+        "quantized": None
+        if quantized is None
+        else dataclasses.asdict(quantized) | {"warning": quantized.warning},
         "headroom": None if report.headroom is None else dataclasses.asdict(report.headroom),
         **dataclasses.asdict(report.verification),
     }

@@ -18,13 +18,15 @@ from ...runtime.sessions.trt.engine import LoadedEngine, deserialize, load_engin
 from ...runtime.sessions.trt.tensorrt_module import numpy_name
 from ...runtime.sidecar import Sidecar, read_sidecar
 from .inspector import summary_from_inspector
-from .summary import Layer, LayerSummary, onnx_names, widest_float
+from .summary import Layer, LayerSummary, onnx_names, widest
+from .typed_network import TypedNetwork
 
 
 def network_summary(trt: Any, network: Any) -> LayerSummary:
     """Read a parsed `INetworkDefinition` of fixed shapes; needs no GPU."""
-    layers = [network.get_layer(i) for i in range(network.num_layers)]
-    return LayerSummary("parsed network", tuple(_parsed_layer(trt, layer) for layer in layers))
+    typed = TypedNetwork(network)
+    layers = tuple(_parsed_layer(trt, typed, layer) for layer in typed.layers)
+    return LayerSummary("parsed network", layers)
 
 
 def built_summary(path: Path, data: bytes, sidecar: Sidecar, trt: Any) -> LayerSummary | str:
@@ -81,6 +83,8 @@ def summary_words(summary: dict[str, Any] | str | None) -> str:
     if summary["macs"]:
         words += f", {summary['fp16_mac_share']:.1%} of MACs"
     words += " in FP16"
+    shares = summary.get("mac_shares", {})
+    words += "".join(f", {shares[p]:.1%} in {p.upper()}" for p in ("int8", "fp8") if p in shares)
     if nobodys := summary.get("unattributed_macs"):
         words += f"; {nobodys / summary['macs']:.1%} of MACs in no layer that tells"
     return words
@@ -122,11 +126,12 @@ def _inspected(engine: Any, trt: Any, sidecar: Sidecar) -> LayerSummary:
     return summary_from_inspector(text, network)
 
 
-def _parsed_layer(trt: Any, layer: Any) -> Layer:
-    inputs = [layer.get_input(i) for i in range(layer.num_inputs)]
-    types = [numpy_name(t.dtype) for t in inputs if t is not None]
+def _parsed_layer(trt: Any, typed: TypedNetwork, layer: Any) -> Layer:
+    macs = _layer_macs(trt, layer)
+    types = [numpy_name(tensor.dtype) for tensor in typed.inputs(layer)]
+    precision = typed.eight_bits(layer) if macs else ""
     names = onnx_names(layer.metadata)
-    return Layer(layer.name, layer.type.name, widest_float(types), _layer_macs(trt, layer), names)
+    return Layer(layer.name, layer.type.name, precision or widest(types), macs, names)
 
 
 def _layer_macs(trt: Any, layer: Any) -> int:

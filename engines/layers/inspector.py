@@ -17,14 +17,14 @@ from collections import defaultdict
 from typing import Any
 
 from ...runtime.errors import SessionError
-from .summary import UNCOUNTED, Layer, LayerSummary, onnx_names, widest_float
+from .summary import UNCOUNTED, Layer, LayerSummary, onnx_names, widest
 
 # Kernels of products, by the layer's type or its tactic's name: Cask and cuDNN convolutions, cuBLAS
 # and xmma matrix products, fused attention. Other kernels that name the same node prepare for it.
 _PRODUCT_TYPES = ("conv", "gemm", "matmul", "matrix", "mha", "fullyconnected")
 _PRODUCT_TACTICS = ("gemm", "fprop", "dgrad", "mha")
-_NO_FLOAT_WIDTH = -1
-_WIDTHS = {"float32": 2, "bf16": 1, "float16": 1, "": _NO_FLOAT_WIDTH}
+_NO_TYPE_WIDTH = -1
+_WIDTHS = {"float32": 2, "bf16": 1, "float16": 1, "fp8": 0, "int8": 0, "": _NO_TYPE_WIDTH}
 
 
 def summary_from_inspector(text: str, network: LayerSummary) -> LayerSummary:
@@ -82,22 +82,26 @@ def _layer(entry: dict[str, Any]) -> Layer:
     types = [_type_name(tensor) for tensor in entry.get("Inputs", [])]
     weights = entry.get("Weights")
     if isinstance(weights, dict):
-        types.append(_float_in(str(weights.get("Type", ""))))
+        types.append(_type_in(str(weights.get("Type", ""))))
     names = onnx_names(str(entry.get("Metadata", "")))
-    return Layer(entry.get("Name", ""), entry.get("LayerType", ""), widest_float(types), 0, names)
+    return Layer(entry.get("Name", ""), entry.get("LayerType", ""), widest(types), 0, names)
 
 
 def _type_name(tensor: dict[str, Any]) -> str:
-    """The tensor's float type in numpy's words, "" for other types.
+    """The tensor's type as `Layer.precision` has it, "" for other types.
 
     `Format` alone is read last: in TensorRT 11 it is a layout, and only its long form has a type.
     """
     keys = ("DataType", "Datatype", "Format/Datatype", "Format/DataType", "Format")
-    return next((_float_in(str(tensor[key])) for key in keys if key in tensor), "")
+    return next((_type_in(str(tensor[key])) for key in keys if key in tensor), "")
 
 
-def _float_in(text: str) -> str:
+def _type_in(text: str) -> str:
     upper = text.upper()
+    if "INT8" in upper and "UINT8" not in upper:
+        return "int8"
+    if any(word in upper for word in ("FP8", "FLOAT8", "E4M3")):
+        return "fp8"
     if "BF16" in upper or "BFLOAT" in upper:
         return "bf16"
     if any(word in upper for word in ("FP16", "HALF", "FLOAT16")):

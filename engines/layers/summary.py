@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 FLOATS = ("float32", "float16", "bf16")
+EIGHT_BITS = ("fp8", "int8")
+"""Of a product whose factors both are."""
+SHARES = {"float32": "fp32", "float16": "fp16", "bf16": "bf16", "fp8": "fp8", "int8": "int8"}
 # No arithmetic: a constant's type, a cast or a change of memory layout proves nothing.
 UNCOUNTED = ("CONSTANT", "CAST", "REFORMAT", "NOOP")
 # TensorRT joins the names of fused nodes by the ASCII separators 1E and 1F, or by nothing.
@@ -25,7 +28,8 @@ class Layer:
     name: str
     kind: str
     precision: str
-    """Widest float type among its inputs ("float16" only when all are); "" when none is a float."""
+    """Widest type among its inputs ("float16" only when all floats are); of a product "int8" or
+    "fp8" where both factors are; "" when none of these."""
     macs: int
     onnx: tuple[str, ...] = ()
     """The ONNX nodes it computes; a fused layer has several, one of TensorRT's own none."""
@@ -44,7 +48,7 @@ class LayerSummary:
     @property
     def fp16_layer_share(self) -> float:
         """Share in 0..1 of the layers that compute on floats, whose floats are all FP16."""
-        floats = [x for x in self.layers if x.precision and x.kind.upper() not in UNCOUNTED]
+        floats = [x for x in self.layers if x.precision in FLOATS and _counts(x)]
         return _share(sum(x.precision == "float16" for x in floats), len(floats))
 
     @property
@@ -56,6 +60,16 @@ class LayerSummary:
     def fp16_mac_share(self) -> float:
         """Share in 0..1 of all MACs that are shown to have FP16 inputs: a lower bound."""
         return _share(sum(x.macs for x in self.layers if x.precision == "float16"), self.macs)
+
+    @property
+    def mac_shares(self) -> dict[str, float]:
+        """Share in 0..1 of all MACs by what they are shown to be computed in."""
+        shares = {SHARES[x.precision]: 0 for x in self.layers if x.macs and x.precision in SHARES}
+        for x in self.layers:
+            if x.macs and x.precision in SHARES:
+                shares[SHARES[x.precision]] += x.macs
+        ordered = (name for name in SHARES.values() if name in shares)
+        return {name: _share(shares[name], self.macs) for name in ordered}
 
     def widest(self, count: int) -> tuple[Layer, ...]:
         """The layers with the most MACs that are not FP16, at most `count`, largest first."""
@@ -71,6 +85,7 @@ class LayerSummary:
             "fp16_layer_share": round(self.fp16_layer_share, 4),
             "macs": self.macs,
             "fp16_mac_share": round(self.fp16_mac_share, 4),
+            "mac_shares": {name: round(share, 4) for name, share in self.mac_shares.items()},
             "unattributed_macs": self.unattributed_macs,
             "layers": [[x.name, x.kind, x.precision, x.macs, [*x.onnx]] for x in self.layers],
         }
@@ -98,9 +113,13 @@ def onnx_names(metadata: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(_ONNX_NAME.findall(metadata)))
 
 
-def widest_float(types: list[str]) -> str:
-    """The widest float of some numpy type names, "" when none is a float."""
-    return next((name for name in FLOATS if name in types), "")
+def widest(types: list[str]) -> str:
+    """The widest of some type names, floats before eight bits, "" when it is none of these."""
+    return next((name for name in (*FLOATS, *EIGHT_BITS) if name in types), "")
+
+
+def _counts(layer: Layer) -> bool:
+    return layer.kind.upper() not in UNCOUNTED
 
 
 def _share(part: int, whole: int) -> float:

@@ -23,13 +23,13 @@ from ...runtime.contract import Precision
 from .comparison import LOST_FROM, MATCH_IOU, SCORE_FLOOR, Parity
 from .intervals import Interval
 
-CHANGE_GATE = {"fp32": 0.1, "fp16": 0.3, "int8": 0.3}
+CHANGE_GATE = {"fp32": 0.1, "fp16": 0.3, "int8": 0.3, "fp8": 0.3}
 """Greatest |AP change| or |AR change| in points, each; MLPerf's 99 % rule is far looser."""
-MATCHED_GATE = {"fp32": 0.995, "fp16": 0.6, "int8": 0.6}
-"""Least matched share. FP16 and INT8 move masks by pixels, so there AP decides and this only keeps
-out what found other instances. Of good hops `eval/records` have 0.988 and more for FP16, 0.718 and
-more where a CPU computes FP16 files in BF16 (openvino_parity), 0.75 for INT8 (int8_tiny); halves of
-the classes swapped leave about 0.5."""
+MATCHED_GATE = {"fp32": 0.995, "fp16": 0.6, "int8": 0.6, "fp8": 0.6}
+"""Least matched share. FP16, INT8 and FP8 move masks by pixels, so there AP decides and this only
+keeps out what found other instances. Of good hops `eval/records` have 0.988 and more for FP16,
+0.718 and more where a CPU computes FP16 files in BF16 (openvino_parity), 0.75 for INT8 (int8_tiny);
+halves of the classes swapped leave about 0.5."""
 EXCUSED_GATE = 0.05
 """Greatest share of counted instances that a tie for the last slot excuses; the records of good
 hops have 0.014 at most (INT8 FastMask, whose lists are always full)."""
@@ -63,7 +63,7 @@ def check_gates(parity: Parity, precision: Precision, allowed: float | None = No
     `allowed` points of change take the place of the precision's own.
 
     FP32: AP, or AR@10, AR@100 and AR@1000, of box and mask change at most 0.1 points each, and at
-    least 99.5 % matched at IoU 0.95. FP16 and INT8: each at most 0.3 points, and 60 % matched. All:
+    least 99.5 % matched at IoU 0.95. All others: each at most 0.3 points, and 60 % matched. All:
     at most 5 % excused, no class lost, no impossible number. What was not measured has not passed.
     """
     return [

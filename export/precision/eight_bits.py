@@ -28,6 +28,7 @@ import numpy.typing as npt
 from onnx import TensorProto
 
 EightBits = Literal["int8", "fp8"]
+EIGHT_BITS: tuple[EightBits, ...] = ("int8", "fp8")
 
 LARGEST: dict[EightBits, float] = {"int8": 127.0, "fp8": 448.0}
 ELEMENT: dict[EightBits, int] = {"int8": TensorProto.INT8, "fp8": TensorProto.FLOAT8E4M3FN}

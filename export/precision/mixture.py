@@ -8,6 +8,7 @@ their groups computes in what the rest does.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -15,9 +16,11 @@ from typing import Literal
 import onnx
 from onnx import shape_inference
 
+from ...runtime.contract import Precision, Rest
 from ...runtime.errors import ExportError
+from ...runtime.sessions.integers.plan import RANGES_KEY
 from ..typed_graph import TypedGraph
-from .eight_bits import EightBits
+from .eight_bits import EIGHT_BITS, EightBits
 from .exemptions import left_out
 from .fp16 import checked, is_named, to_fp16
 from .groups import group_tree
@@ -27,7 +30,6 @@ from .policy import is_layer
 from .quantize import write_quantized
 
 GroupPrecision = Literal["fp32", "fp16", "int8", "fp8"]
-Rest = Literal["fp16", "fp32"]
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,13 @@ class Mixture:
     """FP16 where the policy allows it, or everything else as it is."""
     ranges: Mapping[str, float] = field(default_factory=dict)
     """By tensor of the FP32 model, the largest |x| that INT8 and FP8 hold, from calibration."""
+
+
+def lowest(mixture: Mixture) -> Precision:
+    """What the contract of its file says: the fewest bits that anything computes in."""
+    used = {*mixture.groups.values(), mixture.rest}
+    ranked: tuple[Precision, ...] = ("int8", "fp8", "fp16", "fp32")
+    return next(precision for precision in ranked if precision in used)
 
 
 def to_mixture(model: onnx.ModelProto, mixture: Mixture) -> onnx.ModelProto:
@@ -64,6 +73,8 @@ def to_mixture(model: onnx.ModelProto, mixture: Mixture) -> onnx.ModelProto:
         return typed
     placement = Placement(graph, layers, mixture.ranges)
     result = write_quantized(TypedGraph(typed), graph, layers, placement)
+    ranges = json.dumps(dict(mixture.ranges), sort_keys=True)
+    result.metadata_props.add(key=RANGES_KEY, value=ranges)  # for integer kernels of CPUs
     return checked(result, "quantized model")
 
 
@@ -78,9 +89,9 @@ def _kept(model: onnx.ModelProto, mixture: Mixture) -> set[str]:
 def _layers(graph: TypedGraph, mixture: Mixture) -> dict[str, EightBits]:
     """The layers in INT8 and FP8, by name; every group in one of them must have one."""
     layers: dict[str, EightBits] = {}
-    refused = {p: left_out(graph, p, exemptions=()) for p in _EIGHT_BITS}
+    refused = {p: left_out(graph, p, exemptions=()) for p in EIGHT_BITS}
     for group, precision in mixture.groups.items():
-        if precision not in _EIGHT_BITS:
+        if precision not in EIGHT_BITS:
             continue
         named = [n for n in graph.nodes if is_named(group, n) and is_layer(graph, n)]
         found = [n.name for n in named if n.name not in refused[precision]]
@@ -92,6 +103,3 @@ def _layers(graph: TypedGraph, mixture: Mixture) -> dict[str, EightBits]:
             )
         layers.update(dict.fromkeys(found, precision))
     return layers
-
-
-_EIGHT_BITS: tuple[EightBits, ...] = ("int8", "fp8")

@@ -13,7 +13,7 @@ from ..errors import SessionError
 
 OVERFLOW = (
     "FP16 ends at 65504 and a tensor went beyond: maskrt export --pictures with this picture names "
-    "it, --keep-fp32 or --precision fp32 avoids it."
+    "it, --mixture or --precision fp32 avoids it."
 )
 BROKEN = "The file is broken: export the checkpoint again, or train it anew."
 

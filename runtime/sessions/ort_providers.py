@@ -13,10 +13,10 @@ Source: ONNX Runtime 1.22 to 1.31, execution-provider pages.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from ..contract import Precision
+from ..contract import Precision, Rest
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 TENSORRT, TENSORRT_RTX = "TensorrtExecutionProvider", "NvTensorRTRTXExecutionProvider"
@@ -45,20 +45,24 @@ ROUNDING_FP32 = ("tensorrt", "tensorrt-rtx")
 of ONNX Runtime 1.31 only engines of `maskrt build` are FP32. Their rows say so."""
 
 
-def provider_options(provider: str, precision: Precision, device_index: int) -> Options:
+def provider_options(
+    provider: str, precision: Precision, device_index: int, rest: Rest | None = None
+) -> Options:
     """The options of one provider.
 
     Args:
         provider: ONNX Runtime's name.
         precision: of the file's contract.
         device_index: of the GPU; the CPU provider has none.
+        rest: of the same contract.
     """
     if provider == CPU:
         return {}
-    return {"device_id": str(device_index), **_own_options(provider, precision)}
+    types = {precision, rest}
+    return {"device_id": str(device_index), **_own_options(provider, types)}
 
 
-def _own_options(provider: str, precision: Precision) -> Options:
+def _own_options(provider: str, types: Collection[str | None]) -> Options:
     if provider == CUDA:
         return CUDA_OPTIONS
     if provider == TENSORRT:
@@ -69,8 +73,8 @@ def _own_options(provider: str, precision: Precision) -> Options:
             "trt_engine_cache_path": str(cache_folder()),
             "trt_timing_cache_enable": "1",
             "trt_timing_cache_path": str(cache_folder()),
-            "trt_fp16_enable": str(int(precision == "fp16")),
-            "trt_int8_enable": str(int(precision == "int8")),
+            "trt_fp16_enable": str(int("fp16" in types)),
+            "trt_int8_enable": str(int("int8" in types)),
         }
     return {"nv_runtime_cache_path": str(cache_folder())}
 

@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ..closing import Closing
-from ..contract import Contract, Outputs, Precision, TensorSpec, contract_from_metadata
+from ..contract import Contract, Outputs, Precision, Rest, TensorSpec, contract_from_metadata
 from ..errors import SessionError
-from .interface import Backend, OnDevice, check_inputs, closed_error
+from .interface import Backend, Computes, OnDevice, check_inputs, closed_error
 from .ort_binding import OrtBinding
 from .ort_module import import_onnxruntime, provider_advice, provider_trouble
 from .ort_providers import (
@@ -37,6 +37,8 @@ log = logging.getLogger(__name__)
 NAMES = {chain[0]: name for name, chain in PROVIDERS.items()}
 """ONNX Runtime's provider -> our name."""
 PLACEMENT = "session.record_ep_graph_assignment_info"
+AS_THE_FILE_SAYS = "session.disable_quant_qdq"
+"""No rewriting around DequantizeLinear: what the nodes say is computed."""
 DTYPES = {"float": "float32", "double": "float64"}
 """ONNX Runtime's spelling where it differs from numpy's."""
 
@@ -78,8 +80,13 @@ class OrtSession(Closing):
         runtime = import_onnxruntime()
         chain = _chain(str(path), runtime, provider, device_index)
         options = _options(runtime, threads, profile_prefix)
+        if chain[0] == CPU:  # FP16 scales underflow in its rewrites, and FP8 has no kernels
+            options.add_session_config_entry(AS_THE_FILE_SAYS, "1")
         self._session: Any = _load(runtime, Path(path), chain, options, device_index)
         self.contract = _contract(self._session, str(path))
+        if chain[0] == CPU and self.contract.precision == "int8" and self.contract.rest != "fp16":
+            options = _options(runtime, threads, profile_prefix)
+            self._session = _load(runtime, Path(path), chain, options, device_index)
         self._output_names = [spec.name for spec in self.contract.outputs]
         running = self._session.get_providers()[0]
         if running != chain[0]:
@@ -89,7 +96,7 @@ class OrtSession(Closing):
                 "the CPU."
             )
         self.provider = NAMES[running]
-        self.backend = _backend(self.provider, self.contract.precision)
+        self.backend = _backend(self.provider, self.contract)
         self._one_at_a_time = threading.Lock()
         self._binding: OrtBinding | None = None
         if running != CPU:
@@ -172,21 +179,26 @@ def _options(runtime: Any, threads: int | None, profile_prefix: Path | None) -> 
     return options
 
 
-def _backend(provider: str, precision: Precision) -> Backend:
+def _backend(provider: str, contract: Contract) -> Backend:
+    precision = contract.precision
     label = f"onnxruntime-{provider}"
     if provider in ROUNDING_FP32 and precision == "fp32":
         label += "-tf32"
     if provider != "cpu":
         return Backend("onnxruntime", "cuda", precision, label)
-    # its CPU provider computes FP16 files in FP32, between casts
-    return Backend("onnxruntime", "cpu", "fp32" if precision == "fp16" else precision, label)
+    # its CPU provider computes FP16 and FP8 in FP32, between casts
+    computes: Computes = "fp32" if contract.is_emulated_on_cpu else precision
+    return Backend("onnxruntime", "cpu", computes, label)
 
 
 def _load(runtime: Any, path: Path, chain: tuple[str, ...], options: Any, device_index: int) -> Any:
-    precision = _precision(runtime, path) if chain[0] == TENSORRT else "fp32"
+    known = _contract_first(runtime, path) if chain[0] == TENSORRT else None
+    types: tuple[Precision, Rest | None] = ("fp32", None)
+    if known is not None:
+        types = known.precision, known.rest
     if len(chain) > 1:
         cache_folder().mkdir(parents=True, exist_ok=True)
-    providers = [(name, provider_options(name, precision, device_index)) for name in chain]
+    providers = [(name, provider_options(name, types[0], device_index, types[1])) for name in chain]
     try:
         return runtime.InferenceSession(str(path), options, providers=providers)
     except Exception as err:  # its errors share no base class
@@ -196,10 +208,11 @@ def _load(runtime: Any, path: Path, chain: tuple[str, ...], options: Any, device
         ) from err
 
 
-def _precision(runtime: Any, path: Path) -> Precision:
-    """What the file's contract says; a provider's options come before its session."""
-    on_cpu = runtime.InferenceSession(str(path), providers=[CPU])
-    return _contract(on_cpu, str(path)).precision
+def _contract_first(runtime: Any, path: Path) -> Contract:
+    """The file's contract; a provider's options come before its session."""
+    options = runtime.SessionOptions()
+    options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return _contract(runtime.InferenceSession(str(path), options, providers=[CPU]), str(path))
 
 
 def _default_threads() -> int:

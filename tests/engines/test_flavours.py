@@ -106,11 +106,12 @@ def test_tensorrt_8_is_told_each_layers_precision_from_the_onnx() -> None:
     assert [x.output_types for x in layers] == [{0: "half"}, {0: "float"}, {}, {}]
 
 
-def test_tensorrt_8_refuses_an_int8_file() -> None:
+@pytest.mark.parametrize(("kind", "word"), [("int8", "INT8"), ("float8_e4m3fn", "FP8")])
+def test_tensorrt_8_refuses_a_file_in_eight_bits(kind: str, word: str) -> None:
     trt = module("8.6.1", TENSORRT_8)
     trt.BuilderFlag = SimpleNamespace(FP16="fp16", TF32="tf32", OBEY_PRECISION_CONSTRAINTS="obey")
     config = SimpleNamespace(set_flag=lambda _: None, clear_flag=lambda _: None)
     network = SimpleNamespace(num_layers=0)
-    types = {"x": "float32", "quantized": "int8"}
-    with pytest.raises(BuildError, match=r"8\.6\.1: an INT8 file found; .* export in FP16"):
+    types = {"x": "float32", "quantized": kind}
+    with pytest.raises(BuildError, match=rf"8\.6\.1: an {word} file found; .* export in FP16"):
         request_precision(flavour_of(trt, "tensorrt"), config, network, types, tf32=False)

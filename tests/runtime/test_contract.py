@@ -59,7 +59,7 @@ def test_files_of_schema_1_open_with_what_they_meant(
         ({"class_names": []}, "class_names is empty"),
         ({"category_ids": ["1"]}, r"category_ids\[0\] is"),
         ({"category_ids": [1, 2, 3, 4]}, "category_ids are 4 of . classes; expected one of each"),
-        ({"precision": "x"}, 'precision is "x"; expected "fp32" or "fp16" or "int8"'),
+        ({"precision": "x"}, 'precision is "x"; expected "fp32" or "fp16" or "int8" or "fp8"'),
         ({"task": ["instances"]}, 'task is .*; expected "instances" or "detection" or'),
         ({"measured": 1}, "measured is 1; expected an object"),
         ({"measured": {"box_ap": None}}, "measured.box_ap is null; expected a number"),

@@ -39,9 +39,13 @@ def test_a_quantized_graph_is_int8(tmp_path: Path) -> None:
     )
     onnx.save(model, tmp_path / "q.onnx")
     assert graph_precision(tmp_path / "q.onnx") == "int8"
+    kinds = onnx.TensorProto
+    model.graph.initializer.append(onnx.helper.make_tensor("z", kinds.FLOAT8E4M3FN, [], [0]))
+    onnx.save(model, tmp_path / "q.onnx")
+    assert graph_precision(tmp_path / "q.onnx") == "fp8"
 
 
-@pytest.mark.parametrize("claimed", ["fp32", "fp16", "int8"])
+@pytest.mark.parametrize("claimed", ["fp32", "fp16", "int8", "fp8"])
 def test_what_a_contract_claims_changes_no_gate(chain: Any, tmp_path: Path, claimed: str) -> None:
     model = onnx.load(chain.onnx)
     for entry in model.metadata_props:
@@ -59,6 +63,7 @@ def test_an_engine_without_its_network_has_the_strictest_gate(chain: Any, tmp_pa
         (None, "fp32"),
         ([["a", "CONVOLUTION", "float32", 0, []]], "fp32"),
         ([["a", "QUANTIZE", "float16", 0, []]], "int8"),
+        ([["a", "QUANTIZE", "float16", 0, []], ["b", "CONVOLUTION", "fp8", 1, []]], "fp8"),
     ):
         network = {**sidecar["build"]["network"], "layers": layers}
         build = {**sidecar["build"], "network": network}

@@ -16,7 +16,7 @@ from maskrt.eval.parity.gates import check_gates, make_hop, undecided_changes
 from maskrt.eval.parity.intervals import change_intervals
 from maskrt.eval.report.plain import to_json
 
-PRECISIONS = ("fp32", "fp16", "int8")
+PRECISIONS = ("fp32", "fp16", "int8", "fp8")
 
 
 @pytest.fixture
@@ -55,6 +55,7 @@ def test_recall_that_was_not_measured_has_not_passed(predict):
         ("fp16", {"candidate_found": 6}, []),
         ("fp16", {"candidate_found": 5}, ["55.56 % of instances matched at IoU 0.95; fp16 needs"]),
         ("int8", {"reference_found": 5}, ["55.56 % of instances matched"]),
+        ("fp8", {"box_changes": {"AP": 0.31}}, ["box AP changed by +0.31"]),
         ("fp32", {"candidate_found": 8}, ["88.89 % of instances matched"]),
         ("fp16", {"box_changes": {"AP": None}}, ["box AP was not measured"]),
         ("fp32", {"box_changes": {"AP": np.nan}}, ["box AP changed by +nan"]),
