@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from maskrt.tools import floors
 from maskrt.tools.measured.records import record
+from maskrt.tools.precision import floors
 
 
 def test_a_network_is_counted_in_every_precision(chain: Any, tmp_path: Path) -> None:

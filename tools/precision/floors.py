@@ -1,6 +1,6 @@
 """The least time of full-size networks on every shipped GPU, and the floor against measured runs.
 
-    python -m maskrt.tools.floors FILE.onnx... --out eval/records/roofline.json
+    python -m maskrt.tools.precision.floors FILE.onnx... --out eval/records/roofline.json
 
 Of each FP32 file, in every precision: its floor with portable bodies and with plugins, what changes
 of order would cost as copies, and its operators. Networks and precisions that
@@ -20,24 +20,24 @@ from typing import Any
 import onnx
 from onnx import shape_inference
 
-from ..engines.inline import read_exported
-from ..eval import environment
-from ..export.macs import graph_macs
-from ..export.precision.exemptions import left_out
-from ..export.precision.mixture import GroupPrecision, Mixture, to_mixture
-from ..export.precision.policy import is_layer
-from ..export.roofline.floors import KernelWork, Operators, floors_of, kernel_works
-from ..export.roofline.gpus import Gpu, shipped_gpus
-from ..export.roofline.summary import GraphFloor, graph_floor
-from ..export.typed_graph import TypedGraph
-from ..runtime.files import sha256_of, write_text
+from ...engines.inline import read_exported
+from ...eval import environment
+from ...export.macs import graph_macs
+from ...export.precision.exemptions import left_out
+from ...export.precision.mixture import GroupPrecision, Mixture, to_mixture
+from ...export.precision.policy import is_layer
+from ...export.roofline.floors import KernelWork, Operators, floors_of, kernel_works
+from ...export.roofline.gpus import Gpu, shipped_gpus
+from ...export.roofline.summary import GraphFloor, graph_floor
+from ...export.typed_graph import TypedGraph
+from ...runtime.files import sha256_of, write_text
 
 PRECISIONS: tuple[GroupPrecision, ...] = ("fp32", "fp16", "int8", "fp8")
 WAYS: tuple[Operators, ...] = ("portable", "plugin")
 CHANGES_OF_ORDER = ("Transpose", "DepthToSpace", "SpaceToDepth")
 LEAST_SHARE = 0.005
 """Of a floor: operators below it are left out of the record."""
-MEASURED = Path(__file__).parents[1] / "eval" / "records" / "full_size_cpu.json"
+MEASURED = Path(__file__).parents[2] / "eval" / "records" / "full_size_cpu.json"
 HALF_ON_CPU = "bf16"
 """What the CPU ran FP16 files in."""
 _WITHOUT_RULES = "baseline_plain.onnx"
@@ -147,7 +147,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "commands": [
             "maskrt new NETWORK -o NETWORK.safetensors",
             "maskrt export NETWORK.safetensors -o NETWORK.onnx --canvas CANVAS",
-            "python -m maskrt.tools.floors NETWORK.onnx... --out eval/records/roofline.json",
+            "python -m maskrt.tools.precision.floors NETWORK.onnx... --out roofline.json",
         ],
         "gpus": {name: gpu.__dict__ for name, gpu in shipped_gpus().items()},
         "files": [found for path in arguments.models for found in records(path)],

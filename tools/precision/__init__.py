@@ -1,0 +1,1 @@
+"""Records of what precisions gain and cost."""
