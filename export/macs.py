@@ -79,11 +79,6 @@ class GraphCost:
         """The same as a part of `layer_macs`, 0..1."""
         return self.half_layer_macs / max(self.layer_macs, 1)
 
-    @property
-    def int8_share(self) -> float:
-        """The part of `macs` whose two factors are dequantized INT8, 0..1."""
-        return self.share_of("int8")
-
     def share_of(self, precision: Precision) -> float:
         """The part of `macs` that is computed in one precision, 0..1."""
         found = sum(node.macs for node in self.nodes if node.precision == precision)

@@ -80,6 +80,28 @@ def test_operator_body_counts_apart_from_layers() -> None:
     assert cost.macs - cost.layer_macs == body
 
 
+@pytest.mark.parametrize(
+    ("kind", "both", "precision"),
+    [("int8", True, "int8"), ("uint8", True, "int8"), ("float8e4m3fn", True, "fp8"),
+     ("int8", False, "fp16")],
+)  # fmt: skip
+def test_a_product_is_what_both_its_factors_were_stored_in(
+    kind: str, both: bool, precision: str
+) -> None:
+    text = f"""g ({kind}[2, 6] a, {kind}[2, 3, 4] b, float16[6, 2] d, float16 s)
+        => (float16[2, 2] y)
+        {{ da = DequantizeLinear (a, s)
+          db = DequantizeLinear (b, s)
+          flat = Reshape (db, rows)
+          half = Cast <to = 10> (flat)
+          y = MatMul (da, {"half" if both else "d"}) }}"""
+    model = onnx.parser.parse_model('<ir_version: 9, opset_import: ["" : 19]>' + text)
+    model.graph.initializer.append(numpy_helper.from_array(np.array([6, -1]), "rows"))
+    cost = graph_macs(model)
+    assert [node.precision for node in cost.nodes] == [precision]
+    assert cost.share_of(precision) == 1
+
+
 @pytest.mark.filterwarnings("ignore")  # torch's exporter warns about its own internals
 def test_exported_torch_module_has_its_parameters_and_macs() -> None:
     module = torch.nn.Sequential(
