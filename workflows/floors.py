@@ -169,4 +169,4 @@ def _giga(macs: int) -> str:
 
 
 def _ms(value: float) -> str:
-    return f"{value:.3f}"
+    return f"{value:.3f}" if value >= 0.1 else f"{value:.5f}"
