@@ -1,7 +1,7 @@
 """INT8 and FP8 files of the shipped networks: their accuracy, and what their engines compute.
 
-    python -m maskrt.tools.quantized accuracy --out eval/records/quantized_tiny.json
-    python -m maskrt.tools.quantized engines --out eval/records/quantized_engines.json
+    python -m maskrt.tools.precision.quantized accuracy --out eval/records/quantized_tiny.json
+    python -m maskrt.tools.precision.quantized engines --out eval/records/quantized_engines.json
 
 Accuracy: each file is calibrated on 64 train pictures and judged on 200 val pictures of two drawn
 sets, by emulation against the checkpoint. Engines: TensorRT-RTX builds them, which needs no GPU, of
@@ -19,15 +19,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..engines.builder import build_engine
-from ..eval import CocoData, environment, to_json
-from ..export.precision.eight_bits import EIGHT_BITS, EightBits
-from ..runtime.files import write_text
-from ..train.shapes.drawing import draw_shapes
-from ..workflows import export_checkpoint, load_data, new_checkpoint
-from ..workflows.measure import measured, measured_hop
-from ..workflows.open import model_ref
-from ..workflows.shipped import CHECKPOINTS
+from ...engines.builder import build_engine
+from ...eval import CocoData, environment, to_json
+from ...export.precision.eight_bits import EIGHT_BITS, EightBits
+from ...runtime.files import write_text
+from ...train.shapes.drawing import draw_shapes
+from ...workflows import export_checkpoint, load_data, new_checkpoint
+from ...workflows.measure import measured, measured_hop
+from ...workflows.open import model_ref
+from ...workflows.shipped import CHECKPOINTS
 
 NETWORKS = ("lsc_mask_rcnn_tiny", "fastmask_tiny")
 FULL_SIZE = ("lsc_mask_rcnn_r50_512", "fastmask_r39")
@@ -127,7 +127,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         found = measure(arguments.images or images, Path(folder))
     record = {
         "what": " ".join((__doc__ or "").split()),
-        "commands": [f"python -m maskrt.tools.quantized {arguments.part}"],
+        "commands": [f"python -m maskrt.tools.precision.quantized {arguments.part}"],
         arguments.part: found,
         "environment": environment([CHECKPOINTS / f"{name}.safetensors" for name in NETWORKS]),
     }
