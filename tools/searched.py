@@ -4,7 +4,8 @@
 
 Each network is searched on 200 val pictures of seed 2026, calibrated on 64 train pictures of it,
 and verified on 200 pictures of seed 31337, which chose nothing. Times are floors of an L4's data
-sheet. The folder keeps the pictures and the journals: an interrupted run goes on.
+sheet. The folder keeps the pictures, journals and precision files: an interrupted run goes on, and what is
+there is not searched again.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ..eval import environment, to_json
+from ..export.search.precision_file import read_precision_file
 from ..runtime.files import write_text
 from ..train.shapes.drawing import draw_shapes
 from ..workflows import load_data, search_precision
@@ -30,23 +32,31 @@ LEFT_OUT = ("group_ms", "alone")
 
 def searched(network: str, images: int, folder: Path) -> dict[str, Any]:
     """The certificate of one network, and how its verdict on the unseen set agrees with it."""
+    path = folder / f"{network}.json"
+    if not path.exists():
+        _search(network, images, path)
+    content = read_precision_file(path)
+    certificate = to_json(content.certificate)
+    return {
+        "certificate": {k: v for k, v in certificate.items() if k not in LEFT_OUT},
+        "covered": covered(certificate["sets"][0], certificate["sets"][1]),
+        "groups": dict(content.groups),
+    }
+
+
+def _search(network: str, images: int, path: Path) -> None:
+    folder = path.parent
     sets = {seed: folder / f"s{seed}" for seed in (SEARCHED, UNSEEN)}
     for seed, path in sets.items():
         if not path.exists():
             draw_shapes(path, CALIBRATED_ON if seed == SEARCHED else 8, images, seed)
-    done = search_precision(
+    search_precision(
         Path(network),
-        folder / f"{network}.json",
+        path,
         load_data(sets[SEARCHED], first=images),
         verify=[load_data(sets[UNSEEN], first=images)],
         on_step=lambda line: print(line, file=sys.stderr, flush=True),
     )
-    certificate = to_json(done.certificate)
-    return {
-        "certificate": {k: v for k, v in certificate.items() if k not in LEFT_OUT},
-        "covered": covered(certificate["sets"][0], certificate["sets"][1]),
-        "groups": dict(done.content.groups),
-    }
 
 
 def covered(seen: dict[str, Any], unseen: dict[str, Any]) -> dict[str, bool]:

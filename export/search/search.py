@@ -29,6 +29,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from ...runtime.contract import Rest
 from ...runtime.errors import GateError
 from ..precision.groups import Group, Kept
 from ..precision.mixture import GroupPrecision
@@ -132,7 +133,7 @@ def uniform(
     return {name: level if name in able[level] else rest for name in names}
 
 
-def rest_of(levels: Sequence[GroupPrecision]) -> GroupPrecision:
+def rest_of(levels: Sequence[GroupPrecision]) -> Rest:
     """What computes around INT8 and FP8."""
     return "fp16" if "fp16" in levels else "fp32"
 

@@ -72,12 +72,14 @@ def verified_on(
     opened: Opened,
     found: Found,
     folder: Path,
+    levels: Sequence[GroupPrecision],
     metric: Metric,
     gate: float,
     journal: Journal,
     say: Say,
 ) -> tuple[MeasuredSet, ...]:
     """The result on other pictures, which chose nothing."""
+    from ...export.search.search import rest_of
     from ...export.search.trials import Trials
 
     subject = opened.judged.subject
@@ -87,7 +89,15 @@ def verified_on(
         say(f"{data.folder}: FP32 and the result on {len(data.images)} pictures, to verify")
         judge = PictureJudge(folder / FP32, subject.contract, data, metric, gate)
         names = named(data)
-        trials = Trials(subject.model, judge, opened.ranges, journal, say, names["sha256"])
+        trials = Trials(
+            subject.model,
+            judge,
+            opened.ranges,
+            journal,
+            say,
+            rest=rest_of(levels),
+            where=names["sha256"],
+        )
         verdict = trials.verdict(found.choice)
         results.append(measured_set(verdict, verdict.passed, gate, **names))
     return tuple(results)

@@ -158,11 +158,15 @@ class _Asked:
 
 def _searched(opened: Opened, asked: _Asked, out: Path, write: Path | None) -> Searched:
     from ...export.search.precision_file import write_precision_file
+    from ...export.search.search import rest_of
     from ...export.search.trials import Trials
 
     journal, versions = _journal(opened, asked, out)
     subject = opened.judged.subject
-    trials = Trials(subject.model, opened.judged.judge, opened.ranges, journal, asked.say)
+    rest = rest_of(asked.levels)
+    trials = Trials(
+        subject.model, opened.judged.judge, opened.ranges, journal, asked.say, rest=rest
+    )
     content = _content(opened, asked, trials, journal, versions)
     if write is not None:
         _write_mixed(write, trials, content)
@@ -202,7 +206,15 @@ def _content(
     found = find_mixture(trials, opened.tree, asked.levels, opened.able, times, opened.overflowing)
     metric: Metric = "ap" if asked.metric == "ap" else "instances"
     verified = verified_on(
-        asked.verify, opened, found, asked.folder, metric, asked.gate, journal, asked.say
+        asked.verify,
+        opened,
+        found,
+        asked.folder,
+        asked.levels,
+        metric,
+        asked.gate,
+        journal,
+        asked.say,
     )
     mixture = trials.mixture(found.choice)
     return PrecisionFile(
