@@ -4,8 +4,8 @@
 
 Each network is searched on 200 val pictures of seed 2026, calibrated on 64 train pictures of it,
 and verified on 200 pictures of seed 31337, which chose nothing. Times are floors of an L4's data
-sheet. The folder keeps the pictures, journals and precision files: an interrupted run goes on, and what is
-there is not searched again.
+sheet. The folder keeps pictures, journals and precision files: an interrupted run goes on, and what
+is there is not searched again.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ def searched(network: str, images: int, folder: Path) -> dict[str, Any]:
 def _search(network: str, images: int, path: Path) -> None:
     folder = path.parent
     sets = {seed: folder / f"s{seed}" for seed in (SEARCHED, UNSEEN)}
-    for seed, path in sets.items():
-        if not path.exists():
-            draw_shapes(path, CALIBRATED_ON if seed == SEARCHED else 8, images, seed)
+    for seed, pictures in sets.items():
+        if not pictures.exists():
+            draw_shapes(pictures, CALIBRATED_ON if seed == SEARCHED else 8, images, seed)
     search_precision(
         Path(network),
         path,
