@@ -186,8 +186,8 @@ def test_bisect_takes_an_export(maskrt: Run, chain: Any, shipped: Path, tmp_path
     out = tmp_path / "keep.json"
     ran = maskrt("bisect", shipped, "--data", chain.data, "--first", 2, "-o", out, "--json")
     assert ran.code == 0, ran.err
-    words = ("export", "lsc_mask_rcnn_tiny", "-o", tmp_path / "a.onnx", "--precision", "fp16")
-    assert maskrt(*words, "--keep-fp32", out).code == 0
+    words = ("export", "lsc_mask_rcnn_tiny", "-o", tmp_path / "a.onnx")
+    assert maskrt(*words, "--mixture", out).code == 0
     half = maskrt("bisect", chain.onnx_fp16, "--data", chain.data, "-o", out)
     assert half.code == 2
     assert "an export in fp16; expected FP32" in half.err

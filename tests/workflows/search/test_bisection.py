@@ -114,15 +114,14 @@ def test_sound_fp16_needs_no_group_and_export_takes_that(
     maskrt: Run, chain: Any, sure: Path, tmp_path: Path
 ) -> None:
     precision, onnx_path = tmp_path / "p.json", tmp_path / "x.onnx"
-    words = ("bisect", sure, "--data", chain.data, "--metric", "ap", "-o", precision)
-    ran = maskrt(*words, "--json")
+    ran = maskrt("bisect", sure, "--data", chain.data, "-o", precision, "--json")
     assert ran.code == 0, ran.err
     assert (ran.json["kept"], ran.json["evaluations"]) == ([], 1)
     assert "FP32 on 3 pictures, the reference" in ran.err
-    assert "groups in FP16: greatest AP change" in ran.err
+    assert "groups in FP16: matched 1.0000, passes" in ran.err
     assert "100.0% FP16; 0 groups stay higher" in ran.out
     written = json.loads(precision.read_text())["certificate"]
-    assert (written["metric"], written["gate"]) == ("ap", 0.3)
+    assert (written["metric"], written["gate"]) == ("instances", 0.98)
     measured_on = written["sets"][0]
     assert [measured_on[key] for key in ("data", "split", "count")] == ["shapes", "val", 3]
     words = ("export", sure, "-o", onnx_path, "--mixture", precision)
@@ -165,6 +164,15 @@ def test_bad_usage_is_refused_before_anything_runs(
     assert ran.code == 2
     assert words in ran.err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_ap_of_0_says_nothing_of_a_change(
+    maskrt: Run, chain: Any, sure: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "p.json"
+    ran = maskrt("bisect", sure, "--data", chain.data, "--metric", "ap", "-o", out)
+    assert (ran.code, "box AP, mask AP is 0; expected more" in ran.err) == (2, True)
+    assert not out.exists()
 
 
 def test_a_network_that_finds_nothing_has_no_reference(
