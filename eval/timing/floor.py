@@ -41,6 +41,13 @@ class Work:
     """Weights, inputs and outputs, once each."""
     source: str
     """Where the numbers come from, e.g. "its own layers" or "the parsed network"."""
+    int8_macs: int = 0
+    """Multiply-accumulates in INT8, as the file says."""
+
+    @property
+    def macs(self) -> int:
+        """All of them."""
+        return self.full_macs + self.half_macs + self.int8_macs
 
 
 @dataclass(frozen=True)
@@ -122,7 +129,8 @@ def _floor(
 
 def _compute_ms(work: Work, peaks: Sequence[Peak], device: str, half: str) -> float | None:
     total_ms = 0.0
-    for macs, precision in ((work.full_macs, "fp32"), (work.half_macs, half)):
+    parts = ((work.full_macs, "fp32"), (work.half_macs, half), (work.int8_macs, "int8"))
+    for macs, precision in parts:
         if not macs:
             continue
         peak = best_peak(peaks, device, precision)
@@ -165,7 +173,7 @@ def peaks_sentence(peaks: Sequence[Peak], bandwidths: Mapping[str, float]) -> st
 
 def _row(one: Floor) -> tuple[str, ...]:
     work = one.work
-    macs = work.full_macs + work.half_macs
+    macs = work.macs
     share = one.of_peak
     return (
         one.name,

@@ -24,7 +24,7 @@ class Probe:
     device: str
     """"cpu" or "cuda"."""
     precision: str
-    """"fp32", "bf16" or "fp16"."""
+    """"fp32", "bf16", "fp16" or "int8"."""
     name: str
     """Library, operator and shape, e.g. "ONNX Runtime MatMul 1024x1024x1024"."""
     macs: int

@@ -20,7 +20,14 @@ from maskrt.runtime.sessions.openvino_session import openvino_core
 from maskrt.runtime.sessions.ort_module import provider_trouble
 from maskrt.runtime.sessions.ort_providers import CUDA
 from maskrt.workflows.latency.bench import _open
-from maskrt.workflows.latency.floor import CHAINS, Layers, chain_model, probes_for, works_of
+from maskrt.workflows.latency.floor import (
+    CHAINS,
+    Layers,
+    chain_model,
+    int8_chain_model,
+    probes_for,
+    works_of,
+)
 
 Run = Callable[..., Any]
 no_gpu = pytest.mark.skipif(missing_device() is None, reason="this machine has a GPU")
@@ -247,6 +254,22 @@ def test_a_probe_multiplies_what_it_says(chain_of: Layers) -> None:
     assert y.shape == chain_of.shape
     assert np.isfinite(y).all()
     assert y.any()
+
+
+def test_the_probe_of_int8_computes_the_same_chain_in_int8() -> None:
+    import onnx
+
+    from maskrt.export.macs import graph_macs
+
+    chain_of = Layers("MatMul", (64, 64), (64, 64), 2)
+    model = onnx.load_from_string(int8_chain_model(chain_of))
+    assert {node.precision for node in graph_macs(model).nodes if node.macs} == {"int8"}
+    x = np.random.default_rng(0).uniform(-2, 2, (64, 64)).astype(np.float32)
+    float_y, int8_y = (
+        onnxruntime.InferenceSession(made, providers=["CPUExecutionProvider"]).run(["Y"], {"X": x})
+        for made in (chain_model(chain_of), int8_chain_model(chain_of))
+    )
+    assert np.abs(float_y[0] - int8_y[0]).max() < 0.1 * np.abs(float_y[0]).max()
 
 
 def test_probes_are_of_what_the_rows_compute_on() -> None:

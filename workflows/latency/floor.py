@@ -59,6 +59,9 @@ class Layers:
         return f"{self.op_type} {through} by {weight}"
 
 
+OF_OPENVINO: tuple[Kind, ...] = (("cpu", "bf16"), ("cpu", "int8"))
+
+
 def _chains(rows: int, channels: int, side_px: int, depth: int) -> tuple[Layers, ...]:
     """A square product, a 3 x 3 and a 1 x 1 convolution: which is quickest differs by library."""
     wide, map_hw = 2 * channels, (side_px, side_px)
@@ -73,6 +76,7 @@ CHAINS: Mapping[Kind, tuple[Layers, ...]] = {
     ("cpu", "fp32"): _chains(1024, 256, 64, 1),
     # some ten times as fast, so ten times as much
     ("cpu", "bf16"): _chains(1024, 256, 64, 8),
+    ("cpu", "int8"): _chains(1024, 256, 64, 8),
     ("cuda", "fp32"): _chains(4096, 512, 128, 4),
     ("cuda", "fp16"): _chains(8192, 512, 128, 8),
 }
@@ -85,7 +89,7 @@ def probes_for(backends: Iterable[Backend]) -> list[Probe]:
     kinds = dict.fromkeys(
         (backend.device, precision)
         for backend in backends
-        for precision in ("fp32", backend.half_precision)
+        for precision in ("fp32", backend.half_precision, backend.precision)
     )
     return [probe for kind in kinds for probe in _probes(kind)]
 
@@ -98,14 +102,15 @@ def _probes(kind: Kind) -> list[Probe]:
     library, run = maker
     return [
         Probe(device, precision, f"{library} {chain.name}", chain.macs, run(chain))
-        for chain in CHAINS[kind]
+        for chain in CHAINS.get(kind, ())
     ]
 
 
 def _maker(kind: Kind) -> tuple[str, Callable[[Layers], Callable[[], object]]] | None:
     """The library that multiplies in this precision here, and what opens a chain in it."""
-    if kind == ("cpu", "bf16"):
-        return ("OpenVINO", _openvino_run) if find_spec("openvino") else None
+    if kind in OF_OPENVINO:
+        run = functools.partial(_openvino_run, int8=kind[1] == "int8")
+        return ("OpenVINO", run) if find_spec("openvino") else None
     if find_spec("onnxruntime") is None:
         return None
     device, precision = kind
@@ -141,6 +146,29 @@ def chain_model(chain: Layers, half: bool = False) -> bytes:
     return bytes(model.SerializeToString())
 
 
+def int8_chain_model(chain: Layers) -> bytes:
+    """The same chain between QuantizeLinear and DequantizeLinear, with stored int8 weights."""
+    from onnx import ModelProto, helper, numpy_helper
+
+    model = ModelProto.FromString(chain_model(chain))
+    graph, layers = model.graph, list(model.graph.node)
+    weight = numpy_helper.to_array(graph.initializer[0])
+    scale = np.float32(np.abs(weight).max() / 127)
+    del graph.node[:], graph.initializer[:]
+    steps = np.round(weight / scale).astype(np.int8)
+    stored = {"W_q": steps, "W_scale": scale, "scale": np.float32(1 / 32), "zero": np.int8(0)}
+    graph.initializer.extend(numpy_helper.from_array(np.asarray(v), n) for n, v in stored.items())
+    graph.node.append(helper.make_node("DequantizeLinear", ["W_q", "W_scale", "zero"], ["W"]))
+    for layer in layers:
+        name = layer.input[0]
+        pair = [f"{name}_q", "scale", "zero"]
+        graph.node.append(helper.make_node("QuantizeLinear", [name, *pair[1:]], pair[:1]))
+        graph.node.append(helper.make_node("DequantizeLinear", pair, [f"{name}_dq"]))
+        layer.input[0] = f"{name}_dq"
+        graph.node.append(layer)
+    return bytes(model.SerializeToString())
+
+
 def _input(chain: Layers, half: bool = False) -> Array:
     values = np.random.default_rng(1).standard_normal(chain.shape)
     return values.astype(np.float16 if half else np.float32)
@@ -157,14 +185,15 @@ def _onnxruntime_run(chain: Layers) -> Callable[[], object]:
     return functools.partial(session.run, ["Y"], {"X": _input(chain)})
 
 
-def _openvino_run(chain: Layers) -> Callable[[], object]:
+def _openvino_run(chain: Layers, int8: bool = False) -> Callable[[], object]:
     import openvino
 
     from ...runtime.sessions.openvino_session import openvino_core
 
     core = openvino_core(openvino)
     options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "bf16"}
-    compiled = core.compile_model(core.read_model(chain_model(chain)), "CPU", options)
+    model = int8_chain_model(chain) if int8 else chain_model(chain)
+    compiled = core.compile_model(core.read_model(model), "CPU", options)
     request = compiled.create_infer_request()
     return functools.partial(request.infer, {"X": _input(chain)}, share_inputs=True)
 
@@ -225,12 +254,14 @@ def _onnx_work(path: Path) -> Work:
 
     model, contract = read_exported(path)
     cost = graph_macs(model)
+    int8_macs = sum(n.macs for n in cost.nodes if n.weighted and n.precision == "int8")
     weights_bytes = sum(numpy_helper.to_array(t).nbytes for t in model.graph.initializer)
     return Work(
-        full_macs=cost.layer_macs - cost.half_layer_macs,
+        full_macs=cost.layer_macs - cost.half_layer_macs - int8_macs,
         half_macs=cost.half_layer_macs,
         least_bytes=weights_bytes + _ends_bytes(contract),
         source="its layers with weights",
+        int8_macs=int8_macs,
     )
 
 

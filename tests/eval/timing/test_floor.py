@@ -67,6 +67,16 @@ def test_the_best_peak_is_of_the_same_device_and_precision():
     assert best_peak(PEAKS, "cuda", "fp32") is None
 
 
+def test_int8_is_held_against_a_peak_of_int8_alone(row):
+    work = dataclasses.replace(WORK, half_macs=0, int8_macs=800_000_000)
+    works = {"a.onnx": work}
+    (unknown,) = floors([row(CPU)], works, PEAKS, BANDWIDTHS)
+    assert unknown.of_peak is None
+    peaks = (*PEAKS, Peak("cpu", "int8", "integers", 100_000_000, (0.05,)))  # 2000 GMAC/s
+    (floor,) = floors([row(CPU)], works, peaks, BANDWIDTHS)
+    assert floor.compute_ms == pytest.approx(2.0 + 0.4)
+
+
 def test_without_halves_all_is_fp32(row):
     (floor,) = floors([row(CPU)], {"a.onnx": WORK}, PEAKS, BANDWIDTHS)
     assert floor.compute_ms == pytest.approx(1_000_000_000 / 100e9 * 1e3)  # 10 ms
