@@ -77,8 +77,8 @@ def test_a_shipped_network_takes_eight_bits_and_builds(
     engine = maskrt("inspect", tmp_path / "x.engine", "--json").json
     assert engine["contract"]["precision"] == precision
     shares = engine["build"]["network"]["mac_shares"]
-    assert shares[precision] == pytest.approx(share, abs=0.02)
-    assert shares["fp32"] < 0.01, "no convolution among them"
+    assert shares[precision] == pytest.approx(facts[f"{precision}_mac_share"], abs=0.01)
+    assert shares.get("fp32", 0) < 0.01, "no convolution among them"
     kinds = {kind for _, kind, *_ in engine["build"]["network"]["layers"]}
     assert {"QUANTIZE", "DEQUANTIZE"} <= kinds
 
