@@ -24,6 +24,7 @@ from maskrt.runtime.sessions.integers.plan import RANGES_KEY
 from maskrt.runtime.sessions.interface import Session, check_inputs
 from maskrt.runtime.sessions.open import ModelRef
 from maskrt.runtime.sessions.options import SessionOptions
+from maskrt.workflows.measure import opened_to_measure
 from maskrt.workflows.open import open_model
 
 Batch = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32]]
@@ -216,6 +217,8 @@ def test_integers_take_int8_files_of_this_version_alone(chain: Any, tmp_path: Pa
     with pytest.raises(InputError, match="onnxruntime-int8: FP16 found; expected a file that this"):
         open_model(ModelRef(chain.onnx_fp16, "onnxruntime-int8"))
     write_int8(chain, tmp_path / "int8.onnx")
+    with opened_to_measure(ModelRef(tmp_path / "int8.onnx", "onnxruntime-int8")) as (_, backend):
+        assert backend == "onnxruntime-cpu-int8"  # as it runs: no copy that rounds as a GPU does
     model = onnx.load(tmp_path / "int8.onnx")
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     onnx.helper.set_model_props(model, {METADATA_KEY: metadata[METADATA_KEY]})
