@@ -47,7 +47,14 @@ NEVER = {
     "tools": set(),
 }
 # OpenVINO and TensorRT's refitter read no model-local functions: for them onnx inlines these.
-EXCEPT = {"runtime/sessions/inlined.py": {"onnx"}}
+INTEGERS = "runtime/sessions/integers"
+EXCEPT = {
+    place: {"onnx"}
+    for place in (
+        "runtime/sessions/inlined.py",
+        *(f"{INTEGERS}/{name}.py" for name in ("form", "plan", "session", "widened")),
+    )
+}
 # `maskrt inspect`, `doctor` and errors must answer before anything heavy is loaded.
 LOADED_BY = {
     "maskrt": set(),
