@@ -16,7 +16,6 @@ from .endings import Signals, end, watched_streams
 from .output import plain_warnings, said_once
 from .verbs import (
     bench,
-    bisect_fp16,
     build,
     completion,
     data,
@@ -28,9 +27,9 @@ from .verbs import (
     inspect_file,
     new,
     predict,
-    search,
     train,
 )
+from .verbs.precision import bisect_fp16, search
 from .verbs.serving import model_repository, page, serve
 
 VERBS = (

@@ -1,6 +1,6 @@
 """`maskrt search` of the shipped networks: what it finds on one set, and how that does on another.
 
-    python -m maskrt.tools.searched --folder out/searched --out eval/records/search_tiny.json
+    python -m maskrt.tools.precision.searched --folder out/s --out eval/records/search_tiny.json
 
 Each network is searched on 200 val pictures of seed 2026, calibrated on 64 train pictures of it,
 and verified on 200 pictures of seed 31337, which chose nothing. Times are floors of an L4's data
@@ -17,11 +17,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..eval import environment, to_json
-from ..export.search.precision_file import read_precision_file
-from ..runtime.files import write_text
-from ..train.shapes.drawing import draw_shapes
-from ..workflows import load_data, search_precision
+from ...eval import environment, to_json
+from ...export.search.precision_file import read_precision_file
+from ...runtime.files import write_text
+from ...train.shapes.drawing import draw_shapes
+from ...workflows import load_data, search_precision
 
 NETWORKS = ("lsc_mask_rcnn_tiny", "fastmask_tiny")
 SEARCHED, UNSEEN = 2026, 31337
@@ -76,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     networks = {name: searched(name, arguments.images, arguments.folder) for name in NETWORKS}
     record = {
         "what": (__doc__ or "").partition("\n")[0],
-        "commands": ["python -m maskrt.tools.searched --folder FOLDER --out RECORD"],
+        "commands": ["python -m maskrt.tools.precision.searched --folder FOLDER --out RECORD"],
         "environment": environment(),
         "images": arguments.images,
         "networks": networks,

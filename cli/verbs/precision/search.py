@@ -6,11 +6,11 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..arguments import Arguments, Result, add_data, add_verb, read_data
-from ..output import say
+from ...arguments import Arguments, Result, add_data, add_verb, read_data
+from ...output import say
 
 if TYPE_CHECKING:
-    from ...workflows.search.search import Searched
+    from ....workflows.search.search import Searched
 
 
 def add(verbs: Any) -> None:
@@ -82,9 +82,9 @@ def add_searched(sub: argparse.ArgumentParser, metric: str) -> None:
 
 def run(arguments: Arguments) -> Result:
     """Search, and print what was found."""
-    from ...workflows import search_precision
-    from ...workflows.data import load_data
-    from ...workflows.search.options import Calibrating
+    from ....workflows import search_precision
+    from ....workflows.data import load_data
+    from ....workflows.search.options import Calibrating
 
     data = read_data(arguments)
     done = search_precision(
@@ -109,7 +109,7 @@ def told(done: Searched) -> Result:
     """What was found, printed and as JSON."""
     import dataclasses
 
-    from ...workflows.search.page import told as sentences
+    from ....workflows.search.page import told as sentences
 
     certificate = done.certificate
     for line in sentences(certificate):

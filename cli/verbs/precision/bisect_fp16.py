@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..arguments import Arguments, Result, add_verb, read_data
-from ..output import say
+from ...arguments import Arguments, Result, add_verb, read_data
+from ...output import say
 from .search import add_searched, told
 
 
@@ -19,7 +19,7 @@ def add(verbs: Any) -> None:
 
 def run(arguments: Arguments) -> Result:
     """Search, and print what was found."""
-    from ...workflows import bisect_precision
+    from ....workflows import bisect_precision
 
     data = read_data(arguments)
     done = bisect_precision(
