@@ -106,6 +106,33 @@ def int8() -> str:
     return table("network | box, points | mask, points | MACs in INT8 | ONNX file | gate", rows)
 
 
+def searched() -> str:
+    """What `maskrt search` chose, on the set that it searched on and on one that it did not see."""
+    rows = []
+    for name, found in record("search_tiny")["networks"].items():
+        certificate = found["certificate"]
+        total = certificate["total_ms"]
+        for place, measured in enumerate(certificate["sets"]):
+            role = "searched" if place == 0 else "unseen"
+            words = ", ".join(
+                f"{what} {measured['figures'][what]:+.2f} ({low:+.2f} to {high:+.2f})"
+                for what, (low, high) in measured["intervals"].items()
+                if "1000" not in what
+            )
+            rows.append(
+                [
+                    name,
+                    f"{role} ({measured['data']})",
+                    words,
+                    f"{certificate['mac_shares']['int8']:.1%}",
+                    f"{total['found']:.3f} ({total['all fp16']:.3f})",
+                    "passed" if measured["passed"] else "FAILED",
+                ]
+            )
+    head = "network | pictures | points (95 % interval) | MACs in INT8 | floor, ms (FP16) | gate"
+    return table(head, rows)
+
+
 def variants() -> str:
     """Average recall of FastMask's necks and heads and of DeepMask*."""
     names = {

@@ -32,6 +32,7 @@ TABLES: dict[str, Callable[[], str]] = {
         speed.floor,
         accuracy.openvino,
         accuracy.int8,
+        accuracy.searched,
         accuracy.variants,
         accuracy.fastmask_gates,
         papers.paper_tables,
