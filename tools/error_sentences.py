@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = ("cli", "workflows", "train", "export", "engines", "eval", "runtime")
+FOLDERS = ("cli", "workflows", "train", "export", "engines", "eval", "runtime", "serving")
 
 
 @dataclass(frozen=True)

@@ -114,7 +114,7 @@ def test_impossible_requests_are_refused_before_any_work(tmp_path: Path) -> None
     absent = tmp_path / "absent.safetensors"
     with pytest.raises(InputError, match=r"an export ends in \.onnx; found '\.engine'"):
         export(absent, {"fp32": tmp_path / "x.engine"})
-    with pytest.raises(InputError, match="no pictures to calibrate on found"):
+    with pytest.raises(InputError, match="calibration: no pictures found"):
         export(absent, {"int8": tmp_path / "x.onnx"})
     with pytest.raises(InputError, match="--rules: 'fuse' found"):
         export(absent, {"fp32": tmp_path / "x.onnx"}, rules=("fuse",))

@@ -137,7 +137,7 @@ def _inspected(path: Path) -> str:
     from ...cli.verbs import inspect_file
 
     with contextlib.redirect_stdout(io.StringIO()) as shown:
-        inspect_file.run(Arguments(file=path))
+        inspect_file.run(Arguments(file=path, gpu=None))
     return shown.getvalue()
 
 

@@ -155,7 +155,8 @@ def test_a_cuda_provider_that_cannot_start_is_not_hidden(
     provider_trouble.cache_clear()
 
 
-def test_rows_that_tensorrt_rounds_to_tf32_say_so() -> None:
-    labels = [_backend("tensorrt", precision).label for precision in ("fp32", "fp16")]
+def test_rows_that_tensorrt_rounds_to_tf32_say_so(tiny_contract: Contract) -> None:
+    half = dataclasses.replace(tiny_contract, precision="fp16")
+    labels = [_backend("tensorrt", contract).label for contract in (tiny_contract, half)]
     assert labels == ["onnxruntime-tensorrt-tf32", "onnxruntime-tensorrt"]
-    assert _backend("cuda", "fp32").label == "onnxruntime-cuda"
+    assert _backend("cuda", tiny_contract).label == "onnxruntime-cuda"

@@ -82,7 +82,8 @@ def test_an_unsafe_layer_is_found_and_the_repaired_model_passes_its_gate(
     ran = maskrt(*words, "--json")
     assert ran.code == 0, ran.err
     assert set(ran.json["kept"]) == unsafe.groups
-    assert not ran.json["fastest"]["passed"]
+    # values that overflow are set apart before anything is tried
+    assert ran.json["fastest"]["passed"] == (unsafe is ACTIVATIONS)
     assert ran.json["sets"][0]["passed"]
     assert ran.json["evaluations"] < 40
     assert ran.json["mac_shares"]["fp16"] > 0.9
