@@ -23,7 +23,7 @@ import numpy as np
 
 from .try_python import ROOT, make_environment
 
-NETWORKS = ("lsc_mask_rcnn_tiny", "mask_rcnn_tiny", "fastmask_tiny")
+NETWORKS = ("lsc_mask_rcnn_tiny", "mask_rcnn_fpn_tiny", "fastmask_tiny")
 VERSIONS = (
     *("1.16.3", "1.17.3", "1.18.1", "1.19.2", "1.20.1", "1.21.1", "1.22.1", "1.23.2"),
     *("1.24.4", "1.25.1", "1.26.0", "1.27.0", "1.28.0", "1.29.0", "1.30.0", "1.31.1", "1.32.0"),
@@ -159,12 +159,13 @@ def _write_record(path: Path, rows: Sequence[dict[str, Any]], folder: Path) -> N
 
 def titles_and_rows(record: Sequence[dict[str, Any]]) -> tuple[str, list[list[str]]]:
     """A record's rows as a table of `measured`: its titles, separated by `|`, and its cells."""
-    titles = ["ONNX Runtime", "Python", *NETWORKS, f"the first as IR {TORCHS_IR_VERSION}"]
+    names = sorted({name for row in record for name in (*row["differences"], *row["failures"])})
+    titles = ["ONNX Runtime", "Python", *names, f"{NETWORKS[0]} as IR {TORCHS_IR_VERSION}"]
     rows = [
         [
             row["onnxruntime"],
             row["python"],
-            *(_cell(row, name) for name in NETWORKS),
+            *(_cell(row, name) for name in names),
             "opens" if row["opens_ir_10"] else "is refused",
         ]
         for row in record

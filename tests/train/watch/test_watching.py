@@ -131,7 +131,7 @@ def test_the_pages_show_batches_predictions_and_curves(
     assert [page.count(f'<image id="step{step}-') for step in (2, 3)] == [2, 2]
     report = (out / "report.html").read_text()
     assert "Accuracy on the val split" in report
-    assert report.count('<svg xmlns') == 4  # recall over IoU is drawn three times
+    assert report.count("<svg xmlns") == 4  # recall over IoU is drawn three times
     assert "Training of fastmask_tiny" in report
     rows = json.loads((out / "report.json").read_text())["details"]["evaluations"]
     assert [row["step"] for row in rows] == [2, 3]
