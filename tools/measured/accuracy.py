@@ -90,49 +90,6 @@ def openvino() -> str:
     return table("file | seed | box, points | mask, points | gate", rows)
 
 
-def int8() -> str:
-    """Change of accuracy, and size, of INT8 files."""
-    rows = (
-        [
-            name,
-            changes(model["gate"]["parity"]["box_changes"]),
-            changes(model["gate"]["parity"]["mask_changes"]),
-            f"{model['export']['int8']['mac_share']:.0%}",
-            f"{model['bytes'][f'{name}-int8.onnx'] / 1e6:.1f} MB",
-            "passed" if model["gate"]["passed"] else "FAILED",
-        ]
-        for name, model in record("int8_tiny")["models"].items()
-    )
-    return table("network | box, points | mask, points | MACs in INT8 | ONNX file | gate", rows)
-
-
-def searched() -> str:
-    """What `maskrt search` chose, on the set that it searched on and on one that it did not see."""
-    rows = []
-    for name, found in record("search_tiny")["networks"].items():
-        certificate = found["certificate"]
-        total = certificate["total_ms"]
-        for place, measured in enumerate(certificate["sets"]):
-            role = "searched" if place == 0 else "unseen"
-            words = ", ".join(
-                f"{what} {measured['figures'][what]:+.2f} ({low:+.2f} to {high:+.2f})"
-                for what, (low, high) in measured["intervals"].items()
-                if "1000" not in what
-            )
-            rows.append(
-                [
-                    name,
-                    f"{role} ({measured['data']})",
-                    words,
-                    f"{certificate['mac_shares']['int8']:.1%}",
-                    f"{total['found']:.3f} ({total['all fp16']:.3f})",
-                    "passed" if measured["passed"] else "FAILED",
-                ]
-            )
-    head = "network | pictures | points (95 % interval) | MACs in INT8 | floor, ms (FP16) | gate"
-    return table(head, rows)
-
-
 def variants() -> str:
     """Average recall of FastMask's necks and heads and of DeepMask*."""
     names = {

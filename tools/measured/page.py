@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from . import accuracy, browser, papers, roofline, service, speed, tiles
+from . import accuracy, browser, papers, precision, roofline, service, speed, tiles
 from .records import ROOT
 
 PAGE = ROOT / "docs" / "measured.md"
@@ -31,8 +31,8 @@ TABLES: dict[str, Callable[[], str]] = {
         speed.full_size,
         speed.floor,
         accuracy.openvino,
-        accuracy.int8,
-        accuracy.searched,
+        precision.quantized,
+        precision.searched,
         accuracy.variants,
         accuracy.fastmask_gates,
         papers.paper_tables,
