@@ -28,8 +28,8 @@ CHANGE_GATE = {"fp32": 0.1, "fp16": 0.3, "int8": 0.3, "fp8": 0.3}
 MATCHED_GATE = {"fp32": 0.995, "fp16": 0.6, "int8": 0.6, "fp8": 0.6}
 """Least matched share. FP16, INT8 and FP8 move masks by pixels, so there AP decides and this only
 keeps out what found other instances. Of good hops `eval/records` have 0.988 and more for FP16,
-0.718 and more where a CPU computes FP16 files in BF16 (openvino_parity), 0.73 for INT8 (quantized_tiny);
-halves of the classes swapped leave about 0.5."""
+0.718 and more where a CPU computes FP16 files in BF16 (openvino_parity), 0.73 for INT8
+(quantized_tiny); halves of the classes swapped leave about 0.5."""
 EXCUSED_GATE = 0.05
 """Greatest share of counted instances that a tie for the last slot excuses; the records of good
 hops have 0.014 at most (INT8 FastMask, whose lists are always full)."""
