@@ -32,6 +32,7 @@ TABLES: dict[str, Callable[[], str]] = {
         speed.floor,
         accuracy.openvino,
         precision.quantized,
+        precision.quantized_engines,
         precision.searched,
         accuracy.variants,
         accuracy.fastmask_gates,

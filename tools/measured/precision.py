@@ -27,6 +27,22 @@ def quantized() -> str:
     return table(f"network | precision | seed | {titles}", rows)
 
 
+def quantized_engines() -> str:
+    """Shares of the work by precision in the networks that TensorRT-RTX parsed and built."""
+    names = ("fp32", "fp16", "int8", "fp8")
+    rows = (
+        [
+            name,
+            precision.upper(),
+            *(f"{100 * built['network']['mac_shares'].get(of, 0):.1f} %" for of in names),
+            f"{built['engine_bytes'] / 1e6:.1f} MB",
+        ]
+        for name, precisions in record("quantized_engines")["engines"].items()
+        for precision, built in precisions.items()
+    )
+    return table("network | file | FP32 | FP16 | INT8 | FP8 | engine", rows)
+
+
 def searched() -> str:
     """What `maskrt search` chose, on the set that it searched on and on one that it did not see."""
     rows = []
