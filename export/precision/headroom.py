@@ -88,7 +88,7 @@ def measure_headroom(path: Path, pictures: Sequence[npt.NDArray[np.uint8]]) -> H
     """
     model = load_typed(path)
     contract = contract_from_metadata({e.key: e.value for e in model.metadata_props}, str(path))
-    peaks = tensor_peaks(model, _batches(pictures, contract))
+    peaks = tensor_peaks(model, batches_of(pictures, contract))
     return Headroom(len(pictures), len(peaks), _worst(peaks))
 
 
@@ -118,9 +118,10 @@ def tensor_peaks(
     )
 
 
-def _batches(
+def batches_of(
     pictures: Sequence[npt.NDArray[np.uint8]], contract: Contract
 ) -> Iterator[dict[str, npt.NDArray[Any]]]:
+    """Inputs of each run on decoded pictures; canvases past the last one are empty."""
     for start in range(0, len(pictures), contract.batch):
         images, sizes = place_on_canvas(pictures[start : start + contract.batch], contract)
         yield {"images": images, "image_sizes": sizes}

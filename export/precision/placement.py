@@ -21,15 +21,10 @@ from collections.abc import Iterator, Mapping
 import onnx
 
 from ...runtime.errors import ExportError
+from ...runtime.sessions.integers.plan import MOVES
 from ..typed_graph import TypedGraph
 from .eight_bits import EightBits
 from .policy import SUMS, is_layer
-
-MOVES = {
-    *("MaxPool", "Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Slice"),
-    *("Concat", "DepthToSpace", "SpaceToDepth"),
-}
-"""They commute with rounding by one scale."""
 
 Key = tuple[str, EightBits]
 """A tensor and what it is rounded to."""

@@ -173,16 +173,10 @@ def _train_pictures(folder: Path, images: int) -> list[Path]:
 def _pictures(subject: Subject, data: CocoData) -> Feeds:
     """The first pictures as the graph takes them."""
     from ...eval import read_record
-    from ...runtime.pictures.preprocess import place_on_canvas
+    from ...export.precision.headroom import batches_of
 
     assert subject.contract is not None, "own graphs have one"
-    batch = subject.contract.batch
-    images = [read_record(record) for record in data.images[:FEW]]
-    feeds: list[Mapping[str, npt.NDArray[Any]]] = []
-    for start in range(0, len(images), batch):
-        canvases, sizes = place_on_canvas(images[start : start + batch], subject.contract)
-        feeds.append({"images": canvases, "image_sizes": sizes})
-    return feeds
+    return list(batches_of([read_record(r) for r in data.images[:FEW]], subject.contract))
 
 
 def judged_anyhow(

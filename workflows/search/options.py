@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
 LEAST_MATCHED = 0.98
 """Default gate of `instances`. Sound FP16 of the shipped networks matches all."""
-GREATEST_CHANGE = 0.3
-"""Default gate of `ap`, in points."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +55,8 @@ def checked_gate(metric: str, gate: float | None) -> float:
     Raises:
         InputError: it is out of range, or a function has none.
     """
+    from ...eval.parity.gates import CHANGE_GATE
+
     if is_function(metric):
         if gate is None or not 0 <= gate < float("inf"):
             raise InputError(
@@ -65,7 +65,7 @@ def checked_gate(metric: str, gate: float | None) -> float:
             )
         return gate
     if gate is None:
-        return LEAST_MATCHED if metric == "instances" else GREATEST_CHANGE
+        return LEAST_MATCHED if metric == "instances" else CHANGE_GATE["fp16"]
     if metric == "instances" and not 0 < gate <= 1:
         raise InputError(f"--gate {gate}: expected a matched share above 0 and up to 1.")
     if not 0 <= gate <= 100:

@@ -23,6 +23,7 @@ MOVES = {
     *("MaxPool", "Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Slice"),
     *("Concat", "DepthToSpace", "SpaceToDepth"),
 }
+"""They commute with rounding by one scale."""
 NEVER_NEGATIVE = {"Relu", "Sigmoid", "Softmax"}
 SMALLEST_SCALE = np.finfo(np.float32).tiny
 
