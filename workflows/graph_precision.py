@@ -5,6 +5,7 @@ A contract can say anything of its file, so it does not choose the gate by which
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     import onnx
 
     from ..eval.report.precision_map import PrecisionMap
-    from ..runtime.contract import Precision
+    from ..runtime.contract import Contract, Precision, Rest
 
 STRICTEST_FIRST: tuple[Precision, ...] = ("fp32", "fp16", "fp8", "int8")
 
@@ -37,22 +38,34 @@ def graph_precision(path: Path) -> Precision:
 
 def _of_file(path: Path) -> Precision:
     if path.suffix.lower() == ".onnx":
-        return _onnx_precision(path)
+        import onnx
+
+        return model_precision(onnx.load(path, load_external_data=False))
     if path.suffix.lower() == ".engine":
         return _engine_precision(path)
     return "fp32"
 
 
-def _onnx_precision(path: Path) -> Precision:
+def model_precision(model: onnx.ModelProto) -> Precision:
+    """What a graph in memory computes in, as `graph_precision` says of its file."""
     import onnx
 
-    model = onnx.load(path, load_external_data=False)
     nodes = [*model.graph.node, *(node for f in model.functions for node in f.node)]
     types = set(_types(model, nodes))
     if any(node.op_type == "QuantizeLinear" for node in nodes):
         only_fp8 = onnx.TensorProto.FLOAT8E4M3FN in types and onnx.TensorProto.INT8 not in types
         return "fp8" if only_fp8 else "int8"
     return "fp16" if onnx.TensorProto.FLOAT16 in types else "fp32"
+
+
+def typed_as(model: onnx.ModelProto, fp32: Contract) -> Contract:
+    """The contract of a graph in memory that precisions were written into."""
+    import onnx
+
+    precision = model_precision(model)
+    is_half = any(t.data_type == onnx.TensorProto.FLOAT16 for t in model.graph.initializer)
+    rest: Rest | None = None if precision in ("fp32", "fp16") else "fp16" if is_half else "fp32"
+    return dataclasses.replace(fp32, precision=precision, rest=rest)
 
 
 def _types(model: onnx.ModelProto, nodes: list[onnx.NodeProto]) -> Iterator[int]:

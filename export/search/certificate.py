@@ -102,6 +102,8 @@ class Certificate:
     tried: tuple[Candidate, ...]
     alone: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
     """By group and precision, verdicts of the group alone on a few pictures."""
+    session: str | None = None
+    """What ran candidates as their files stand; None: ONNX Runtime's CPU, every tensor rounded."""
     calibration: Calibration | None = None
     times: str = ""
     """Whence the milliseconds are: floors of a GPU's data sheet, or measured layer profiles."""

@@ -1,4 +1,4 @@
-"""Every candidate that a search tries: converted, rounded and measured once."""
+"""Every candidate that a search tries: converted and measured once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import onnx
 
 from ...runtime.contract import Rest
 from ...runtime.errors import ExportError
-from ..precision.emulation import emulated
 from ..precision.mixture import GroupPrecision, Mixture, to_mixture
 from .journal import Journal
 from .verdict import Judge, Verdict
@@ -118,7 +117,7 @@ class Trials:
         verdict = self._journal.known.get(name)
         if verdict is None:
             started = time.monotonic()
-            verdict = self._judge(emulated(mixed), few=few)
+            verdict = self._judge(mixed, few=few)
             self._seconds[few].append(time.monotonic() - started)
             self._journal.add(name, verdict)
             self._tell(choice, verdict, few)

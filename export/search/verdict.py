@@ -43,7 +43,7 @@ class Verdict:
 
 
 class Judge(Protocol):
-    """Judges a model of FP32 types in which every tensor is rounded as its file says."""
+    """Judges a candidate in the types that its file would have."""
 
     def __call__(self, model: onnx.ModelProto, *, few: bool) -> Verdict:
         """The verdict, on all inputs or on a `few`: those rank groups, no gate is held on them."""

@@ -1,10 +1,12 @@
 """`maskrt search` of the shipped networks: what it finds on one set, and how that does on another.
 
     python -m maskrt.tools.precision.searched --folder out/s --out eval/records/search_tiny.json
+    python -m maskrt.tools.precision.searched --session openvino --folder out/o --out \
+        eval/records/search_openvino.json
 
 Each network is searched on 200 val pictures of seed 2026, calibrated on 64 train pictures of it,
 and verified on 200 pictures of seed 31337, which chose nothing. Times are floors of an L4's data
-sheet. The folder keeps pictures, journals and precision files: an interrupted run goes on, and what
+sheet; with a session, which runs the candidates here, of a processor's. The folder keeps pictures, journals and precision files: an interrupted run goes on, and what
 is there is not searched again.
 """
 
@@ -26,15 +28,16 @@ from ...workflows import load_data, search_precision
 NETWORKS = ("lsc_mask_rcnn_tiny", "fastmask_tiny")
 SEARCHED, UNSEEN = 2026, 31337
 CALIBRATED_ON = 64
+PROCESSOR = Path(__file__).with_name("xeon_8480.yaml")
 LEFT_OUT = ("group_ms", "alone")
 """Of the certificate: a row for each group and precision, which no table shows."""
 
 
-def searched(network: str, images: int, folder: Path) -> dict[str, Any]:
+def searched(network: str, images: int, folder: Path, session: str | None) -> dict[str, Any]:
     """The certificate of one network, and how its verdict on the unseen set agrees with it."""
     path = folder / f"{network}.json"
     if not path.exists():
-        _search(network, images, path)
+        _search(network, images, path, session)
     content = read_precision_file(path)
     certificate = to_json(content.certificate)
     return {
@@ -44,7 +47,7 @@ def searched(network: str, images: int, folder: Path) -> dict[str, Any]:
     }
 
 
-def _search(network: str, images: int, path: Path) -> None:
+def _search(network: str, images: int, path: Path, session: str | None) -> None:
     folder = path.parent
     sets = {seed: folder / f"s{seed}" for seed in (SEARCHED, UNSEEN)}
     for seed, pictures in sets.items():
@@ -54,6 +57,8 @@ def _search(network: str, images: int, path: Path) -> None:
         Path(network),
         path,
         load_data(sets[SEARCHED], first=images),
+        gpu="l4" if session is None else str(PROCESSOR),
+        session=session,
         verify=[load_data(sets[UNSEEN], first=images)],
         on_step=lambda line: print(line, file=sys.stderr, flush=True),
     )
@@ -72,11 +77,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--images", type=int, default=200, help="val pictures of each set")
+    parser.add_argument("--session", help="of .onnx files, in which candidates run")
     arguments = parser.parse_args(argv)
-    networks = {name: searched(name, arguments.images, arguments.folder) for name in NETWORKS}
+    where = "" if arguments.session is None else f"--session {arguments.session} "
+    networks = {
+        name: searched(name, arguments.images, arguments.folder, arguments.session)
+        for name in NETWORKS
+    }
     record = {
         "what": (__doc__ or "").partition("\n")[0],
-        "commands": ["python -m maskrt.tools.precision.searched --folder FOLDER --out RECORD"],
+        "commands": [
+            f"python -m maskrt.tools.precision.searched {where}--folder FOLDER --out RECORD"
+        ],
         "environment": environment(),
         "images": arguments.images,
         "networks": networks,

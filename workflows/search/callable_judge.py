@@ -86,9 +86,10 @@ class CallableJudge:
 
     def __call__(self, model: onnx.ModelProto, *, few: bool) -> Verdict:
         """The verdict on one candidate; a NaN or infinite output where FP32 has none fails."""
+        from ...export.precision.emulation import emulated
         from ...export.search.verdict import Verdict
 
-        run = _Running(model)
+        run = _Running(emulated(model))
         try:
             score = self._scored(run)
         except InputError:

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .judge import Metric, PictureJudge
-from .opening import FP32, Opened, Say, named
-from .options import is_function
+from .opening import Opened, judge_of, named
+from .options import Asked, is_function
 from .written import candidates, kept_groups, measured_set
 
 if TYPE_CHECKING:
-    from ...eval import CocoData
     from ...export.precision.mixture import GroupPrecision
     from ...export.search.certificate import Certificate, MeasuredSet
     from ...export.search.journal import Journal
@@ -27,10 +23,8 @@ def certificate_of(
     trials: Trials,
     found: Found,
     times: FloorTimes | MeasuredTimes | None,
+    asked: Asked,
     *,
-    metric: str,
-    gate: float,
-    levels: tuple[GroupPrecision, ...],
     verified: tuple[MeasuredSet, ...],
     versions: dict[str, str],
 ) -> Certificate:
@@ -39,14 +33,14 @@ def certificate_of(
     from ...export.search.times import FloorTimes
     from ...export.search.trials import QUANTIZED, SURE
 
-    judged = opened.judged
+    judged, gate = opened.judged, asked.gate
     searched = measured_set(found.verdict, trials.passes(found.choice), gate, **judged.named)
     return Certificate(
         model=judged.subject.name,
-        metric=judged.named["data"] if is_function(metric) else metric,
+        metric=judged.named["data"] if is_function(asked.metric) else asked.metric,
         gate=gate,
-        sure=SURE if metric == "ap" and set(QUANTIZED) & set(levels) else None,
-        precisions=levels,
+        sure=SURE if asked.metric == "ap" and set(QUANTIZED) & set(asked.levels) else None,
+        precisions=asked.levels,
         sets=(searched, *verified),
         fastest=dataclasses.asdict(found.fastest),
         mac_shares=found.mac_shares,
@@ -58,9 +52,10 @@ def certificate_of(
             name: {level: dataclasses.asdict(verdict) for level, verdict in row.items()}
             for name, row in sorted(found.alone.items())
         },
+        session=asked.session,
         calibration=opened.calibration,
         times="" if times is None else times.source,
-        total_ms={} if times is None else _totals(opened, levels, found, times),
+        total_ms={} if times is None else _totals(opened, asked.levels, found, times),
         group_ms={} if times is None else _plain(times.by_group),
         gpu=dataclasses.asdict(times.gpu) if isinstance(times, FloorTimes) else None,
         versions=versions,
@@ -68,15 +63,7 @@ def certificate_of(
 
 
 def verified_on(
-    sets: Sequence[CocoData],
-    opened: Opened,
-    found: Found,
-    folder: Path,
-    levels: Sequence[GroupPrecision],
-    metric: Metric,
-    gate: float,
-    journal: Journal,
-    say: Say,
+    opened: Opened, found: Found, asked: Asked, journal: Journal
 ) -> tuple[MeasuredSet, ...]:
     """The result on other pictures, which chose nothing."""
     from ...export.search.search import rest_of
@@ -84,22 +71,20 @@ def verified_on(
 
     subject = opened.judged.subject
     results = []
-    for data in sets:
-        assert subject.contract is not None, "pictures are verified on"
-        say(f"{data.folder}: FP32 and the result on {len(data.images)} pictures, to verify")
-        judge = PictureJudge(folder / FP32, subject.contract, data, metric, gate)
+    for data in asked.verify:
+        asked.say(f"{data.folder}: FP32 and the result on {len(data.images)} pictures, to verify")
         names = named(data)
         trials = Trials(
             subject.model,
-            judge,
+            judge_of(subject, data, asked),
             opened.ranges,
             journal,
-            say,
-            rest=rest_of(levels),
+            asked.say,
+            rest=rest_of(asked.levels),
             where=names["sha256"],
         )
         verdict = trials.verdict(found.choice)
-        results.append(measured_set(verdict, verdict.passed, gate, **names))
+        results.append(measured_set(verdict, verdict.passed, asked.gate, **names))
     return tuple(results)
 
 

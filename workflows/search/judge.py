@@ -2,7 +2,8 @@
 
 The two metrics are eval's: `ap` asks for the greatest change of AP (AR of proposals) and eval's
 other gates, `instances` for the share of matched instances and needs no ground truth. Candidates
-run wherever ONNX files run, which needs no GPU.
+run in ONNX Runtime on the CPU with every tensor rounded as their files say, or, in a session that
+was named, as they stand.
 """
 
 from __future__ import annotations
@@ -12,15 +13,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from ...runtime.contract import METADATA_KEY
 from ...runtime.errors import InputError, SessionError
-from ..open import load
+from ...runtime.sessions.open import SESSIONS, ModelRef, check_session
+from ..graph_precision import typed_as
+from ..measure import opened_to_measure
+from ..open import open_model
+from .options import is_function
 
 if TYPE_CHECKING:
     import onnx
 
     from ...eval import CocoData, Measurement, Parity, Prediction
     from ...export.search.verdict import Verdict
-    from ...runtime.contract import Contract
+    from ...runtime.contract import Contract, Precision
 
 Metric = Literal["instances", "ap"]
 
@@ -40,39 +46,57 @@ class PictureJudge:
     """Compares candidates with the FP32 reference, on the same pictures."""
 
     def __init__(
-        self, reference: Path, contract: Contract, data: CocoData, metric: Metric, gate: float
+        self,
+        reference: Path,
+        contract: Contract,
+        data: CocoData,
+        metric: Metric,
+        gate: float,
+        session: str | None = None,
     ) -> None:
         """Measure the reference at `reference`, beside which candidates are written.
 
         Raises:
             InputError: it leaves nothing to compare with.
+            SessionError: `session` does not run it here.
         """
         self._folder = reference.parent
-        self._contract = dataclasses.replace(contract, precision="fp16")
+        self._contract = contract
         self._metric = metric
         self._gate = gate
+        self._session = session
         self._data = {False: data, True: data.first(FEW)}
-        whole = self._measured(reference, few=False)
+        open_model(ModelRef(reference, _opened_in(session, "fp32"))).close()
+        whole = self._measured(ModelRef(reference), few=False)
         self._references = {False: whole, True: self._of_few(reference, whole)}
         self._check_reference()
 
     def __call__(self, model: onnx.ModelProto, *, few: bool) -> Verdict:
         """The verdict on one candidate in memory; NaN and infinite outputs fail."""
-        from onnx import helper, save
-
         from ...export.search.verdict import Verdict
-        from ...runtime.contract import METADATA_KEY
 
         path = self._folder / "candidate.onnx"
-        helper.set_model_props(model, {METADATA_KEY: self._contract.to_json()})
-        save(model, path)
         try:
-            found = self._measured(path, few)
+            found = self._measured(self._written(model, path), few)
         except SessionError as err:  # the reference ran without one: it is these numbers
             return Verdict(passed=False, figures={}, reason=str(err).split(";")[0])
         finally:
             path.unlink()
         return self._judged(found, few)
+
+    def _written(self, model: onnx.ModelProto, path: Path) -> ModelRef:
+        """A candidate as it is measured, in a file."""
+        from onnx import helper, save
+
+        from ...export.precision.emulation import emulated
+
+        contract = typed_as(model, self._contract)
+        if self._session is None:
+            contract, model = dataclasses.replace(self._contract, precision="fp16"), emulated(model)
+        kept = {entry.key: entry.value for entry in model.metadata_props}
+        helper.set_model_props(model, kept | {METADATA_KEY: contract.to_json()})
+        save(model, path)
+        return ModelRef(path, _opened_in(self._session, contract.precision))
 
     def _judged(self, found: _Results, few: bool) -> Verdict:
         from ...export.search.verdict import Verdict
@@ -107,13 +131,13 @@ class PictureJudge:
         every = [sets for by_name in changes.values() for sets in by_name.values()]
         return {"sure": float(np.all(np.abs(np.nan_to_num(every)) <= self._gate, axis=0).mean())}
 
-    def _measured(self, path: Path, few: bool) -> _Results:
+    def _measured(self, model: ModelRef, few: bool) -> _Results:
         from ...eval import measure, predict_data
 
-        with load(path) as predictor:
+        with opened_to_measure(model) as (predictor, _):
             if self._metric == "instances":
                 return _Results(predict_data(predictor, self._data[few]), None)
-            found = measure(predictor, path, self._data[few])
+            found = measure(predictor, model.path, self._data[few])
         return _Results(found.predictions, found)
 
     def _of_few(self, path: Path, whole: _Results) -> _Results:
@@ -161,6 +185,28 @@ class PictureJudge:
                 f"{where}: {', '.join(parity.baseless)} is 0; expected more, of which a change "
                 "says something. Train it first, or take --metric instances."
             )
+
+
+def require_session(session: str | None, metric: str) -> None:
+    """Refuse a session that no `.onnx` file opens in, or that a function leaves unused.
+
+    Raises:
+        InputError: as said.
+    """
+    if session is None:
+        return
+    if is_function(metric):
+        raise InputError(
+            f"--session {session}: --metric {metric} found; expected ap or instances, whose "
+            "pictures run in a session. Leave it away."
+        )
+    check_session(Path("candidate.onnx"), session, tuple(SESSIONS[".onnx"]))
+
+
+def _opened_in(session: str | None, precision: Precision) -> str | None:
+    """ONNX Runtime's integer kernels take no file without INT8: that runs beside them."""
+    is_without = session == "onnxruntime-int8" and precision != "int8"
+    return "onnxruntime-cpu" if is_without else session
 
 
 def _matched(parity: Parity) -> dict[str, float]:

@@ -13,7 +13,7 @@ from ...runtime.errors import InputError
 from .callable_judge import CallableJudge, load_score
 from .graphs import Subject, any_graph, own_graph
 from .judge import FEW, Metric, PictureJudge
-from .options import Calibrating, is_function
+from .options import Asked, is_function
 from .written import labelled_sha256, pictures_sha256
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from ...export.search.certificate import Calibration
     from ...export.search.verdict import Judge
 
-Say = Callable[[str], None]
 Feeds = Sequence[Mapping[str, npt.NDArray[Any]]]
 Named = dict[str, Any]
 """A set of inputs as a certificate names it: data, split, count, sha256."""
@@ -60,13 +59,7 @@ class Opened:
         return frozenset(name for name, share in self.fullest.items() if share >= 1)
 
 
-def open_search(
-    judged: Judged,
-    levels: Sequence[GroupPrecision],
-    data: CocoData | None,
-    calibrating: Calibrating,
-    say: Say,
-) -> Opened:
+def open_search(judged: Judged, data: CocoData | None, asked: Asked) -> Opened:
     """The groups of a graph, and its ranges where INT8 or FP8 may be chosen.
 
     Raises:
@@ -84,20 +77,18 @@ def open_search(
             "convolutions or matrix products with stored weights. Name another file."
         )
     able: dict[GroupPrecision, Kept] = {}
-    for level in levels:
+    for level in asked.levels:
         if level != "fp32" and level != "fp16":  # noqa: PLR1714 (mypy narrows so)
             able[level] = quantizable(model, level)
-    fullest = fullest_values(model, tree.names, judged.feeds()) if "fp16" in levels else {}
+    fullest = fullest_values(model, tree.names, judged.feeds()) if "fp16" in asked.levels else {}
     if not able:
         return Opened(judged, tree, able, fullest, {}, None)
-    ranges, calibration = _ranges(judged, data, calibrating, say)
+    ranges, calibration = _ranges(judged, data, asked)
     return Opened(judged, tree, able, fullest, ranges, calibration)
 
 
-def judged_on_pictures(
-    model: Path, path: Path, data: CocoData | None, metric: Metric, gate: float, say: Say
-) -> Judged:
-    """A checkpoint or its FP32 export, written to `path`, judged on labelled pictures.
+def judged_on_pictures(model: Path, data: CocoData | None, asked: Asked) -> Judged:
+    """A checkpoint or its FP32 export, judged on labelled pictures.
 
     Raises:
         InputError: no pictures, FP32 finds nothing on them, or an export is not one of FP32.
@@ -105,17 +96,24 @@ def judged_on_pictures(
     """
     if data is None:
         raise InputError(
-            f"--metric {metric}: no labelled pictures named; expected some to measure on. "
+            f"--metric {asked.metric}: no labelled pictures named; expected some to measure on. "
             "Name a folder with --data, or a function as --metric FILE.py:FUNCTION."
         )
-    subject = own_graph(model, path)
-    say(f"{subject.name}: FP32 on {len(data.images)} pictures, the reference")
-    assert subject.contract is not None, "own graphs have one"
-    judge = PictureJudge(path, subject.contract, data, metric, gate)
+    subject = own_graph(model, asked.folder / FP32)
+    asked.say(f"{subject.name}: FP32 on {len(data.images)} pictures, the reference")
+    judge = judge_of(subject, data, asked)
     return Judged(subject, judge, lambda: _pictures(subject, data), named(data))
 
 
-def judged_by_function(model: Path, metric: str, gate: float, say: Say) -> Judged:
+def judge_of(subject: Subject, data: CocoData, asked: Asked) -> PictureJudge:
+    """Who judges candidates of a graph of ours on some pictures; InputError as `PictureJudge`."""
+    assert subject.contract is not None, "own graphs have one"
+    metric: Metric = "ap" if asked.metric == "ap" else "instances"
+    reference = asked.folder / FP32
+    return PictureJudge(reference, subject.contract, data, metric, asked.gate, asked.session)
+
+
+def judged_by_function(model: Path, asked: Asked) -> Judged:
     """Any FP32 ONNX file, judged by FILE.py:FUNCTION.
 
     Raises:
@@ -124,10 +122,10 @@ def judged_by_function(model: Path, metric: str, gate: float, say: Say) -> Judge
     """
     from ...runtime.files import sha256_of
 
-    score, file = load_score(metric)
+    score, file = load_score(asked.metric)
     subject = any_graph(model)
-    judge = CallableJudge(subject.model, score, metric, gate)
-    say(f"{subject.name}: FP32 scores {judge.reference:g}, the reference")
+    judge = CallableJudge(subject.model, score, asked.metric, asked.gate)
+    asked.say(f"{subject.name}: FP32 scores {judge.reference:g}, the reference")
     names = {"data": file.name, "split": "", "count": len(judge.feeds)}
     return Judged(subject, judge, lambda: judge.feeds, names | {"sha256": sha256_of(file)})
 
@@ -143,7 +141,7 @@ def named(data: CocoData) -> Named:
 
 
 def _ranges(
-    judged: Judged, data: CocoData | None, calibrating: Calibrating, say: Say
+    judged: Judged, data: CocoData | None, asked: Asked
 ) -> tuple[dict[str, float], Calibration]:
     """Of a graph of ours from train pictures, of any other from what the function fed to it."""
     from ...export.precision.calibration import calibrated, few_pictures, ranges_over
@@ -154,10 +152,10 @@ def _ranges(
         feeds, where = judged.feeds(), judged.named
         ranges = ranges_over(subject.model, feeds, len(feeds))
         return ranges, Calibration(where["data"], len(feeds), where["sha256"])
-    folder = calibrating.folder or data.folder
-    pictures = _train_pictures(folder, calibrating.images)
+    folder = asked.calibrating.folder or data.folder
+    pictures = _train_pictures(folder, asked.calibrating.images)
     if few := few_pictures(len(pictures)):
-        say(f"{folder}: {few}")
+        asked.say(f"{folder}: {few}")
     ranges = calibrated(subject.model, subject.contract, pictures)
     return ranges, Calibration(folder.name, len(pictures), pictures_sha256(pictures))
 
@@ -179,14 +177,11 @@ def _pictures(subject: Subject, data: CocoData) -> Feeds:
     return list(batches_of([read_record(r) for r in data.images[:FEW]], subject.contract))
 
 
-def judged_anyhow(
-    model: Path, folder: Path, data: CocoData | None, metric: str, gate: float, say: Say
-) -> Judged:
+def judged_anyhow(model: Path, data: CocoData | None, asked: Asked) -> Judged:
     """By a function or on pictures, as the metric says; errors as both."""
-    if is_function(metric):
-        return judged_by_function(model, metric, gate, say)
-    ours: Metric = "ap" if metric == "ap" else "instances"
-    return judged_on_pictures(model, folder / FP32, data, ours, gate, say)
+    if is_function(asked.metric):
+        return judged_by_function(model, asked)
+    return judged_on_pictures(model, data, asked)
 
 
 FP32 = "fp32.onnx"

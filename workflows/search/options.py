@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING
 from ...runtime.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ...eval import CocoData
     from ...export.precision.mixture import GroupPrecision
+    from ...export.roofline.gpus import Gpu
+    from .timing import Profile
+
+    Say = Callable[[str], None]
 
 LEAST_MATCHED = 0.98
 """Default gate of `instances`. Sound FP16 of the shipped networks matches all."""
@@ -24,6 +31,24 @@ class Calibrating:
     """Labelled folder whose train pictures are taken; None takes that of the data itself."""
     images: int = 64
     """Only the first so many."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a search was asked for, checked."""
+
+    folder: Path
+    """Temporary: graphs are written there."""
+    metric: str
+    gate: float
+    levels: tuple[GroupPrecision, ...]
+    gpu: Gpu | None
+    profiles: tuple[Profile, ...]
+    calibrating: Calibrating
+    verify: tuple[CocoData, ...]
+    session: str | None
+    """What runs candidates as their files stand; None: ONNX Runtime's CPU, rounding as they say."""
+    say: Say
 
 
 def is_function(metric: str) -> bool:

@@ -40,6 +40,8 @@ def told(certificate: Certificate) -> list[str]:
         f"{share:.1%} {level.upper()}" for level, share in certificate.mac_shares.items()
     )
     lines = [f"Multiply-accumulates: {shares}; {len(certificate.kept)} groups stay higher."]
+    if certificate.session is not None:
+        lines.append(f"Candidates ran in {certificate.session}, in what it makes of their files.")
     if certificate.total_ms:
         others = ", ".join(
             f"{name} {ms:.3g} ms" for name, ms in certificate.total_ms.items() if name != "found"

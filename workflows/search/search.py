@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING
 from ...runtime.errors import InputError
 from ..data import require_at_least_one
 from .certified import certificate_of, verified_on
-from .judge import Metric
-from .opening import Opened, Say, judged_anyhow, open_search
-from .options import Calibrating, checked_gate, is_function, ordered_levels
-from .timing import Profile, group_times, read_profile
+from .judge import Metric, require_session
+from .opening import Opened, judged_anyhow, open_search
+from .options import Asked, Calibrating, checked_gate, is_function, ordered_levels
+from .timing import group_times, read_profile
 from .written import key_of
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from ...export.search.journal import Journal
     from ...export.search.precision_file import PrecisionFile
     from ...export.search.trials import Trials
+
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,7 @@ def search_precision(
     verify: Sequence[CocoData] = (),
     html: Path | None = None,
     write: Path | None = None,
+    session: str | None = None,
     on_step: Say = lambda line: None,
 ) -> Searched:
     """Search the fastest precision of every node group and write the precision file `out`.
@@ -116,24 +119,38 @@ def search_precision(
         verify: other pictures that the result is measured on, into the certificate alone.
         html: page to write, with a plot of change against time of all that was tried.
         write: `.onnx` to write in the precisions found, of a graph that is not ours.
+        session: of an `.onnx` file, as `load` takes it: candidates run in it as their files stand,
+            in what it makes of them (OpenVINO: BF16 of FP16). None runs them in ONNX Runtime on
+            the CPU, with every tensor rounded as the file says.
         on_step: told what is being tried.
 
     Raises:
         InputError, ExportError, GateError: as `bisect_precision`.
+        SessionError: `session` does not run here.
     """
     levels = ordered_levels(precisions)
     gate = checked_gate(metric, gate)
+    require_session(session, metric)
     _require_names(metric, out, gpu, verify, write, levels)
     _require_page(out, html)
     require_at_least_one(calibration_images=calibrating.images)
     sheet, read = _gpu(gpu), tuple(map(read_profile, profiles))
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="maskrt-") as name:
-        folder = Path(name)
-        judged = judged_anyhow(model, folder, data, metric, gate, on_step)
-        opened = open_search(judged, levels, data, calibrating, on_step)
-        asked = _Asked(folder, metric, gate, levels, sheet, read, tuple(verify), on_step)
-        done = _searched(opened, asked, out, write)
+        asked = Asked(
+            folder=Path(name),
+            metric=metric,
+            gate=gate,
+            levels=levels,
+            gpu=sheet,
+            profiles=read,
+            calibrating=calibrating,
+            verify=tuple(verify),
+            session=session,
+            say=on_step,
+        )
+        judged = judged_anyhow(model, data, asked)
+        done = _searched(open_search(judged, data, asked), asked, out, write)
     done = dataclasses.replace(done, seconds=time.monotonic() - started)
     if html is not None:
         from .page import write_page
@@ -142,21 +159,7 @@ def search_precision(
     return done
 
 
-@dataclass(frozen=True)
-class _Asked:
-    """What a search was asked for."""
-
-    folder: Path
-    metric: str
-    gate: float
-    levels: tuple[GroupPrecision, ...]
-    gpu: Gpu | None
-    profiles: tuple[Profile, ...]
-    verify: tuple[CocoData, ...]
-    say: Say
-
-
-def _searched(opened: Opened, asked: _Asked, out: Path, write: Path | None) -> Searched:
+def _searched(opened: Opened, asked: Asked, out: Path, write: Path | None) -> Searched:
     from ...export.search.precision_file import write_precision_file
     from ...export.search.search import rest_of
     from ...export.search.trials import Trials
@@ -175,7 +178,7 @@ def _searched(opened: Opened, asked: _Asked, out: Path, write: Path | None) -> S
     return Searched(out, content, content.certificate, asked.gate, journal.found, 0.0)
 
 
-def _journal(opened: Opened, asked: _Asked, out: Path) -> tuple[Journal, dict[str, str]]:
+def _journal(opened: Opened, asked: Asked, out: Path) -> tuple[Journal, dict[str, str]]:
     """The journal beside `out`, of this very search, and the versions that it holds for."""
     from ...eval.machine.environment import package_versions
     from ...export.search.journal import Journal
@@ -186,6 +189,7 @@ def _journal(opened: Opened, asked: _Asked, out: Path) -> tuple[Journal, dict[st
         set=opened.judged.named,
         metric=asked.metric,
         gate=asked.gate,
+        session=asked.session,
         ranges=opened.ranges,
         versions=versions,
     )
@@ -197,25 +201,14 @@ def _journal(opened: Opened, asked: _Asked, out: Path) -> tuple[Journal, dict[st
 
 
 def _content(
-    opened: Opened, asked: _Asked, trials: Trials, journal: Journal, versions: dict[str, str]
+    opened: Opened, asked: Asked, trials: Trials, journal: Journal, versions: dict[str, str]
 ) -> PrecisionFile:
     from ...export.search.precision_file import PrecisionFile
     from ...export.search.search import find_mixture
 
     times = group_times(opened, trials, asked.levels, asked.gpu, asked.profiles)
     found = find_mixture(trials, opened.tree, asked.levels, opened.able, times, opened.overflowing)
-    metric: Metric = "ap" if asked.metric == "ap" else "instances"
-    verified = verified_on(
-        asked.verify,
-        opened,
-        found,
-        asked.folder,
-        asked.levels,
-        metric,
-        asked.gate,
-        journal,
-        asked.say,
-    )
+    verified = verified_on(opened, found, asked, journal)
     mixture = trials.mixture(found.choice)
     return PrecisionFile(
         checkpoint_sha256=opened.judged.subject.sha256,
@@ -223,15 +216,7 @@ def _content(
         rest=mixture.rest,
         ranges=dict(sorted(mixture.ranges.items())),
         certificate=certificate_of(
-            opened,
-            trials,
-            found,
-            times,
-            metric=asked.metric,
-            gate=asked.gate,
-            levels=asked.levels,
-            verified=verified,
-            versions=versions,
+            opened, trials, found, times, asked, verified=verified, versions=versions
         ),
     )
 

@@ -26,8 +26,8 @@ def add(verbs: Any) -> None:
     )
     sub.add_argument(
         "--gpu",
-        default="l4",
-        help="whose data sheet gives times: a name of inspect --gpu, or a YAML file (default l4)",
+        help="whose data sheet gives times: a name of inspect --gpu, or a YAML file (default l4; "
+        "none with --session)",
     )
     sub.add_argument(
         "--profile",
@@ -51,6 +51,11 @@ def add(verbs: Any) -> None:
         default=(),
         metavar="DATA",
         help="other labelled folders that the result is measured on, for the certificate",
+    )
+    sub.add_argument(
+        "--session",
+        help="run candidates in a session of .onnx files, as openvino (default: ONNX Runtime's "
+        "CPU, every tensor rounded as the file says)",
     )
     sub.add_argument("--html", type=Path, metavar="FILE", help="a page with all that was tried")
     sub.add_argument(
@@ -94,12 +99,13 @@ def run(arguments: Arguments) -> Result:
         arguments.metric,
         arguments.gate,
         precisions=arguments.precisions.split(","),
-        gpu=arguments.gpu,
+        gpu=arguments.gpu or (None if arguments.session else "l4"),
         profiles=arguments.profile,
         calibrating=Calibrating(arguments.calibrate, arguments.calibration_images),
         verify=[load_data(folder, arguments.split, arguments.first) for folder in arguments.verify],
         html=arguments.html,
         write=arguments.write,
+        session=arguments.session,
         on_step=say,
     )
     return told(done)

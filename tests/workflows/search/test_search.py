@@ -15,7 +15,9 @@ from maskrt.cli.main import main
 from maskrt.eval import load_coco
 from maskrt.export.search.precision_file import read_precision_file
 from maskrt.runtime.contract import METADATA_KEY
+from maskrt.runtime.sessions.open import ModelRef
 from maskrt.train.shapes.drawing import draw_shapes
+from maskrt.workflows.measure import measured, measured_hop
 from maskrt.workflows.search.written import labelled_sha256
 
 Run = Callable[..., Any]
@@ -115,6 +117,28 @@ def test_an_export_takes_the_mixture_without_pictures(
     assert any(node.op_type == "DequantizeLinear" for node in model.graph.node)
 
 
+@pytest.mark.parametrize(
+    ("session", "precisions"), [("openvino", "fp32,fp16"), ("onnxruntime-int8", "fp32,int8")]
+)
+def test_a_session_is_certified_by_what_it_does_with_the_exported_file(
+    maskrt: Run, case: Case, tmp_path: Path, session: str, precisions: str
+) -> None:
+    out, mixed = tmp_path / "p.json", tmp_path / "mixed.onnx"
+    gpu = () if precisions == "fp32,fp16" else ("--gpu", "l4")
+    words = ("--session", session, "--precisions", precisions, *gpu)
+    ran = maskrt(*case.words(out, *words))
+    assert ran.code == 0, ran.err
+    certificate = read_precision_file(out).certificate
+    assert certificate is not None
+    assert (certificate.session, len(certificate.kept)) == (session, 0)
+    assert maskrt("export", NETWORK, "-o", mixed, "--mixture", out).code == 0
+    data = load_coco(case.data)
+    reference = measured(ModelRef(case.model), data)
+    hop = measured_hop(reference, measured(ModelRef(mixed, session), data), mixed)
+    figures = certificate.sets[0].figures
+    assert {name: figures[name] for name in hop.parity.changes} == hop.parity.changes
+
+
 def test_pictures_of_a_certificate_are_told_apart_by_their_labels(case: Case) -> None:
     data = load_coco(case.data)
     assert labelled_sha256(data) == labelled_sha256(load_coco(case.data))
@@ -131,6 +155,8 @@ def test_pictures_of_a_certificate_are_told_apart_by_their_labels(case: Case) ->
         (("--html", "p.html"), "its values go to p.json beside it"),
         (("--profile", "absent.json"), "no such file; expected a layer profile"),
         (("--calibration-images", "0"), "--calibration-images 0: expected at least 1"),
+        (("--session", "tensorrt"), "unknown session 'tensorrt'"),
+        (("--session", "openvino"), "--gpu: none named; expected one"),
     ],
 )
 def test_bad_usage_is_refused_before_anything_runs(
