@@ -170,7 +170,7 @@ def _steps(
                     watch.stepped(run.step, losses)
                 whole = True
             if _saves(run, every):
-                run.divergence.require_none(ranks)
+                run.divergence.require_none()
                 if watch is not None:
                     with signals_kept():
                         _save(run, out)

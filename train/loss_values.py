@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..runtime.errors import TrainError
-from .ranks import Ranks
+from .ranks import mean_over
 
 
 class Divergence:
@@ -30,9 +30,9 @@ class Divergence:
         if self._at_once:
             self.require_none()
 
-    def require_none(self, ranks: Ranks | None = None) -> None:
-        """TrainError where there was one, in any of `ranks`; all of them must ask."""
-        step = int(self._first if ranks is None else ranks.most(self._first))
+    def require_none(self) -> None:
+        """TrainError where there was one; every process has the same losses, so all raise it."""
+        step = int(self._first)
         if step >= 0:
             raise TrainError(
                 f"step {step}: the loss is infinite or NaN; training diverged. Resume from the "
@@ -41,11 +41,17 @@ class Divergence:
 
 
 class LossValues(Mapping[str, float]):
-    """One step's losses by name; the first look waits for the device, and may raise TrainError."""
+    """One step's losses by name, of the batch that so many processes share.
 
-    def __init__(self, terms: Mapping[str, Tensor], divergence: Divergence) -> None:
+    The first look waits for the device, and may raise TrainError.
+    """
+
+    def __init__(
+        self, terms: Mapping[str, Tensor], divergence: Divergence, processes: int = 1
+    ) -> None:
         self._names, self._divergence = tuple(terms), divergence
-        self._each = torch.stack([term.detach() for term in terms.values()])
+        each = torch.stack([term.detach() for term in terms.values()])
+        self._each = mean_over(processes, each)
         self._read: dict[str, float] | None = None
 
     @property

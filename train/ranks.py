@@ -30,15 +30,12 @@ class Ranks:
         """As the loader takes it."""
         return self.rank, self.count
 
-    def most(self, value: torch.Tensor) -> float:
-        """The largest of the processes' (); all must ask. It waits for the device."""
-        if self.count > 1:
-            torch.distributed.all_reduce(value, torch.distributed.ReduceOp.MAX)
-        return float(value)
-
     def least(self, number: int) -> int:
         """The smallest of the processes'; all must ask."""
-        return -round(self.most(torch.tensor(-number, device=self.device)))
+        value = torch.tensor(number, device=self.device)
+        if self.count > 1:
+            torch.distributed.all_reduce(value, torch.distributed.ReduceOp.MIN)
+        return int(value)
 
     def agreed(self, flag: bool) -> bool:
         """What the first process says; all must ask."""
@@ -47,6 +44,15 @@ class Ranks:
         word = torch.tensor([float(flag)], device=self.device)
         torch.distributed.broadcast(word, 0)
         return bool(word.item())
+
+
+def mean_over(processes: int, values: torch.Tensor) -> torch.Tensor:
+    """The processes' mean, element by element; all must ask. Nothing waits for the device."""
+    if processes == 1:
+        return values
+    total = values.clone()
+    torch.distributed.all_reduce(total)
+    return total / processes
 
 
 def is_first_rank() -> bool:

@@ -51,13 +51,14 @@ class LossModule(nn.Module):
 def one_step(
     run: Run, module: nn.Module, batch: Batch, solver: SolverConfig, rank: int
 ) -> LossValues:
-    """Losses of a batch; the network is one step further.
+    """Losses of all processes' batches, of which `batch` is this one's; a step is taken.
 
     Raises:
         ConfigError: the body is to be compiled, and there is no compiler.
         TrainError: the loss is infinite or NaN; on a GPU it is noted, see `loss_values`.
     """
-    losses = LossValues(_gradients(run, module, batch, solver, rank), run.divergence)
+    terms = _gradients(run, module, batch, solver, rank)
+    losses = LossValues(terms, run.divergence, run.ranks)
     run.divergence.note(run.step, losses.total)
     _descend(run, solver)
     run.step += 1

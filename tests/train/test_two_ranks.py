@@ -12,14 +12,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
 
 from maskrt.runtime.errors import InputError
 from maskrt.train.data.dataset import CocoInstances
 from maskrt.train.data.epochs import endless_batches
 from maskrt.train.recipes.mask_rcnn import MaskRCNNRecipe
 from maskrt.train.recipes.recipe import dump_recipe
+from maskrt.train.run_state import new_run
+from maskrt.train.step import LossModule, one_step
 from maskrt.train.weights.checkpoint import load_checkpoint
 
+CPU = torch.device("cpu")
 MakeRecipe = Callable[..., MaskRCNNRecipe]
 
 
@@ -68,6 +72,24 @@ def test_two_ranks_train_one_checkpoint(two_ranks: Callable[..., Ended], tmp_pat
     assert [row.partition(",")[0] for row in rows] == ["step", "1", "2"]
     assert "mask" in ended.said["0stdout"]
     assert not ended.said["1stdout"]  # the first rank alone measures and reports
+
+
+def test_logged_losses_are_those_of_the_whole_batch(
+    two_ranks: Callable[..., Ended], tiny: MakeRecipe, shapes_folder: Path, tmp_path: Path
+) -> None:
+    assert two_ranks().code == 0
+    with (tmp_path / "run" / "log.csv").open(newline="") as stream:
+        (row,) = csv.DictReader(stream)
+    recipe, dataset = tiny("solver.steps=2"), CocoInstances(shapes_folder, "train")
+    halves = []
+    for rank in (0, 1):
+        run = new_run(recipe, CPU)
+        batch = next(endless_batches(dataset, recipe, 0, 0, (rank, 2)))
+        halves.append(one_step(run, LossModule(run.model), batch, recipe.solver, rank))
+    first, second = halves
+    for name in ("rpn_objectness", "rpn_box"):  # others count what is sampled over both
+        assert float(row[name]) == pytest.approx((first[name] + second[name]) / 2, rel=1e-6)
+        assert first[name] != pytest.approx(second[name], rel=1e-5)
 
 
 def test_pictures_without_objects_train_on_two_ranks(

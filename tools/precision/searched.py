@@ -6,8 +6,8 @@
 
 Each network is searched on 200 val pictures of seed 2026, calibrated on 64 train pictures of it,
 and verified on 200 pictures of seed 31337, which chose nothing. Times are floors of an L4's data
-sheet; with a session, which runs the candidates here, of a processor's. The folder keeps pictures, journals and precision files: an interrupted run goes on, and what
-is there is not searched again.
+sheet; with a session, which runs the candidates here, of a processor's. The folder keeps pictures,
+journals and precision files: an interrupted run goes on, and what is there is not searched again.
 """
 
 from __future__ import annotations
