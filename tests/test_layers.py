@@ -52,6 +52,7 @@ EXCEPT = {
     place: {"onnx"}
     for place in (
         "runtime/sessions/inlined.py",
+        "runtime/sessions/openvino_graph.py",
         *(f"{INTEGERS}/{name}.py" for name in ("form", "plan", "session", "widened")),
     )
 }

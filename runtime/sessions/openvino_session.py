@@ -7,18 +7,15 @@ layers run in INT8; OpenVINO itself fuses them with what stands behind.
 The file says which tensors are half; all others stay FP32, because OpenVINO's own rule (everything
 before the last layer) would put box coordinates into 8 bits, steps of 4 pixels at 1000. OpenVINO
 has one switch for that, a node attribute that its Python API cannot set; its file format can, so
-the model goes through a temporary file.
+the model goes through a temporary file (`openvino_graph`).
 
 Custom operators are inlined: OpenVINO reads no model-local functions.
-Source: OpenVINO 2026.4 (CPU plugin, `DisablePrecisionConversion` runtime attribute).
 """
 
 from __future__ import annotations
 
 import functools
-import tempfile
 import threading
-import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +27,9 @@ from ..contract import Contract, Outputs, Precision, contract_from_metadata
 from ..errors import SessionError, pip_line
 from .inlined import inlined_model
 from .interface import Backend, Computes, OnDevice, check_inputs, closed_error
+from .openvino_graph import keep_products_apart, with_islands
 
 CPU = "CPU"
-NO_VALUES = ("Const", "Parameter", "Result")
 # Starts of the lines of an error that name OpenVINO's source files or its manual.
 NOISE = (
     "Exception from",
@@ -42,8 +39,6 @@ NOISE = (
     "To facilitate",
     "-- Conversion is",
 )
-# The plugin asks whether going "to f16" is forbidden, for BF16 too.
-KEEP = {"name": "DisablePrecisionConversion", "version": "0", "value": "dynamic:f16"}
 
 
 class OpenVinoSession(Closing):
@@ -81,9 +76,10 @@ class OpenVinoSession(Closing):
         }
         if threads is not None:
             options["INFERENCE_NUM_THREADS"] = threads
+        keep_products_apart(model)
         try:
             read = core.read_model(model.SerializeToString())
-            read = _with_islands(openvino, core, read) if half else read
+            read = with_islands(openvino, core, read) if half else read
             compiled = core.compile_model(read, CPU, options)
         except RuntimeError as err:
             raise SessionError(
@@ -101,6 +97,7 @@ class OpenVinoSession(Closing):
             SessionError: the session is closed, or OpenVINO fails (its words are quoted).
         """
         check_inputs(self.contract, images, image_sizes)
+        specs = self.contract.outputs
         with self._one_at_a_time:
             request = self._request
             if request is None:
@@ -113,9 +110,9 @@ class OpenVinoSession(Closing):
                     f"{self.contract.variant}: OpenVINO stopped ({_words(err)}). "
                     "Free memory, or use ONNX Runtime."
                 ) from err
-            arrays = [np.array(value) for value in results.values()]
+            arrays = [np.array(value) for _, value in zip(specs, results.values(), strict=False)]
         # by place: OpenVINO may have given an output the name of an equal tensor
-        return dict(zip((spec.name for spec in self.contract.outputs), arrays, strict=True))
+        return dict(zip((spec.name for spec in specs), arrays, strict=True))
 
     def close(self) -> None:
         """Release the model's memory; a second call does nothing."""
@@ -149,30 +146,6 @@ def _backend(precision: Precision, half: bool) -> Backend:
     rest: Computes = "bf16" if half else "fp32"
     computes: Computes = "int8" if precision == "int8" else rest
     return Backend("openvino", "cpu", computes, f"{label}-bf16" if half else label, rest)
-
-
-def _with_islands(openvino: Any, core: Any, model: Any) -> Any:
-    """The model with every node that touches an FP32 tensor kept in FP32."""
-    with tempfile.TemporaryDirectory() as folder:
-        xml, weights = Path(folder, "model.xml"), Path(folder, "model.bin")
-        openvino.serialize(model, str(xml), str(weights))
-        tree = ET.parse(xml)
-        for layer in tree.getroot().iterfind("layers/layer"):
-            types = {port.get("precision") for port in layer.iterfind("*/port")}
-            if "FP32" in types and layer.get("type") not in NO_VALUES:
-                ET.SubElement(_runtime_info(layer), "attribute", KEEP)
-        tree.write(xml)
-        tensor = openvino.Tensor(np.fromfile(weights, np.uint8))
-        return core.read_model(xml.read_bytes(), tensor)
-
-
-def _runtime_info(layer: ET.Element) -> ET.Element:
-    """A layer's `rt_info` element, made behind its `data` where it has none."""
-    found = layer.find("rt_info")
-    if found is None:
-        found = ET.Element("rt_info")
-        layer.insert(0 if layer.find("data") is None else 1, found)
-    return found
 
 
 def _words(err: Exception) -> str:

@@ -20,6 +20,7 @@ import pytest
 from maskrt.export.precision.uniform import to_eight_bits
 from maskrt.runtime.contract import METADATA_KEY, Outputs, contract_from_metadata
 from maskrt.runtime.errors import ContractError, InputError, SessionError
+from maskrt.runtime.sessions import openvino_session
 from maskrt.runtime.sessions.integers.plan import RANGES_KEY
 from maskrt.runtime.sessions.interface import Session, check_inputs
 from maskrt.runtime.sessions.open import ModelRef
@@ -225,3 +226,26 @@ def test_integers_take_int8_files_of_this_version_alone(chain: Any, tmp_path: Pa
     onnx.save(model, tmp_path / "older.onnx")
     with pytest.raises(InputError, match="an INT8 file without ranges of what its layers give"):
         open_model(ModelRef(tmp_path / "older.onnx", "onnxruntime-int8"))
+
+
+def test_openvino_rounds_beside_interpolation_and_not_in_it(
+    chain: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In it a product runs in FP32, and its result is rounded by a reference kernel."""
+    pytest.importorskip("openvino", reason="openvino is not installed")
+    path = tmp_path / "int8.onnx"
+    write_int8(chain, path)
+
+    def rounding_products() -> list[str]:
+        with open_model(ModelRef(path, "openvino")) as predictor:
+            request: Any = vars(predictor.session)["_request"]
+            nodes = request.get_compiled_model().get_runtime_model().get_ops()
+        infos = [node.get_rt_info() for node in nodes]
+        products = [info for info in infos if info["layerType"].value == "MatMul"]
+        made_of = [info["originalLayersNames"].value for info in products]
+        assert made_of
+        return [names for names in made_of if "FakeQuantize" in names]
+
+    assert rounding_products() == []
+    monkeypatch.setattr(openvino_session, "keep_products_apart", lambda model: None)
+    assert rounding_products() != []

@@ -112,7 +112,7 @@ def test_what_the_file_keeps_in_fp32_stays_exact_in_bf16(
         pytest.skip("this CPU does not multiply BF16")
     np.testing.assert_allclose(boxes_of(half_path), exact_boxes(), rtol=1e-6)
     # OpenVINO alone would round them to 8 bits
-    monkeypatch.setattr(openvino_session, "_with_islands", lambda _, __, model: model)
+    monkeypatch.setattr(openvino_session, "with_islands", lambda _, __, model: model)
     assert np.abs(boxes_of(half_path) - exact_boxes()).max() > 0.01
 
 
