@@ -1,8 +1,22 @@
-"""Tables of INT8 and FP8, and of what a search chose: accuracy by emulation."""
+"""Tables of INT8 and FP8: by emulation, as engines, as a search chose, and in sessions on a CPU."""
 
 from __future__ import annotations
 
-from .records import changes, record, table
+from typing import Any
+
+from ...eval import to_json
+from ...eval.timing.bootstrap import speed_ratio
+from .records import changes, median_words, model_samples, ratio_words, record, table
+
+CPU_WAYS = {
+    "onnxruntime-cpu": "ONNX Runtime FP32",
+    "onnxruntime-cpu-int8": "ONNX Runtime INT8",
+    "openvino-cpu": "OpenVINO FP32",
+    "openvino-cpu-bf16": "OpenVINO BF16",
+    "openvino-cpu-int8": "OpenVINO INT8 + FP32",
+    "openvino-cpu-int8-bf16": "OpenVINO INT8 + BF16",
+}
+"""By the backend's name in a record."""
 
 
 def quantized() -> str:
@@ -45,8 +59,17 @@ def quantized_engines() -> str:
 
 def searched() -> str:
     """What `maskrt search` chose, on the set that it searched on and on one that it did not see."""
+    return _searched("search_tiny")
+
+
+def searched_in_openvino() -> str:
+    """The same of a search whose candidates ran in OpenVINO."""
+    return _searched("search_openvino")
+
+
+def _searched(name_of_record: str) -> str:
     rows = []
-    for name, found in record("search_tiny")["networks"].items():
+    for name, found in record(name_of_record)["networks"].items():
         certificate = found["certificate"]
         total = certificate["total_ms"]
         for place, measured in enumerate(certificate["sets"]):
@@ -68,3 +91,39 @@ def searched() -> str:
             )
     head = "network | pictures | points (95 % interval) | MACs in INT8 | floor, ms (FP16) | gate"
     return table(head, rows)
+
+
+def int8_cpu_speed() -> str:
+    """Full-size networks in FP32, BF16 and INT8, each against FP32 in the same runtime."""
+    found: dict[str, dict[str, Any]] = {}
+    for row in record("int8_cpu")["speed"]["backends"]:
+        found.setdefault(row["variant"], {})[row["backend"]] = row
+    rows = (
+        [name, CPU_WAYS[backend], median_words(row), _against_fp32(row, ways)]
+        for name, ways in found.items()
+        for backend, row in ways.items()
+    )
+    return table("network | how | ms (interval) | against FP32 (interval)", rows)
+
+
+def _against_fp32(row: Any, ways: dict[str, Any]) -> str:
+    fp32 = ways["onnxruntime-cpu" if row["backend"].startswith("onnx") else "openvino-cpu"]
+    ratio = None if row is fp32 else speed_ratio(model_samples(fp32), model_samples(row))
+    return ratio_words(to_json(ratio))
+
+
+def int8_cpu_accuracy() -> str:
+    """Change of accuracy of the shipped networks in the same ways."""
+    rows = (
+        [
+            row["network"],
+            row["seed"],
+            CPU_WAYS[row["backend"]],
+            changes(row["hop"]["parity"]["box_changes"]),
+            changes(row["hop"]["parity"]["mask_changes"]),
+            f"{row['hop']['parity']['matched']:.0%}",
+            "passed" if row["hop"]["passed"] else "FAILED",
+        ]
+        for row in record("int8_cpu")["accuracy"]["rows"]
+    )
+    return table("network | seed | how | box, points | mask, points | matched | gate", rows)
