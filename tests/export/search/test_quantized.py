@@ -14,6 +14,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from maskrt.export.precision.calibration import ranges_over
+from maskrt.export.precision.emulation import emulated
 from maskrt.export.precision.exemptions import quantizable
 from maskrt.export.precision.groups import group_tree
 from maskrt.export.precision.mixture import GroupPrecision
@@ -82,7 +83,7 @@ class Error:
     def __call__(self, model: onnx.ModelProto, *, few: bool) -> Verdict:
         self.asked.append(few)
         exact = output(self.model)
-        error = float(np.abs(output(model) - exact).mean() / np.abs(exact).mean())
+        error = float(np.abs(output(emulated(model)) - exact).mean() / np.abs(exact).mean())
         figures = {"error": error, "moved": error, "sure": self.sure(error)}
         return Verdict(error <= self.allowed, figures)
 
