@@ -81,7 +81,7 @@ class PictureJudge:
         except SessionError as err:  # the reference ran without one: it is these numbers
             return Verdict(passed=False, figures={}, reason=str(err).split(";")[0])
         finally:
-            path.unlink()
+            path.unlink(missing_ok=True)  # a full disk may have refused it
         return self._judged(found, few)
 
     def _written(self, model: onnx.ModelProto, path: Path) -> ModelRef:
@@ -91,8 +91,8 @@ class PictureJudge:
         from ...export.precision.emulation import emulated
 
         contract = typed_as(model, self._contract)
-        if self._session is None:
-            contract, model = dataclasses.replace(self._contract, precision="fp16"), emulated(model)
+        if self._session is None:  # FP32 that rounds, which nobody is to round once more
+            contract, model = self._contract, emulated(model)
         kept = {entry.key: entry.value for entry in model.metadata_props}
         helper.set_model_props(model, kept | {METADATA_KEY: contract.to_json()})
         save(model, path)
