@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING
 from ...runtime.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from ...eval import CocoData
     from ...export.precision.mixture import GroupPrecision
     from ...export.roofline.gpus import Gpu
     from .timing import Profile
 
-    Say = Callable[[str], None]
+Say = Callable[[str], None]
 
 LEAST_MATCHED = 0.98
 """Default gate of `instances`. Sound FP16 of the shipped networks matches all."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +23,7 @@ from ..data import require_at_least_one
 from .certified import certificate_of, verified_on
 from .judge import Metric, require_session
 from .opening import Opened, judged_anyhow, open_search
-from .options import Asked, Calibrating, checked_gate, is_function, ordered_levels
+from .options import Asked, Calibrating, Say, checked_gate, is_function, ordered_levels
 from .timing import group_times, read_profile
 from .written import key_of
 
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from ...export.search.journal import Journal
     from ...export.search.precision_file import PrecisionFile
     from ...export.search.trials import Trials
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
