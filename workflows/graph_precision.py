@@ -50,9 +50,8 @@ def model_precision(model: onnx.ModelProto) -> Precision:
     """What a graph in memory computes in, as `graph_precision` says of its file."""
     import onnx
 
-    nodes = [*model.graph.node, *(node for f in model.functions for node in f.node)]
-    types = set(_types(model, nodes))
-    if any(node.op_type == "QuantizeLinear" for node in nodes):
+    types = set(_types(model))
+    if any(node.op_type == "QuantizeLinear" for node in _nodes(model)):
         only_fp8 = onnx.TensorProto.FLOAT8E4M3FN in types and onnx.TensorProto.INT8 not in types
         return "fp8" if only_fp8 else "int8"
     return "fp16" if onnx.TensorProto.FLOAT16 in types else "fp32"
@@ -63,15 +62,20 @@ def typed_as(model: onnx.ModelProto, fp32: Contract) -> Contract:
     import onnx
 
     precision = model_precision(model)
-    is_half = any(t.data_type == onnx.TensorProto.FLOAT16 for t in model.graph.initializer)
+    is_half = onnx.TensorProto.FLOAT16 in _types(model)
     rest: Rest | None = None if precision in ("fp32", "fp16") else "fp16" if is_half else "fp32"
     return dataclasses.replace(fp32, precision=precision, rest=rest)
 
 
-def _types(model: onnx.ModelProto, nodes: list[onnx.NodeProto]) -> Iterator[int]:
+def _nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
+    yield from model.graph.node
+    yield from (node for function in model.functions for node in function.node)
+
+
+def _types(model: onnx.ModelProto) -> Iterator[int]:
     """Of stored tensors and of casts: a half tensor comes from one of these."""
     yield from (tensor.data_type for tensor in model.graph.initializer)
-    for attribute in (attribute for node in nodes for attribute in node.attribute):
+    for attribute in (attribute for node in _nodes(model) for attribute in node.attribute):
         yield attribute.t.data_type
         if attribute.name == "to":
             yield attribute.i

@@ -46,11 +46,10 @@ def keep_products_apart(model: Any) -> None:
     """Keep roundings to eight bits out of products of two computed factors, in place.
 
     The plugin moves a rounding up through Reshape and Transpose into the product in front of it.
-    A product of RoIAlign's interpolation then runs in FP32, and a reference kernel rounds what it
-    gives: a quarter of the time of an INT8 LSC Mask R-CNN. Where a second node reads the product,
-    the rounding stays by itself. That node is a product too, as the plugin leaves all between the
-    last product and an output in FP32; its result is one more output of the graph, the contract's
-    being in front.
+    A product of RoIAlign's interpolation then runs in FP32, and a reference kernel, a slow one,
+    rounds what it gives. Where a second node reads the product, the rounding stays by itself. That
+    node is a product too, as the plugin leaves all between the last product and an output in FP32;
+    its result is one more output of the graph, the contract's being in front.
 
     Args:
         model: an inlined `onnx.ModelProto`.

@@ -17,7 +17,7 @@ from ...runtime.contract import METADATA_KEY
 from ...runtime.errors import InputError, SessionError
 from ...runtime.sessions.open import SESSIONS, ModelRef, check_session
 from ..graph_precision import typed_as
-from ..measure import opened_to_measure
+from ..measure import measured, opened_to_measure
 from ..open import open_model
 from .options import is_function
 
@@ -66,7 +66,8 @@ class PictureJudge:
         self._gate = gate
         self._session = session
         self._data = {False: data, True: data.first(FEW)}
-        open_model(ModelRef(reference, _opened_in(session, "fp32"))).close()
+        if session is not None:
+            open_model(ModelRef(reference, _opened_in(session, "fp32"))).close()
         whole = self._measured(ModelRef(reference), few=False)
         self._references = {False: whole, True: self._of_few(reference, whole)}
         self._check_reference()
@@ -132,13 +133,13 @@ class PictureJudge:
         return {"sure": float(np.all(np.abs(np.nan_to_num(every)) <= self._gate, axis=0).mean())}
 
     def _measured(self, model: ModelRef, few: bool) -> _Results:
-        from ...eval import measure, predict_data
+        from ...eval import predict_data
 
+        if self._metric == "ap":
+            found = measured(model, self._data[few])
+            return _Results(found.predictions, found)
         with opened_to_measure(model) as (predictor, _):
-            if self._metric == "instances":
-                return _Results(predict_data(predictor, self._data[few]), None)
-            found = measure(predictor, model.path, self._data[few])
-        return _Results(found.predictions, found)
+            return _Results(predict_data(predictor, self._data[few]), None)
 
     def _of_few(self, path: Path, whole: _Results) -> _Results:
         """The reference on the few: its first predictions, so it runs once."""
